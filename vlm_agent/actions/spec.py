@@ -1,0 +1,65 @@
+"""What a game allows: the one value that codec, schema, grammar, prompt table and validator are generated from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from vlm_agent.errors import ConfigError
+
+PointerKind = Literal["absolute", "relative", "none"]
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """The actions one environment accepts."""
+
+    extent_width: int
+    """Absolute x runs over 0 <= x < extent_width."""
+    extent_height: int
+    """Absolute y runs over 0 <= y < extent_height."""
+    keys: tuple[str, ...] = ()
+    """Keys that may be pressed, canonical lower-case names; empty forbids KEY."""
+    buttons: tuple[str, ...] = ("left", "right", "middle")
+    """Mouse buttons that may be pressed; empty forbids CLICK."""
+    pointer: PointerKind = "absolute"
+    """How MOVE is meant; `none` forbids CLICK, SCROLL and MOVE."""
+    horizon_ms: int = 600
+    """Length of a window; the running sum of dt never passes it."""
+    time_unit_ms: int = 10
+    """dt is a multiple of this."""
+    max_actions: int = 8
+    """Most actions in a chunk."""
+    max_scroll: int = 5
+    """Most wheel notches in one SCROLL; 0 forbids SCROLL."""
+    max_offset: int = 500
+    """Largest relative offset; used only with a relative pointer."""
+    holds: bool = True
+    """Whether `state` down/up may be said (drags, chords); otherwise full presses only."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a spec that can't be meant."""
+        if self.extent_width < 1 or self.extent_height < 1:
+            raise ConfigError(f"extent must be at least 1x1, got {self.extent_width}x{self.extent_height}")
+        if self.time_unit_ms < 1 or self.horizon_ms % self.time_unit_ms:
+            raise ConfigError(f"horizon_ms {self.horizon_ms} must be a multiple of time_unit_ms {self.time_unit_ms}")
+        if self.max_actions < 1:
+            raise ConfigError(f"max_actions must be at least 1, got {self.max_actions}")
+        if len(set(self.keys)) != len(self.keys) or len(set(self.buttons)) != len(self.buttons):
+            raise ConfigError("keys and buttons must not repeat")
+
+    def with_extent(self, width: int, height: int) -> ActionSpec:
+        """Return the same spec over another coordinate extent."""
+        return replace(self, extent_width=width, extent_height=height)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form that recipes and datasets store."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ActionSpec:
+        """Rebuild a spec from `to_json`; raises ConfigError on unknown or missing fields."""
+        try:
+            return cls(**{**value, "keys": tuple(value["keys"]), "buttons": tuple(value["buttons"])})
+        except (TypeError, KeyError) as error:
+            raise ConfigError(f"not an action spec: {error}") from error

@@ -1,0 +1,229 @@
+"""Policies: from what is seen to what is done.
+
+A policy answers every observation with a `Decision`: either a chunk in pixels of the observed frame, or the reason why
+there is none. A failure is a fact of its own: it is never turned into "do nothing" and never into "goal reached".
+Policies know neither the environment they act in nor how an episode is recorded (see `rollouts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move
+from vlm_agent.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class RecentAction:
+    """An executed action and how long ago that was."""
+
+    age_ms: int
+    """Milliseconds before the observation, 0 or more."""
+    action: Action
+    """In pixels of the observed frame."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy may know when it decides."""
+
+    frame: NDArray[np.uint8]
+    """The latest picture, (height, width, 3) RGB."""
+    goal: str
+    """The instruction in force."""
+    t_ms: int
+    """Milliseconds since the episode began."""
+    game_state: dict[str, Any] | None = None
+    """The game's export at this moment, where there is one."""
+    recent: tuple[RecentAction, ...] = ()
+    """Actions executed so far within the history, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Where the time of one decision went."""
+
+    prepare_ms: float = 0.0
+    """Writing the prompt, resizing the picture, tokenizing."""
+    prefill_ms: float = 0.0
+    """The pass over picture and prompt."""
+    decode_ms: float = 0.0
+    """All passes after it, and reading the answer."""
+
+    @property
+    def total_ms(self) -> float:
+        """The whole decision."""
+        return self.prepare_ms + self.prefill_ms + self.decode_ms
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A chunk, or the reason why there is none; exactly one of the two is set."""
+
+    chunk: ActionChunk | None
+    """What to do, in pixels of the observed frame."""
+    reason: str | None = None
+    """Why there is no chunk: a parse reason (`actions.invalid`), `truncated` or `timeout`."""
+    text: str = ""
+    """What the model said, as it said it."""
+    latency: Latency = field(default_factory=Latency)
+    """Time spent; real time, whatever the environment's clock."""
+    mean_p_allowed: float | None = None
+    """Mean probability the model itself gave to the allowed tokens; near 1 once it has learnt the format."""
+    num_prompt_tokens: int = 0
+    """Length of the prompt, picture included."""
+    num_answer_tokens: int = 0
+    """Length of the answer, forced tokens included."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError unless exactly one of chunk and reason is set."""
+        if (self.chunk is None) == (self.reason is None):
+            raise ConfigError("a decision has either a chunk or a reason for having none")
+
+
+class Policy(Protocol):
+    """Anything that can play."""
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Start an episode: forget the one before. `spec` is in pixels of the frame."""
+
+    def decide(self, observation: Observation) -> Decision:
+        """Answer one observation."""
+
+
+class NoOpPolicy:
+    """Does nothing, always: the floor that a score must stand above."""
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """There is nothing to remember."""
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the empty chunk."""
+        return Decision(ActionChunk())
+
+
+class RandomPolicy:
+    """Presses legal things at random, about as often as a person does."""
+
+    def __init__(self, actions_per_s: float = 1.5) -> None:
+        """Set the mean number of actions a second (moves, clicks and keys together)."""
+        self._actions_per_s = actions_per_s
+        self._spec: ActionSpec | None = None
+        self._rng = np.random.default_rng(0)
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Start the episode's own random stream."""
+        self._spec = spec
+        self._rng = np.random.default_rng(seed)
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return a random legal chunk."""
+        spec = _begun(self._spec)
+        mean = self._actions_per_s * spec.horizon_ms / 1000
+        return Decision(draw_chunk(spec, self._rng, int(self._rng.poisson(mean))))
+
+
+class RepeatLastPolicy:
+    """Does once more what it did last; the first chunk is random."""
+
+    def __init__(self) -> None:
+        """Nothing to repeat before the first episode begins."""
+        self._spec: ActionSpec | None = None
+        self._last = ActionChunk()
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Draw the chunk to start from."""
+        self._spec = spec
+        self._last = draw_chunk(spec, np.random.default_rng(seed), 1)
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the last window's executed actions, or the first chunk where there were none."""
+        spec = _begun(self._spec)
+        last = [past for past in observation.recent if past.age_ms <= spec.horizon_ms]
+        if last:
+            self._last = _chunk_of(last, spec)
+        return Decision(self._last)
+
+
+class ReplayPolicy:
+    """Plays a recorded list of chunks back, then nothing."""
+
+    def __init__(self, chunks: Iterable[ActionChunk]) -> None:
+        """Take the chunks of one episode in order, in frame pixels."""
+        self._chunks = tuple(chunks)
+        self._next = 0
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Rewind."""
+        self._next = 0
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the next recorded chunk."""
+        chunk = self._chunks[self._next] if self._next < len(self._chunks) else ActionChunk()
+        self._next += 1
+        return Decision(chunk)
+
+
+class ScriptedPolicy:
+    """Asks a function; for oracles and tests."""
+
+    def __init__(self, script: Callable[[Observation, ActionSpec], ActionChunk]) -> None:
+        """Take the function that turns an observation into a chunk in frame pixels."""
+        self._script = script
+        self._spec: ActionSpec | None = None
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Remember what is allowed."""
+        self._spec = spec
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return what the function says."""
+        return Decision(self._script(observation, _begun(self._spec)))
+
+
+def draw_chunk(spec: ActionSpec, rng: np.random.Generator, num_actions: int) -> ActionChunk:
+    """Return a random legal chunk of so many actions (at most the spec's), at random times within the horizon."""
+    num_slots = spec.horizon_ms // spec.time_unit_ms
+    times = np.sort(rng.integers(0, num_slots, size=min(num_actions, spec.max_actions))) * spec.time_unit_ms
+    gaps = np.diff(times, prepend=0)
+    return ActionChunk(tuple(_draw_action(spec, rng, int(gap)) for gap in gaps))
+
+
+def _draw_action(spec: ActionSpec, rng: np.random.Generator, dt_ms: int) -> Action:
+    can_point = spec.pointer != "none"
+    kinds = ["key"] * bool(spec.keys) + ["click", "click"] * (can_point and bool(spec.buttons)) + ["move"] * can_point
+    if not kinds:
+        raise ConfigError("this spec allows no action at all")
+    kind = kinds[rng.integers(len(kinds))]
+    if kind == "key":
+        return Key(dt_ms, spec.keys[rng.integers(len(spec.keys))])
+    if kind == "move" and spec.pointer == "relative":
+        dx, dy = rng.integers(-spec.max_offset, spec.max_offset + 1, size=2)
+        return Move(dt_ms, int(dx), int(dy))
+    x, y = int(rng.integers(spec.extent_width)), int(rng.integers(spec.extent_height))
+    if kind == "move":
+        return Move(dt_ms, x, y)
+    return Click(dt_ms, x, y, spec.buttons[rng.integers(len(spec.buttons))])
+
+
+def _chunk_of(past: Iterable[RecentAction], spec: ActionSpec) -> ActionChunk:
+    """The same actions at the same moments of the coming window."""
+    actions: list[Action] = []
+    before_ms = 0
+    for item in past:
+        at_ms = max(spec.horizon_ms - item.age_ms, before_ms) // spec.time_unit_ms * spec.time_unit_ms
+        actions.append(replace(item.action, dt_ms=at_ms - before_ms))
+        before_ms = at_ms
+    return ActionChunk(tuple(actions[: spec.max_actions]))
+
+
+def _begun(spec: ActionSpec | None) -> ActionSpec:
+    if spec is None:
+        raise ConfigError("call begin() before decide()")
+    return spec

@@ -1,0 +1,272 @@
+"""The one function that renders a prompt, and the one that renders an answer.
+
+Dataset building, training and play all call `render_prompt`; nobody else writes a message. The order is fixed: the
+system text (task and action table), then one user turn with the picture first and the goal last, so that windows over
+the same frame share everything up to the goal. Messages hold text and bare `{"type": "image"}` blocks; the pictures
+travel beside them in the same order. A block never carries an `image` key: Arrow would add `image: None` to its
+neighbours, and Qwen's chat template then renders their text as another picture.
+This module does not know tokenizers, models, or where a window came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.schema import action_table
+from vlm_agent.actions.space import CoordinateSpace
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
+from vlm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    RgbFrame = npt.NDArray[np.uint8]
+    """A picture of shape (height, width, 3), RGB."""
+
+Message = dict[str, Any]
+"""One chat message: `role`, and `content` as a list of text and image blocks."""
+
+CoordinateConvention = Literal["thousand", "pixels"]
+"""How a model writes a point: thousandths of the frame (Qwen3-VL) or pixels of the resized picture (Qwen2.5-VL)."""
+
+THOUSAND = 1000
+"""Extent of both axes under the `thousand` convention."""
+
+_PROMPT_FOLDERS = (Path(__file__).parent.parent / "prompts", Path(__file__).parent / "_prompts")
+"""A checkout keeps prompts beside the package, a wheel bundles them inside it."""
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A plain text with `${name}` placeholders."""
+
+    text: str
+    """The text as it lies on disk, without the last line break."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a placeholder that can't be read."""
+        if not string.Template(self.text).is_valid():
+            raise ConfigError("prompt text has a '$' that starts no ${name} placeholder; write '$$' for a dollar sign")
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the text; an adapter carries it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the placeholders, in the order of their first use."""
+        return tuple(string.Template(self.text).get_identifiers())
+
+    def render(self, **values: str | int) -> str:
+        """Return the text with every placeholder filled.
+
+        Raises:
+            ConfigError: a placeholder is missing a value, or a value has no placeholder.
+        """
+        if set(values) != set(self.variables):
+            raise ConfigError(f"prompt takes {sorted(self.variables)}, got {sorted(values)}")
+        return string.Template(self.text).substitute(values)
+
+
+def load_prompt(name: str) -> PromptTemplate:
+    """Return the prompt of that name from `prompts/` beside the checkout, or from the wheel's copy.
+
+    Raises:
+        ConfigError: there is no such prompt, or its placeholders can't be read.
+    """
+    for folder in _PROMPT_FOLDERS:
+        path = folder / f"{name}.txt"
+        if path.is_file():
+            return PromptTemplate(path.read_text(encoding="utf-8").rstrip("\n"))
+    raise ConfigError(f"no prompt {name!r}: expected {name}.txt in {' or '.join(map(str, _PROMPT_FOLDERS))}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a window becomes text for one model; an adapter carries it."""
+
+    system: PromptTemplate
+    """System text; takes `horizon_ms` and `action_table`."""
+    turn: PromptTemplate
+    """Text of the user turn after the pictures; takes `state`, `recent` and `goal`, which must come last."""
+    spec: ActionSpec
+    """What the game allows, over the extent in which the model writes points."""
+    codec: str
+    """Name of the action codec, `json` or `line`."""
+    image_width_px: int
+    """Width that every frame is resized to."""
+    image_height_px: int
+    """Height that every frame is resized to."""
+    coordinates: CoordinateConvention = "thousand"
+    """How the model writes a point."""
+    history_ticks: int = 10
+    """How many horizons of recent actions are shown."""
+    max_recent_actions: int = 8
+    """Most recent actions shown; the oldest are left out."""
+    state_text_max_chars: int = 700
+    """Cap of the game-state text; 0 shows none."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where extent, picture size or placeholders don't agree."""
+        if min(self.image_width_px, self.image_height_px) < 1:
+            raise ConfigError(f"image size must be at least 1x1, got {self.image_width_px}x{self.image_height_px}")
+        want = self._extent()
+        if (self.spec.extent_width, self.spec.extent_height) != want:
+            got = f"{self.spec.extent_width}x{self.spec.extent_height}"
+            raise ConfigError(f"{self.coordinates} coordinates need a spec over {want[0]}x{want[1]}, got {got}")
+        if min(self.history_ticks, self.max_recent_actions, self.state_text_max_chars) < 0:
+            raise ConfigError("history_ticks, max_recent_actions and state_text_max_chars must not be negative")
+        if self.turn.variables[-1:] != ("goal",):
+            raise ConfigError("the goal must come last in the turn prompt, so that windows of one frame share a prefix")
+
+    @property
+    def history_ms(self) -> int:
+        """Reach of the recent actions before the window's start, milliseconds."""
+        return self.history_ticks * self.spec.horizon_ms
+
+    def space(self, frame_width_px: int, frame_height_px: int) -> CoordinateSpace:
+        """Return the geometry between a captured frame of that size and this model."""
+        return CoordinateSpace(frame_width_px, frame_height_px, self.spec.extent_width, self.spec.extent_height)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form that adapters and runs store, prompt texts and fingerprints included."""
+        texts = {
+            name: {"text": prompt.text, "sha256": prompt.sha256}
+            for name, prompt in (("system", self.system), ("turn", self.turn))
+        }
+        return {**asdict(self), **texts, "spec": self.spec.to_json()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Recipe:
+        """Rebuild a recipe from `to_json`.
+
+        Raises:
+            ConfigError: a field is unknown or missing, or a prompt text no longer has the fingerprint stored with it.
+        """
+        try:
+            prompts = {name: PromptTemplate(value[name]["text"]) for name in ("system", "turn")}
+            for name, prompt in prompts.items():
+                if prompt.sha256 != value[name]["sha256"]:
+                    raise ConfigError(f"recipe: the {name} prompt was changed after its sha256 was written")
+            return cls(**{**value, **prompts, "spec": ActionSpec.from_json(value["spec"])})
+        except (TypeError, KeyError) as error:
+            raise ConfigError(f"not a recipe: {error}") from error
+
+    def _extent(self) -> tuple[int, int]:
+        if self.coordinates == "thousand":
+            return (THOUSAND, THOUSAND)
+        return (self.image_width_px, self.image_height_px)
+
+
+def make_recipe(
+    spec: ActionSpec,
+    *,
+    image_width_px: int,
+    image_height_px: int,
+    codec: str = "json",
+    coordinates: CoordinateConvention = "thousand",
+    history_ticks: int = 10,
+    state_text_max_chars: int = 700,
+) -> Recipe:
+    """Build the recipe of the current prompts for a game's spec (over any extent) and a model's picture size."""
+    extent = (THOUSAND, THOUSAND) if coordinates == "thousand" else (image_width_px, image_height_px)
+    return Recipe(
+        system=load_prompt("act"),
+        turn=load_prompt("act_turn"),
+        spec=spec.with_extent(*extent),
+        codec=codec,
+        image_width_px=image_width_px,
+        image_height_px=image_height_px,
+        coordinates=coordinates,
+        history_ticks=history_ticks,
+        state_text_max_chars=state_text_max_chars,
+    )
+
+
+@dataclass(frozen=True)
+class PromptInput:
+    """What a policy sees at one decision time."""
+
+    frames: tuple[RgbFrame, ...]
+    """Captured pictures, oldest first; each becomes one image block."""
+    goal: str
+    """The instruction to follow."""
+    state_text: str = ""
+    """Game state as compact text, already capped; empty where there is none."""
+    recent: tuple[tuple[int, Action], ...] = ()
+    """Recent actions in model units, oldest first, each with its age in milliseconds before now."""
+
+
+def render_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
+    """Return the messages that ask for one window's actions: system, then user with pictures first and the goal last.
+
+    Empty blocks leave no line behind. Text from outside (goal, game state) can't open a special token.
+    """
+    system = recipe.system.render(
+        horizon_ms=recipe.spec.horizon_ms, action_table=action_table(recipe.spec, make_codec(recipe.codec))
+    )
+    turn = recipe.turn.render(
+        state=_defuse(inp.state_text.strip()),
+        recent=render_recent(inp.recent, recipe),
+        goal=_defuse(" ".join(inp.goal.split())),
+    )
+    text = "\n".join(line for line in turn.split("\n") if line.strip())
+    return [
+        {"role": "system", "content": [_text_block(system)]},
+        {"role": "user", "content": [*({"type": "image"} for _ in inp.frames), _text_block(text)]},
+    ]
+
+
+def render_answer(chunk: ActionChunk, recipe: Recipe) -> str:
+    """Return the text a model should write for a chunk in model units.
+
+    Raises:
+        InvalidActionError: the chunk is not allowed by the recipe's spec.
+    """
+    return make_codec(recipe.codec).encode(chunk, recipe.spec)
+
+
+def render_recent(recent: Sequence[tuple[int, Action]], recipe: Recipe) -> str:
+    """Return recent actions as one line, oldest first, e.g. `Recent: -420 CLICK 512,430 left; -60 KEY space`.
+
+    Actions older than the recipe's history are left out, then the oldest beyond `max_recent_actions`. Times are
+    milliseconds before now, in the spec's time unit. No action gives an empty text.
+    """
+    unit = recipe.spec.time_unit_ms
+    shown = [(age_ms, action) for age_ms, action in recent if 0 <= age_ms <= recipe.history_ms]
+    shown = shown[len(shown) - min(len(shown), recipe.max_recent_actions) :]
+    if not shown:
+        return ""
+    return "Recent: " + "; ".join(f"-{age_ms // unit * unit} {describe_action(action)}" for age_ms, action in shown)
+
+
+def describe_action(action: Action) -> str:
+    """Return an action as compact words without its time, e.g. `CLICK 512,430 left`."""
+    match action:
+        case Click(x=x, y=y, button=button, state=state):
+            words = f"CLICK {x},{y} {button}"
+        case Key(key=key, state=state):
+            words = f"KEY {_defuse(key)}"
+        case Scroll(x=x, y=y, dy=dy):
+            return f"SCROLL {x},{y} {dy}"
+        case Move(x=x, y=y):
+            return f"MOVE {x},{y}"
+    return words if state is None else f"{words} {state}"
+
+
+def _text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _defuse(text: str) -> str:
+    # "<|image_pad|>" in a chat line of a game would be tokenized as a picture that isn't there.
+    return text.replace("<|", "< |")

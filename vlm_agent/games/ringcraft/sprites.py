@@ -1,12 +1,13 @@
 """Pictures of things, drawn by code: every item of the game at inventory size.
 
-Shapes are drawn four times too large and shrunk once, which smooths their edges. Each item has its own silhouette and its
-own hue, because a model that sees the frame at half size must tell a gem from a ring without reading.
+Shapes are drawn four times too large and shrunk once, which smooths their edges. Each item has its own silhouette and
+its own hue, because a model that sees the frame at half size must tell a gem from a ring without reading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pygame
 
@@ -74,7 +75,7 @@ class Easel:
         """Draws a thick line through points, with round joints."""
         large = [(x * _SCALE, y * _SCALE) for x, y in points]
         thick = round(width * _SCALE)
-        for start, end in zip(large, large[1:], strict=False):
+        for start, end in pairwise(large):
             pygame.draw.line(self._sheet, colour, start, end, thick)
         for point in large:
             pygame.draw.circle(self._sheet, colour, point, thick / 2)

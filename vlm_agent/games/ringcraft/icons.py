@@ -131,7 +131,7 @@ _ICONS: dict[str, Callable[[Easel], None]] = {
     "stats": _stats,
     "quest": _quest,
     "inventory": _inventory,
-    "equip": _equipment,
+    "equipment": _equipment,
     "prayer": _prayer,
     "magic": _magic,
     "clan": _clan,
@@ -141,7 +141,7 @@ _ICONS: dict[str, Callable[[Easel], None]] = {
     "options": _options,
     "emotes": _emotes,
     "music": _music,
-    "health": _heart,
+    "hitpoints": _heart,
     "run": _boot,
     "special": _bolt,
 }

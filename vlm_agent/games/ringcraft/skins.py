@@ -12,11 +12,9 @@ from vlm_agent.games.ringcraft.sprites import Colour, tint
 
 
 @dataclass(frozen=True, slots=True)
-class Skin:
-    """One colour scheme: the same game on another day, so that colours of panels and ground cannot be memorised."""
+class PanelSkin:
+    """One colour scheme of the panels, so that their colours cannot be memorised."""
 
-    name: str
-    """Short name, shown nowhere in the frame."""
     stone: Colour
     """Frame round the panels."""
     panel: Colour
@@ -27,83 +25,48 @@ class Skin:
     """Text on parchment."""
     title: Colour
     """Window titles and labels on a panel."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroundSkin:
+    """One colour scheme of the world."""
+
     grass: Colour
     """Open ground."""
     path: Colour
     """Trodden ground."""
-    floor: Colour
-    """Ground inside buildings."""
-    wall: Colour
-    """Walls of buildings."""
+    stone: Colour
+    """Paving."""
+    wood: Colour
+    """Planks."""
     leaf: Colour
     """Crowns of trees."""
     sky: Colour
     """What lies behind the last tile."""
 
 
-SKINS: tuple[Skin, ...] = (
-    Skin(
-        name="old stone",
-        stone=(104, 96, 82),
-        panel=(73, 64, 52),
-        parchment=(202, 186, 152),
-        ink=(20, 16, 96),
-        title=(255, 152, 31),
-        grass=(84, 116, 40),
-        path=(148, 124, 84),
-        floor=(116, 112, 106),
-        wall=(168, 160, 146),
-        leaf=(40, 104, 34),
-        sky=(14, 16, 20),
-    ),
-    Skin(
-        name="slate",
-        stone=(82, 92, 106),
-        panel=(48, 56, 68),
-        parchment=(186, 196, 206),
-        ink=(10, 40, 90),
-        title=(250, 206, 90),
-        grass=(66, 104, 62),
-        path=(136, 132, 122),
-        floor=(100, 106, 118),
-        wall=(148, 156, 168),
-        leaf=(30, 92, 58),
-        sky=(24, 30, 44),
-    ),
-    Skin(
-        name="desert",
-        stone=(134, 104, 66),
-        panel=(92, 66, 42),
-        parchment=(228, 206, 158),
-        ink=(92, 26, 10),
-        title=(255, 178, 60),
-        grass=(170, 150, 84),
-        path=(204, 180, 124),
-        floor=(164, 128, 92),
-        wall=(208, 182, 140),
-        leaf=(88, 124, 40),
-        sky=(58, 44, 34),
-    ),
-    Skin(
-        name="winter",
-        stone=(112, 110, 118),
-        panel=(62, 58, 70),
-        parchment=(216, 218, 224),
-        ink=(60, 16, 80),
-        title=(255, 168, 96),
-        grass=(176, 188, 194),
-        path=(150, 142, 134),
-        floor=(112, 104, 112),
-        wall=(150, 134, 126),
-        leaf=(46, 96, 86),
-        sky=(40, 46, 62),
-    ),
+PANEL_SKINS: tuple[PanelSkin, ...] = (
+    PanelSkin((104, 96, 82), (73, 64, 52), (202, 186, 152), (20, 16, 96), (255, 152, 31)),
+    PanelSkin((82, 92, 106), (48, 56, 68), (186, 196, 206), (10, 40, 90), (250, 206, 90)),
+    PanelSkin((134, 104, 66), (92, 66, 42), (228, 206, 158), (92, 26, 10), (255, 190, 80)),
+    PanelSkin((112, 106, 118), (62, 56, 72), (216, 214, 224), (60, 16, 80), (255, 168, 96)),
+)
+GROUND_SKINS: tuple[GroundSkin, ...] = (
+    GroundSkin((84, 116, 40), (148, 124, 84), (118, 116, 112), (134, 94, 54), (44, 108, 36), (12, 14, 18)),
+    GroundSkin((62, 100, 66), (136, 130, 116), (98, 104, 116), (116, 84, 60), (28, 92, 62), (22, 28, 42)),
+    GroundSkin((172, 150, 86), (206, 182, 126), (150, 132, 112), (140, 92, 58), (90, 126, 40), (54, 42, 34)),
+    GroundSkin((178, 190, 196), (150, 142, 134), (112, 110, 118), (122, 90, 72), (52, 104, 92), (40, 46, 62)),
 )
 
 
-def skin_at(index: int) -> Skin:
-    """Returns the skin of an index, counting round."""
-    return SKINS[index % len(SKINS)]
+def panel_skin(index: int) -> PanelSkin:
+    """Returns the panel scheme of an index, counting round."""
+    return PANEL_SKINS[index % len(PANEL_SKINS)]
+
+
+def ground_skin(index: int) -> GroundSkin:
+    """Returns the ground scheme of an index, counting round."""
+    return GROUND_SKINS[index % len(GROUND_SKINS)]
 
 
 def _grain(width: int, height: int) -> npt.NDArray[np.int64]:

@@ -100,11 +100,11 @@ class Easel:
         return pygame.transform.smoothscale(self._sheet, self._size)
 
 
-def _gold_bar(easel: Easel) -> None:
-    easel.shape(GOLD, [(4, 19), (10, 10), (31, 14), (33, 22), (27, 28), (4, 24)])
-    easel.facet(tint(GOLD, 1.25), [(5, 19), (10.5, 11), (30, 14.5), (25, 22)])
-    easel.facet(tint(GOLD, 0.68), [(25.5, 22.5), (30.5, 15.5), (32, 22), (27, 27)])
-    easel.facet((255, 246, 178), [(10, 14), (12, 12), (24, 14.5), (22, 16)])
+def _ingot(easel: Easel, metal: Colour) -> None:
+    easel.shape(metal, [(4, 19), (10, 10), (31, 14), (33, 22), (27, 28), (4, 24)])
+    easel.facet(tint(metal, 1.25), [(5, 19), (10.5, 11), (30, 14.5), (25, 22)])
+    easel.facet(tint(metal, 0.66), [(25.5, 22.5), (30.5, 15.5), (32, 22), (27, 27)])
+    easel.facet(blend(metal, (255, 255, 255), 0.7), [(10, 14), (12, 12), (24, 14.5), (22, 16)])
 
 
 def _round_gem(easel: Easel, colour: Colour) -> None:
@@ -155,26 +155,10 @@ def _ruby_setting(easel: Easel) -> None:
     easel.facet(tint(RUBY, 1.4), [(18, 2.5), (22, 8), (18, 10), (14, 8)])
 
 
-def _ring_mould(easel: Easel) -> None:
-    clay = (146, 132, 122)
-    easel.shape(clay, [(3, 14), (13, 6), (33, 11), (33, 18), (23, 28), (3, 21)])
-    easel.facet(tint(clay, 1.22), [(4.5, 14), (13, 7.2), (31.5, 11.5), (23, 20)])
-    easel.facet(tint(clay, 0.62), [(23.5, 21), (32, 12.8), (32, 17.8), (23.5, 26.5)])
-    easel.oval((66, 56, 50), (10, 9, 17, 9), None)
-    easel.oval(tint(clay, 1.22), (14, 11, 9, 5), None)
-
-
 def _coal(easel: Easel) -> None:
     easel.shape((44, 44, 50), [(6, 17), (11, 8), (20, 6), (29, 11), (31, 20), (24, 27), (12, 27)])
     easel.facet((92, 92, 104), [(11, 10), (19, 8), (17, 14), (9, 17)])
     easel.facet((24, 24, 28), [(19, 15), (29, 13), (29, 20), (23, 25)])
-
-
-def _iron_ore(easel: Easel) -> None:
-    easel.shape((132, 92, 72), [(5, 19), (9, 10), (19, 6), (29, 10), (31, 19), (25, 27), (11, 27)])
-    easel.facet((186, 132, 104), [(10, 11), (19, 8), (18, 14), (9, 17)])
-    for x, y in ((14, 20), (22, 13), (24, 21)):
-        easel.disc((222, 176, 150), (x, y), 2, None)
 
 
 def _logs(easel: Easel) -> None:
@@ -185,28 +169,12 @@ def _logs(easel: Easel) -> None:
         easel.disc((168, 122, 66), (x, y), 1.4, None)
 
 
-def _bones(easel: Easel) -> None:
-    bone = (234, 228, 206)
-    for start, end in (((9, 24), (27, 9)), ((9, 9), (27, 24))):
-        easel.bar(bone, [start, end], 3.4)
-    for x, y in ((8, 22), (11, 26), (26, 7), (29, 11), (8, 11), (11, 7), (26, 26), (29, 22)):
-        easel.disc(bone, (x, y), 2.8, None)
-
-
 def _bread(easel: Easel) -> None:
     crust = (206, 138, 56)
     easel.bar(crust, [(10, 21), (26, 12)], 12)
     easel.stroke(tint(crust, 1.2), [(10, 19), (25, 10)], 5)
     for x, y in ((12, 18), (17, 15), (22, 12)):
         easel.stroke((120, 70, 22), [(x - 1, y - 3), (x + 3, y + 3)], 1.2)
-
-
-def _fish(easel: Easel) -> None:
-    skin = (236, 132, 118)
-    easel.shape(tint(skin, 0.82), [(24, 16), (33, 8), (31, 16), (33, 25)])
-    easel.oval(skin, (3, 8, 24, 16))
-    easel.stroke(tint(skin, 1.2), [(8, 12), (20, 12)], 1.6)
-    easel.disc((20, 20, 26), (8.5, 14.5), 1.7, None)
 
 
 def _potion(easel: Easel) -> None:
@@ -216,47 +184,69 @@ def _potion(easel: Easel) -> None:
     easel.shape((146, 94, 44), [(14.5, 2), (21.5, 2), (21.5, 6), (14.5, 6)])
 
 
-def _rune(easel: Easel) -> None:
-    easel.shape((172, 172, 176), [(9, 6), (24, 4), (31, 12), (29, 24), (17, 29), (6, 22)])
-    easel.facet((208, 208, 212), [(10, 7.5), (23, 5.5), (26, 9), (9, 12)])
-    easel.stroke((16, 176, 188), [(13, 22), (17, 12), (20, 19), (24, 13)], 2)
-
-
 def _hammer(easel: Easel) -> None:
     easel.bar((140, 92, 44), [(9, 27), (22, 12)], 3.6)
     easel.shape((156, 162, 172), [(14, 8), (20, 2), (32, 13), (26, 19)])
     easel.facet((206, 212, 220), [(15.5, 8), (20, 3.8), (23, 6.5), (18.5, 10.8)])
 
 
-def _hatchet(easel: Easel) -> None:
-    easel.bar((140, 92, 44), [(10, 29), (24, 6)], 3.4)
-    easel.shape((130, 156, 158), [(17, 4), (25, 8), (22, 16), (12, 17), (8, 10)])
-    easel.facet((186, 212, 212), [(9.5, 10.5), (16, 6), (14, 14.5), (12, 15.5)])
+def _clay_block(easel: Easel) -> None:
+    clay = (146, 132, 122)
+    easel.shape(clay, [(3, 14), (13, 6), (33, 11), (33, 18), (23, 28), (3, 21)])
+    easel.facet(tint(clay, 1.22), [(4.5, 14), (13, 7.2), (31.5, 11.5), (23, 20)])
+    easel.facet(tint(clay, 0.62), [(23.5, 21), (32, 12.8), (32, 17.8), (23.5, 26.5)])
 
 
-def _pickaxe(easel: Easel) -> None:
-    easel.bar((140, 92, 44), [(8, 28), (25, 9)], 3.4)
-    easel.shape((92, 128, 190), [(12, 5), (24, 4), (32, 12), (33, 22), (29, 15), (22, 9)])
+def _ring_mould(easel: Easel) -> None:
+    _clay_block(easel)
+    easel.oval((58, 48, 42), (9.5, 8.5, 18, 10), None)
+    easel.oval((178, 161, 149), (14.5, 11, 8, 5), None)
+
+
+def _necklace_mould(easel: Easel) -> None:
+    _clay_block(easel)
+    easel.stroke((58, 48, 42), [(11, 14), (17, 9.5), (27, 12), (22, 17)], 1.8)
+    easel.stroke((58, 48, 42), [(11, 14), (19, 16.5)], 1.8)
+
+
+def _apple(easel: Easel) -> None:
+    easel.bar((104, 66, 30), [(18, 10), (21, 4)], 1.6)
+    easel.disc((208, 40, 34), (18, 19), 10)
+    easel.disc((250, 130, 110), (14, 15), 2.6, None)
+    easel.shape((70, 160, 50), [(21, 7), (28, 4), (27, 9)])
+
+
+def _rope(easel: Easel) -> None:
+    hemp = (204, 172, 108)
+    for drop in (8, 4, 0):
+        easel.hoop(tint(hemp, 1.1 - drop * 0.03), (18, 13 + drop), (13, 8), 4.6)
+    easel.bar(hemp, [(29, 21), (31, 28)], 2.6)
+
+
+def _bucket(easel: Easel) -> None:
+    tin = (150, 156, 166)
+    easel.stroke((60, 60, 66), [(7, 11), (9, 4), (18, 2), (27, 4), (29, 11)], 1.6)
+    easel.shape(tin, [(6, 11), (30, 11), (26, 29), (10, 29)])
+    easel.facet(tint(tin, 1.3), [(10, 14), (14, 14), (15, 27.5), (12, 27.5)])
+    easel.oval((64, 130, 216), (6, 7, 24, 8))
+
+
+def _feather(easel: Easel) -> None:
+    easel.shape((236, 240, 246), [(7, 26), (10, 15), (18, 6), (30, 3), (28, 13), (20, 22), (11, 26)])
+    easel.stroke((150, 156, 172), [(4, 30), (28, 5)], 1.4)
+
+
+def _herb(easel: Easel) -> None:
+    for tip, side in (((8, 8), (5, 16)), ((28, 8), (31, 16)), ((18, 2), (12, 9))):
+        easel.shape((52, 140, 44), [(18, 24), side, tip, ((tip[0] + 36 - side[0]) / 2, 13)])
+    easel.bar((36, 100, 36), [(18, 29), (18, 14)], 1.6)
 
 
 def _shield(easel: Easel) -> None:
-    easel.shape((176, 30, 40), [(7, 5), (18, 3), (29, 5), (28, 18), (18, 30), (8, 18)])
-    easel.facet((236, 226, 200), [(16.2, 5), (19.8, 5), (19.8, 26), (18, 28), (16.2, 26)])
-    easel.facet((236, 226, 200), [(9, 11), (27, 11), (27, 14.5), (9, 14.5)])
-
-
-def _coins(easel: Easel) -> None:
-    for x, y in ((12, 22), (22, 22), (17, 17), (12, 12), (23, 12)):
-        easel.oval(tint(GOLD, 0.7), (x - 7, y - 3, 14, 9))
-        easel.oval(GOLD, (x - 7, y - 5, 14, 9))
-        easel.oval((255, 240, 160), (x - 4, y - 4, 8, 3.4), None)
-
-
-def _steel_bar(easel: Easel) -> None:
-    steel = (176, 178, 190)
-    easel.shape(steel, [(4, 19), (10, 10), (31, 14), (33, 22), (27, 28), (4, 24)])
-    easel.facet(tint(steel, 1.28), [(5, 19), (10.5, 11), (30, 14.5), (25, 22)])
-    easel.facet(tint(steel, 0.6), [(25.5, 22.5), (30.5, 15.5), (32, 22), (27, 27)])
+    easel.disc((176, 30, 40), (18, 16), 14)
+    easel.disc((236, 226, 200), (18, 16), 9.4, None)
+    easel.disc((176, 30, 40), (18, 16), 6.4, None)
+    easel.disc((196, 202, 210), (18, 16), 3.2)
 
 
 def _unknown(easel: Easel) -> None:
@@ -266,39 +256,39 @@ def _unknown(easel: Easel) -> None:
 
 
 _ITEMS: dict[str, Callable[[Easel], None]] = {
-    "gold bar": _gold_bar,
-    "steel bar": _steel_bar,
+    "gold_bar": lambda easel: _ingot(easel, GOLD),
+    "silver_bar": lambda easel: _ingot(easel, (196, 204, 216)),
+    "iron_bar": lambda easel: _ingot(easel, (126, 88, 76)),
     "sapphire": lambda easel: _round_gem(easel, SAPPHIRE),
     "emerald": lambda easel: _step_gem(easel, EMERALD),
     "ruby": lambda easel: _pear_gem(easel, RUBY),
-    "gold ring": lambda easel: _ring(easel, None),
-    "sapphire ring": lambda easel: _ring(easel, _sapphire_setting),
-    "emerald ring": lambda easel: _ring(easel, _emerald_setting),
-    "ruby ring": lambda easel: _ring(easel, _ruby_setting),
-    "ring mould": _ring_mould,
+    "gold_ring": lambda easel: _ring(easel, None),
+    "sapphire_ring": lambda easel: _ring(easel, _sapphire_setting),
+    "emerald_ring": lambda easel: _ring(easel, _emerald_setting),
+    "ruby_ring": lambda easel: _ring(easel, _ruby_setting),
+    "ring_mould": _ring_mould,
+    "necklace_mould": _necklace_mould,
     "coal": _coal,
-    "iron ore": _iron_ore,
     "logs": _logs,
-    "bones": _bones,
     "bread": _bread,
-    "fish": _fish,
-    "potion": _potion,
-    "rune": _rune,
+    "apple": _apple,
+    "rope": _rope,
     "hammer": _hammer,
-    "hatchet": _hatchet,
-    "pickaxe": _pickaxe,
+    "bucket": _bucket,
+    "feather": _feather,
+    "potion": _potion,
+    "herb": _herb,
     "shield": _shield,
-    "coins": _coins,
 }
 
 
-def item_names() -> tuple[str, ...]:
-    """Names of the items that have a picture of their own."""
+def item_keys() -> tuple[str, ...]:
+    """Keys of the items that have a picture of their own."""
     return tuple(_ITEMS)
 
 
-def item_picture(name: str) -> pygame.Surface:
-    """Returns the picture of an item, 36 x 32 px with transparency; an unknown name gives a plain parcel."""
+def item_picture(key: str) -> pygame.Surface:
+    """Returns the picture of an item, 36 x 32 px with transparency; an unknown key gives a plain parcel."""
     easel = Easel()
-    _ITEMS.get(name.lower(), _unknown)(easel)
+    _ITEMS.get(key, _unknown)(easel)
     return easel.finish()

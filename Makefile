@@ -1,0 +1,47 @@
+# make demo   the whole line on the bundled game and model: record, label, train, play, compare, report
+# make test   the tests          make check   formatting, lint, types, layers
+# make bench  the benchmarks     All of them create .venv by themselves.
+
+PYTHON ?= python3
+VENV ?= .venv
+LOCK ?= constraints.txt
+BIN := $(VENV)/bin
+BASE := $(VENV)/.base-installed
+TEST := $(VENV)/.test-installed
+
+.PHONY: demo test test-models check bench clean
+
+demo: $(BASE)
+	$(BIN)/vlm-agent demo --out demo
+
+test: $(TEST)
+	$(BIN)/pytest
+
+# The tests that touch models, training and decoding; run once more under the other lock:
+#   make test-models VENV=.venv-gpu-lock LOCK=constraints-gpu.txt
+test-models: $(TEST)
+	$(BIN)/pytest -m 'model and not gpu'
+
+check: $(TEST)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(BASE)
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .venv-gpu-lock demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$@ -m pip install --quiet --upgrade pip
+
+$(BASE): pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet -c $(LOCK) -e .
+	@touch $@
+
+$(TEST): pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet -c $(LOCK) -e '.[test]'
+	@touch $@ $(BASE)

@@ -1,0 +1,182 @@
+"""From samples to tensors, and the two forward passes of nano's training.
+
+Samples are made in one worker process ahead of the model; their order depends on the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+
+from vlm_agent.chat import PromptInput, Recipe, render_answer, render_prompt
+from vlm_agent.models.images import patchify
+from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
+from vlm_agent.training.nano import dense, scenes
+from vlm_agent.training.nano.samples import NanoSample
+from vlm_agent.training.nano.tree import IGNORED, TreeBatch, batch_trees, grow_tree
+
+PATCH_PX, MERGE = 16, 2
+ROWS, COLUMNS = IMAGE_HEIGHT_PX // PATCH_PX, IMAGE_WIDTH_PX // PATCH_PX
+IMAGE_TOKENS = ROWS * COLUMNS // MERGE**2
+NAME_SCAN = 400
+"""Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
+DROP_ALL_TEXT, DROP_SOME_LINES = 0.35, 0.35
+"""Share of samples that lose the whole game-state text, or a random part of its lines."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the vision tower gives for a batch of screens."""
+
+    tokens: torch.Tensor
+    """(screens * 96, width) merged tokens."""
+    deep: list[torch.Tensor]
+    """One (screens * 96, width) tensor for each DeepStack layer."""
+
+
+@dataclass(frozen=True)
+class DenseBatch:
+    """Screens with what is where."""
+
+    frames: torch.Tensor
+    """(batch, 256, 384, 3) uint8."""
+    classes: torch.Tensor
+    """(batch, 96, 4) int64."""
+    digits: torch.Tensor
+    """(batch, 96, 4, 6) int64."""
+
+
+@dataclass(frozen=True)
+class FollowBatch:
+    """Screens with instructions as token trees."""
+
+    frames: torch.Tensor
+    """(batch, 256, 384, 3) uint8."""
+    tree: TreeBatch
+    image_token_id: int
+    digit_ids: torch.Tensor
+    """(10,) ids of the digits, for scores."""
+
+
+@lru_cache(maxsize=1)
+def thing_names(seed: int) -> dict[str, int]:
+    """Return a class number (from 1) for each name seen in the first samples of a seed."""
+    names = {thing.name for index in range(NAME_SCAN) for thing in scenes.make_sample(seed, index).things}
+    return {name: number for number, name in enumerate(sorted(names), 1)}
+
+
+class _Stream(IterableDataset[Any]):
+    """Calls `make(step)` for each step of a range."""
+
+    def __init__(self, make: Any, start: int, stop: int) -> None:
+        self.make, self.start, self.stop = make, start, stop
+
+    def __iter__(self) -> Iterator[Any]:
+        torch.set_num_threads(1)
+        return (self.make(step) for step in range(self.start, self.stop))
+
+
+def _stream(make: Any, start: int, stop: int) -> Iterator[Any]:
+    return iter(DataLoader(_Stream(make, start, stop), batch_size=None, num_workers=1, prefetch_factor=4))
+
+
+def dense_batches(seed: int, start: int, stop: int, size: int, names: dict[str, int]) -> Iterator[DenseBatch]:
+    """Yield the dense stage's batches for steps start..stop."""
+
+    def make(step: int) -> DenseBatch:
+        samples = [scenes.make_sample(seed, step * size + row) for row in range(size)]
+        targets = [dense.dense_targets(sample.things, names, ROWS, COLUMNS) for sample in samples]
+        return DenseBatch(
+            _stack_frames(samples),
+            torch.from_numpy(np.stack([target.classes for target in targets])),
+            torch.from_numpy(np.stack([target.digits for target in targets])),
+        )
+
+    return _stream(make, start, stop)
+
+
+def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[FollowBatch]:
+    """Yield the instruction stage's batches for steps start..stop."""
+    recipe = scenes.nano_recipe()
+    # Far from the dense stage's samples, so that nothing learnt by heart there helps here.
+    offset = 10_000_000
+
+    def make(step: int) -> FollowBatch:
+        samples = [scenes.make_sample(seed, offset + step * size + row) for row in range(size)]
+        rng = random.Random(f"{seed}/{step}")
+        return encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
+
+    return _stream(make, start, stop)
+
+
+def drop_text(sample: NanoSample, rng: random.Random) -> NanoSample:
+    """Return the sample with all, some or none of its game-state text, so that the picture is needed."""
+    chance = rng.random()
+    lines = sample.state_text.split("\n")
+    if chance < DROP_ALL_TEXT:
+        lines = []
+    elif chance < DROP_ALL_TEXT + DROP_SOME_LINES:
+        share = rng.uniform(0.1, 0.6)
+        lines = [line for line in lines if rng.random() > share]
+    return NanoSample(sample.frame, "\n".join(lines), sample.recent, sample.questions, sample.things)
+
+
+def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any) -> FollowBatch:
+    """Return samples as one batch of token trees."""
+    trees = [grow_tree(*encode_questions(sample, recipe, tokenizer)) for sample in samples]
+    image_token_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    batch = batch_trees(trees, image_token_id, ROWS // MERGE, COLUMNS // MERGE)
+    digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("0123456789")))
+    return FollowBatch(_stack_frames(samples), batch, image_token_id, digits)
+
+
+def encode_questions(sample: NanoSample, recipe: Recipe, tokenizer: Any) -> tuple[list[list[int]], list[int]]:
+    """Return each question's conversation as tokens, and where its answer starts."""
+    conversations, starts = [], []
+    for question in sample.questions:
+        inp = PromptInput((sample.frame,), question.goal, sample.state_text, sample.recent)
+        prompt = tokenizer.apply_chat_template(render_prompt(inp, recipe), tokenize=False, add_generation_prompt=True)
+        prompt = prompt.replace("<|image_pad|>", "<|image_pad|>" * IMAGE_TOKENS)
+        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
+        answer = render_answer(question.answer, recipe) + "<|im_end|>"
+        conversations.append(prompt_ids + tokenizer.encode(answer, add_special_tokens=False))
+        starts.append(len(prompt_ids))
+    return conversations, starts
+
+
+def _stack_frames(samples: Sequence[NanoSample]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([sample.frame for sample in samples]))
+
+
+def vision_features(model: Any, frames: torch.Tensor) -> Features:
+    """Return the vision tower's output for (batch, 256, 384, 3) uint8 screens."""
+    pixels = torch.cat([patchify(frame.numpy(), patch_px=PATCH_PX, merge=MERGE) for frame in frames])
+    grid = torch.tensor([[1, ROWS, COLUMNS]]).expand(len(frames), -1)
+    output = model.model.visual(pixels, grid_thw=grid)
+    return Features(output.pooler_output, list(output.deepstack_features))
+
+
+def follow_logits(model: Any, batch: FollowBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits and labels (n, vocabulary), (n,) at the answer tokens of a batch."""
+    features = vision_features(model, batch.frames)
+    pictures = batch.tree.ids == batch.image_token_id
+    embedded = model.get_input_embeddings()(batch.tree.ids)
+    embedded = embedded.masked_scatter(pictures[..., None], features.tokens)
+    hidden = model.model.language_model(
+        inputs_embeds=embedded,
+        position_ids=batch.tree.positions,
+        attention_mask=batch.tree.allowed,
+        visual_pos_masks=pictures,
+        deepstack_visual_embeds=features.deep,
+        use_cache=False,
+    ).last_hidden_state
+    learnt = batch.tree.labels != IGNORED
+    return functional.linear(hidden[learnt], model.get_output_embeddings().weight), batch.tree.labels[learnt]

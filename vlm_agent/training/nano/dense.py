@@ -1,0 +1,108 @@
+"""The dense vision stage: for every patch of the screen, which thing is there and where its centre is, digit by digit.
+
+A language model asked one question a picture takes very long to find out that its eyes are of use. This stage opens
+them first: each merged vision token predicts, for its four patches, the class of the thing at the patch and the three
+decimal digits of the thing's centre in x and in y. The head is thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vlm_agent.training.nano.samples import Thing
+
+PATCHES_PER_TOKEN = 4
+DIGITS = 3
+NOTHING = 0
+"""Class of a patch with no named thing on it."""
+
+
+class DenseHead(nn.Module):
+    """Reads merged vision tokens (batch, tokens, width) into class and digit logits for each patch."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, 256)
+        self.out = nn.Linear(256, PATCHES_PER_TOKEN * (num_classes + 2 * DIGITS * 10))
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return class logits (..., 4, classes) and digit logits (..., 4, 6, 10)."""
+        raw = self.out(functional.gelu(self.hidden(self.norm(features))))
+        raw = raw.unflatten(-1, (PATCHES_PER_TOKEN, self.num_classes + 2 * DIGITS * 10))
+        return raw[..., : self.num_classes], raw[..., self.num_classes :].unflatten(-1, (2 * DIGITS, 10))
+
+
+@dataclass(frozen=True)
+class DenseTargets:
+    """What the head should say, in the order of merged tokens and the patches within them."""
+
+    classes: np.ndarray
+    """(tokens, 4) int64; 0 where there is nothing."""
+    digits: np.ndarray
+    """(tokens, 4, 6) int64: three digits of x, three of y, in thousandths of the screen."""
+
+
+def dense_targets(things: Sequence[Thing], names: dict[str, int], rows: int, columns: int) -> DenseTargets:
+    """Paint the things into the patch grid, large ones first so that small ones on top of them win.
+
+    Args:
+        things: What is on the screen, boxes in thousandths.
+        names: Class of each known name; unknown names count as nothing.
+        rows: Patches from top to bottom, even.
+        columns: Patches from left to right, even.
+    """
+    classes = np.zeros((rows, columns), dtype=np.int64)
+    digits = np.zeros((rows, columns, 2 * DIGITS), dtype=np.int64)
+    centres_x = (np.arange(columns) + 0.5) * 1000 / columns
+    centres_y = (np.arange(rows) + 0.5) * 1000 / rows
+    for thing in sorted(things, key=lambda thing: -thing.area):
+        inside = ((centres_y >= thing.top) & (centres_y < thing.bottom))[:, None] & (
+            (centres_x >= thing.left) & (centres_x < thing.right)
+        )[None]
+        x, y = thing.centre
+        inside[min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)] = True
+        classes[inside] = names.get(thing.name, NOTHING)
+        digits[inside] = [*decimal_digits(x), *decimal_digits(y)]
+    return DenseTargets(_by_token(classes), _by_token(digits))
+
+
+def decimal_digits(value: int) -> list[int]:
+    """Return the three decimal digits of 0..999."""
+    return [value // 100, value // 10 % 10, value % 10]
+
+
+def _by_token(grid: np.ndarray) -> np.ndarray:
+    # Qwen orders patches by merged cell, then row and column within the 2 x 2 cell.
+    rows, columns, *rest = grid.shape
+    cells = grid.reshape(rows // 2, 2, columns // 2, 2, *rest).swapaxes(1, 2)
+    return np.ascontiguousarray(cells.reshape(rows * columns // 4, PATCHES_PER_TOKEN, *rest))
+
+
+def dense_loss(
+    head: DenseHead, features: torch.Tensor, classes: torch.Tensor, digits: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss and the accuracies (class on things, first, second and third digit) as plain numbers."""
+    class_logits, digit_logits = head(features)
+    there = classes != NOTHING
+    # Most patches are empty ground: weigh them down so that the things are what is learnt.
+    weights = torch.where(there, 1.0, 0.15)
+    by_patch = functional.cross_entropy(class_logits.flatten(0, -2), classes.flatten(), reduction="none")
+    class_loss = (by_patch * weights.flatten()).sum() / weights.sum()
+    chosen, wanted = digit_logits[there], digits[there]
+    digit_loss = functional.cross_entropy(chosen.flatten(0, -2), wanted.flatten())
+    right = (chosen.argmax(-1) == wanted).float().mean(0)
+    scores = {
+        "class": (class_logits.argmax(-1) == classes)[there].float().mean().item(),
+        "digit1": right[[0, 3]].mean().item(),
+        "digit2": right[[1, 4]].mean().item(),
+        "digit3": right[[2, 5]].mean().item(),
+    }
+    return class_loss + 2.0 * digit_loss, scores

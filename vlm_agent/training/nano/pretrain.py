@@ -1,0 +1,226 @@
+"""Train nano from nothing, in two stages, resumable and reproducible from a seed.
+
+1. `dense`: the vision tower alone learns what is where (see `dense`).
+2. `follow`: the whole model learns to follow single-step instructions on random screens; the game-state text is dropped
+   at random, so that it must look. It never sees the long goal or a player's recording.
+
+Every sample is a pure function of (seed, index), so a run needs no data on disk and continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from vlm_agent.errors import ConfigError
+from vlm_agent.training.nano import batches, dense
+from vlm_agent.training.nano.build import build_nano, export_nano
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How nano is trained from nothing."""
+
+    out: Path = Path("runs/nano")
+    """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
+    seed: int = 0
+    """Decides the weights at the start and every sample."""
+    dense_steps: int = 900
+    """Steps of the dense vision stage."""
+    dense_batch: int = 24
+    """Screens a step in the dense stage."""
+    follow_steps: int = 6000
+    """Steps of the instruction stage."""
+    follow_batch: int = 6
+    """Screens a step in the instruction stage, each with several questions."""
+    learning_rate: float = 1.5e-3
+    """Peak rate; cosine to a tenth, after a warm-up."""
+    vision_rate_factor: float = 0.3
+    """The vision tower's rate in the instruction stage, as a share of the rest's."""
+    save_every_steps: int = 200
+    """Steps between checkpoints."""
+    threads: int = 2
+    """CPU threads for the model."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for counts that can't be meant."""
+        if min(self.dense_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
+            raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")
+
+
+@dataclass
+class Progressed:
+    """Where a run stands; saved with every checkpoint."""
+
+    stage: str = "dense"
+    """`dense`, `follow` or `finished`."""
+    step: int = 0
+    """Steps done in the stage."""
+    seconds: float = 0.0
+    """Wall time spent so far."""
+
+
+class Run:
+    """One pretraining run: model, head, optimizer and their checkpoint."""
+
+    def __init__(self, config: PretrainConfig) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.progress = Progressed()
+        config.out.mkdir(parents=True, exist_ok=True)
+        self.model, self.tokenizer = build_nano(config.seed)
+        self.names = batches.thing_names(config.seed)
+        self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
+        self.optimizer = self._make_optimizer()
+        self._load()
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        vision = list(self.model.model.visual.parameters())
+        seen = {id(p) for p in vision}
+        rest = [p for p in self.model.parameters() if id(p) not in seen]
+        groups = [{"params": vision}, {"params": rest}, {"params": list(self.head.parameters())}]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def set_rates(self, step: int, steps: int, vision_factor: float) -> None:
+        """Set the learning rates for a step: warm-up over 100 steps, then cosine to a tenth."""
+        warm = min(1.0, (step + 1) / 100)
+        cosine = 0.1 + 0.45 * (1 + torch.cos(torch.tensor(step / max(steps, 1) * torch.pi)).item())
+        rate = self.config.learning_rate * warm * cosine
+        for group, factor in zip(self.optimizer.param_groups, (vision_factor, 1.0, 1.0), strict=True):
+            group["lr"] = rate * factor
+
+    def update(self, loss: torch.Tensor) -> float:
+        """Take one optimizer step; returns the gradient norm before clipping."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [*self.model.parameters(), *self.head.parameters()]
+        norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], 1.0)
+        self.optimizer.step()
+        return norm.item()
+
+    def save(self) -> None:
+        """Write the checkpoint beside the old one, then rename."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items() if name != "lm_head.weight"}
+        tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        path = self.config.out / "checkpoint.safetensors"
+        save_file(tensors, path.with_suffix(".tmp"), metadata={"progress": json.dumps(asdict(self.progress))})
+        path.with_suffix(".tmp").replace(path)
+
+    def _load(self) -> None:
+        path = self.config.out / "checkpoint.safetensors"
+        if not path.exists():
+            return
+        tensors = load_file(path)
+        self.model.load_state_dict(_part(tensors, "model."), strict=False)
+        self.head.load_state_dict(_part(tensors, "head."))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in _part(tensors, "optimizer.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.progress = Progressed(**_read_progress(path))
+        log.info("goes on from %s step %d", self.progress.stage, self.progress.step)
+
+    def write_log(self, **values: Any) -> None:
+        """Append one line to log.jsonl."""
+        line = {**asdict(self.progress), **{k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}}
+        with (self.config.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _read_progress(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return dict(json.loads(header["__metadata__"]["progress"]))
+
+
+def run(config: PretrainConfig) -> Path:
+    """Train nano and export it; returns the folder of the finished checkpoint."""
+    current = Run(config)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+    ) as bar:
+        if current.progress.stage == "dense":
+            _run_dense(current, bar)
+            current.progress.stage, current.progress.step = "follow", 0
+            current.save()
+        if current.progress.stage == "follow":
+            _run_follow(current, bar)
+            current.progress.stage, current.progress.step = "finished", 0
+            current.save()
+    return export_nano(current.model, current.tokenizer, config.out / "model")
+
+
+def _run_dense(current: Run, bar: Progress) -> None:
+    config = current.config
+    task = bar.add_task("vision", total=config.dense_steps, completed=current.progress.step, note="")
+    loader = batches.dense_batches(config.seed, current.progress.step, config.dense_steps, config.dense_batch, current.names)
+    for batch in _timed(current, loader):
+        current.set_rates(current.progress.step, config.dense_steps, 1.0)
+        features = batches.vision_features(current.model, batch.frames)
+        loss, scores = dense.dense_loss(current.head, features.tokens.unflatten(0, (len(batch.frames), -1)), batch.classes, batch.digits)
+        current.update(loss)
+        _finish_step(current, bar, task, {"loss": loss.item(), **scores})
+
+
+def _run_follow(current: Run, bar: Progress) -> None:
+    config = current.config
+    task = bar.add_task("follow", total=config.follow_steps, completed=current.progress.step, note="")
+    loader = batches.follow_batches(
+        config.seed, current.progress.step, config.follow_steps, config.follow_batch, current.tokenizer
+    )
+    for batch in _timed(current, loader):
+        current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
+        logits, labels = batches.follow_logits(current.model, batch)
+        loss = functional.cross_entropy(logits, labels)
+        right = (logits.argmax(-1) == labels).float()
+        digit = torch.isin(labels, batch.digit_ids)
+        current.update(loss)
+        _finish_step(
+            current,
+            bar,
+            task,
+            {"loss": loss.item(), "right": right.mean().item(), "digits": right[digit].mean().item() if digit.any() else 0.0},
+        )
+
+
+def _timed(current: Run, loader: Iterator[Any]) -> Iterator[Any]:
+    started = time.monotonic()
+    for batch in loader:
+        yield batch
+        now = time.monotonic()
+        current.progress.seconds += now - started
+        started = now
+
+
+def _finish_step(current: Run, bar: Progress, task: Any, scores: dict[str, float]) -> None:
+    current.progress.step += 1
+    note = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    bar.update(task, completed=current.progress.step, note=note)
+    if current.progress.step % 20 == 0:
+        current.write_log(**scores)
+    if current.progress.step % current.config.save_every_steps == 0:
+        current.save()

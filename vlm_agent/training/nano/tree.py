@@ -1,0 +1,103 @@
+"""Several questions on one screen in one sequence: the shared prompt once, then a branch for each question.
+
+Every branch sees the shared part and itself, never another branch, and its positions go on from the shared part, so
+the loss is the one of separate sequences at a fraction of the tokens. It does not know what the questions mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+IGNORED = -100
+"""Label of a token that is not trained."""
+
+
+@dataclass(frozen=True)
+class TreeSequence:
+    """One screen with its questions as a token tree."""
+
+    ids: tuple[int, ...]
+    """Tokens: the shared part, then each branch."""
+    labels: tuple[int, ...]
+    """For each token the next token in its own branch where that is to be learnt, else `IGNORED`."""
+    branch: tuple[int, ...]
+    """0 for the shared part, k for branch k."""
+    order: tuple[int, ...]
+    """Index of each token in its own conversation (shared part + its branch)."""
+
+
+def common_prefix(conversations: Sequence[Sequence[int]]) -> int:
+    """Return how many leading tokens all conversations share."""
+    shortest = min(len(ids) for ids in conversations)
+    first = conversations[0]
+    for index in range(shortest):
+        if any(ids[index] != first[index] for ids in conversations):
+            return index
+    return shortest
+
+
+def grow_tree(conversations: Sequence[Sequence[int]], answer_starts: Sequence[int]) -> TreeSequence:
+    """Merge tokenised conversations of one screen into a tree; tokens from `answer_starts[k]` on are learnt."""
+    shared = min(common_prefix(conversations), min(answer_starts) - 1)
+    ids, branch, order = list(conversations[0][:shared]), [0] * shared, list(range(shared))
+    labels = [IGNORED] * shared
+    for number, (tokens, start) in enumerate(zip(conversations, answer_starts, strict=True), 1):
+        ids += tokens[shared:]
+        branch += [number] * (len(tokens) - shared)
+        order += range(shared, len(tokens))
+        following = [*tokens[shared + 1 :], IGNORED]
+        labels += [
+            token if index + 1 >= start else IGNORED for index, token in zip(range(shared, len(tokens)), following, strict=True)
+        ]
+    return TreeSequence(tuple(ids), tuple(labels), tuple(branch), tuple(order))
+
+
+@dataclass(frozen=True)
+class TreeBatch:
+    """Padded trees, ready for the language model."""
+
+    ids: torch.Tensor
+    """(batch, length) int64, padded with 0."""
+    labels: torch.Tensor
+    """(batch, length) int64."""
+    positions: torch.Tensor
+    """(3, batch, length) int64: time, height, width of M-RoPE."""
+    allowed: torch.Tensor
+    """(batch, 1, length, length) bool: who may look at whom."""
+
+
+def batch_trees(trees: Sequence[TreeSequence], image_token_id: int, merged_height: int, merged_width: int) -> TreeBatch:
+    """Pad trees to one length and compute positions and the attention mask; each tree holds exactly one image."""
+    length = max(len(tree.ids) for tree in trees)
+    length += -length % 16
+    ids = torch.zeros(len(trees), length, dtype=torch.long)
+    labels = torch.full((len(trees), length), IGNORED)
+    branch = torch.full((len(trees), length), -1)
+    positions = torch.zeros(3, len(trees), length, dtype=torch.long)
+    for row, tree in enumerate(trees):
+        size = len(tree.ids)
+        ids[row, :size] = torch.tensor(tree.ids)
+        labels[row, :size] = torch.tensor(tree.labels)
+        branch[row, :size] = torch.tensor(tree.branch)
+        positions[:, row, :size] = mrope_positions(tree, image_token_id, merged_height, merged_width)
+    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    allowed = visible & torch.ones(length, length, dtype=torch.bool).tril()
+    return TreeBatch(ids, labels, positions, allowed[:, None])
+
+
+def mrope_positions(tree: TreeSequence, image_token_id: int, merged_height: int, merged_width: int) -> torch.Tensor:
+    """Return (3, length) positions as Qwen3-VL counts them: an image takes max(height, width) steps of time."""
+    start = tree.ids.index(image_token_id)
+    order = torch.tensor(tree.order)
+    image_tokens = merged_height * merged_width
+    shift = max(merged_height, merged_width) - image_tokens
+    positions = torch.where(order >= start + image_tokens, order + shift, order).expand(3, -1).clone()
+    cells = torch.arange(image_tokens)
+    span = slice(start, start + image_tokens)
+    positions[0, span] = start
+    positions[1, span] = start + cells // merged_width
+    positions[2, span] = start + cells % merged_width
+    return positions

@@ -1,0 +1,105 @@
+"""LoRA adapters: put one into a model, save it, load it, and refuse one that was made for something else.
+
+Only language layers are adapted: the vision tower stays frozen, so its features can be cached, and the adapter can be
+served by engines that know no vision LoRA. An adapter folder is in plain peft layout with `recipe.json` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vlm_agent.errors import ModelError
+
+TARGET_MODULES = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+"""Full names of the adapted layers. A list of short names would also hit Qwen2.5-VL's vision tower."""
+
+RECIPE_FILE = "recipe.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
+    """Put a fresh LoRA into the language layers of a model; it changes nothing until trained.
+
+    Its weights are drawn from `seed`, are float32, and are the only ones with gradients.
+    """
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=TARGET_MODULES,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        wrapped = get_peft_model(model, config)
+    return wrapped
+
+
+def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: bool = False) -> PeftModel:
+    """Put a saved adapter into a model.
+
+    Raises:
+        ModelError: it was made for another base, or its weights and the model don't match name for name.
+    """
+    recipe_base = read_adapter_recipe(folder).get("base", {})
+    if recipe_base.get("fingerprint") != base_fingerprint:
+        raise ModelError(
+            f"{folder}: adapter of another base: made for {recipe_base.get('source')}, whose weights are not these"
+        )
+    try:
+        config = LoraConfig.from_pretrained(folder)
+        weights = load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+    config.inference_mode = not trainable
+    wrapped = get_peft_model(model, config)
+    write_adapter_weights(wrapped, weights, folder)
+    wrapped.eval()
+    return wrapped
+
+
+def read_adapter_weights(wrapped: PeftModel) -> dict[str, Tensor]:
+    """Return the adapter's weights under peft's saved names, on the CPU."""
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in get_peft_model_state_dict(wrapped).items()
+    }
+
+
+def write_adapter_weights(wrapped: PeftModel, weights: dict[str, Tensor], source: Path) -> None:
+    """Overwrite the adapter's weights with saved ones.
+
+    Raises:
+        ModelError: a name is missing or unknown, or a shape differs; `source` is named.
+    """
+    expected = {name: tuple(value.shape) for name, value in get_peft_model_state_dict(wrapped).items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise ModelError(f"{source}: adapter of another base: {len(wrong)} weights don't fit, the first {wrong[0]}")
+    set_peft_model_state_dict(wrapped, weights)
+
+
+def read_adapter_recipe(folder: Path) -> dict[str, Any]:
+    """Return the `recipe.json` beside an adapter.
+
+    Raises:
+        ModelError: it is missing or broken, so that prompt and base of the adapter are unknown.
+    """
+    path = folder / RECIPE_FILE
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: missing or broken; an adapter needs it to tell its base and prompt") from error
+    if not isinstance(recipe, dict):
+        raise ModelError(f"{path}: expected an object")
+    return recipe

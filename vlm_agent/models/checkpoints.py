@@ -1,0 +1,90 @@
+"""Where a named model lies on disk, and the hash that tells one set of weights from another. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from vlm_agent.errors import ModelError
+
+BUNDLED_NAMES = ("nano", "base")
+"""Names of the model that ships with the package."""
+
+BUNDLED_FOLDER = Path(__file__).parent / "nano"
+"""Its weights."""
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_BLOCK_BYTES = 1 << 20
+_BLOCK_STRIDE_BYTES = 64 << 20
+
+
+def find_checkpoint(name: str) -> tuple[str, Path]:
+    """Return (the name to write into recipes, the folder) of a model.
+
+    Raises:
+        ModelError: it is neither bundled, nor a folder, nor to be had from the hub.
+    """
+    if name in BUNDLED_NAMES:
+        if not (BUNDLED_FOLDER / "config.json").is_file():
+            raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER})")
+        return "nano", BUNDLED_FOLDER
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path.resolve()), path.resolve()
+    if path.exists():
+        raise ModelError(f"{name}: expected a model folder, got a file")
+    if not _HUB_NAME.fullmatch(name) or Path(name).parent.is_dir():
+        raise ModelError(f"{name}: no such model folder; give a folder, a run, a hub name, or 'nano'")
+    return name, _fetch(name)
+
+
+def find_adapter(path: Path) -> Path | None:
+    """Return the adapter folder that a path means (itself, or a run's `adapter/`), or none if it holds no adapter."""
+    for folder in (path, path / "adapter"):
+        if (folder / ADAPTER_CONFIG).is_file():
+            return folder.resolve()
+    return None
+
+
+def fingerprint_weights(folder: Path) -> str:
+    """Return a sha256 over a checkpoint's weight files: names, sizes, contents.
+
+    Files up to 64 MiB are read whole; of larger ones one mebibyte in 64 and the end, so that an 8B model takes a moment.
+
+    Raises:
+        ModelError: the folder holds no safetensors.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: no *.safetensors weights here")
+    digest = hashlib.sha256()
+    for path in files:
+        _feed(digest, path)
+    return digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, path: Path) -> None:
+    size = path.stat().st_size
+    digest.update(f"{path.name}:{size}\n".encode())
+    with path.open("rb") as file:
+        if size <= _BLOCK_STRIDE_BYTES:
+            digest.update(file.read())
+            return
+        for offset in (*range(0, size, _BLOCK_STRIDE_BYTES), max(0, size - _BLOCK_BYTES)):
+            file.seek(offset)
+            digest.update(file.read(_BLOCK_BYTES))
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        reason = type(error).__name__
+        raise ModelError(f"{name}: not a folder here, and the hub did not give it ({reason})") from error

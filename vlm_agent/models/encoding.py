@@ -1,0 +1,124 @@
+"""From chat messages and picture sizes to token ids, and back: the tokenizer's own template, no processor class.
+
+Transformers' Qwen processors need torchvision even for still pictures; what they do for them is small: render the chat
+template, repeat each picture's placeholder once per token, tokenize. A training conversation is the prompt's own ids
+followed by the answer's, so that it starts token for token with what the model sees in play.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vlm_agent.errors import ModelError
+from vlm_agent.models.images import ImageSettings
+
+IMAGE_TOKEN = "<|image_pad|>"
+"""Stands for one merged patch."""
+
+END_OF_TURN = "<|im_end|>"
+"""The stop token; a model is trained to write it after every answer."""
+
+IGNORED_LABEL = -100
+"""Label of a position that is not trained."""
+
+Message = dict[str, Any]
+"""`role`, and `content`: a text, or a list of `{"type": "text", "text": …}` and `{"type": "image"}` blocks."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One tokenized conversation, without its pixels."""
+
+    input_ids: tuple[int, ...]
+    """Token ids; a picture takes as many placeholders as it has merged patches."""
+    num_prompt_tokens: int
+    """So many ids are the prompt; the rest is the answer with its end-of-turn token."""
+    image_grids: tuple[tuple[int, int, int], ...]
+    """(time, rows, columns) in patches of every picture, in order."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The ids to be learnt at each position, `IGNORED_LABEL` over the prompt (not yet shifted)."""
+        return (IGNORED_LABEL,) * self.num_prompt_tokens + self.input_ids[self.num_prompt_tokens :]
+
+    @property
+    def num_target_tokens(self) -> int:
+        """How many tokens are learnt."""
+        return len(self.input_ids) - self.num_prompt_tokens
+
+    def grid_tensor(self) -> torch.Tensor:
+        """Return `image_grid_thw`, int64 of shape (pictures, 3)."""
+        return torch.tensor(self.image_grids, dtype=torch.long).reshape(-1, 3)
+
+
+class ChatEncoder:
+    """Encodes messages for one checkpoint: its tokenizer, its chat template, its picture grid."""
+
+    def __init__(self, tokenizer: Any, images: ImageSettings) -> None:
+        """Look up the special tokens.
+
+        Raises:
+            ModelError: the tokenizer has no chat template or lacks Qwen's special tokens.
+        """
+        self.tokenizer = tokenizer
+        self.images = images
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError(f"{tokenizer.name_or_path or 'tokenizer'}: has no chat template")
+        self.image_token_id = self._special(IMAGE_TOKEN)
+        self.end_of_turn_id = self._special(END_OF_TURN)
+
+    def encode_prompt(self, messages: Sequence[Message], image_sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
+        """Tokenize messages up to where the answer begins.
+
+        Args:
+            messages: the turns, pictures as bare `{"type": "image"}` blocks.
+            image_sizes: (width, height) in pixels of every resized picture, in the order of the blocks.
+
+        Raises:
+            ModelError: the template did not leave one placeholder per picture.
+        """
+        grids = tuple(self.images.grid(width, height) for width, height in image_sizes)
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        pieces = text.split(IMAGE_TOKEN)
+        if len(pieces) != len(grids) + 1:
+            raise ModelError(f"the chat template left {len(pieces) - 1} picture placeholders for {len(grids)} pictures")
+        expanded = pieces[0]
+        for (width, height), piece in zip(image_sizes, pieces[1:], strict=True):
+            expanded += IMAGE_TOKEN * self.images.num_tokens(width, height) + piece
+        ids = tuple(self.encode_text(expanded))
+        return Encoded(ids, len(ids), grids)
+
+    def encode_training(
+        self, messages: Sequence[Message], answer: str, image_sizes: Sequence[tuple[int, int]] = ()
+    ) -> Encoded:
+        """Tokenize messages and their answer; the answer and the end-of-turn token are learnt, nothing else is.
+
+        The line break that Qwen's template writes after the end of a turn is left out: the model never has to write it.
+        """
+        prompt = self.encode_prompt(messages, image_sizes)
+        target = (*self.encode_text(answer), self.end_of_turn_id)
+        return Encoded(prompt.input_ids + target, prompt.num_prompt_tokens, prompt.image_grids)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of a text alone; special tokens written in it count as such."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def token_types(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return `mm_token_type_ids` of the same shape: 1 where a picture's placeholder stands, 0 elsewhere."""
+        return (input_ids == self.image_token_id).long()
+
+    def _special(self, token: str) -> int:
+        token_id = self.tokenizer.convert_tokens_to_ids(token)
+        if token_id is None or token_id == self.tokenizer.unk_token_id:
+            raise ModelError(f"{self.tokenizer.name_or_path or 'tokenizer'}: lacks {token}, not a Qwen-VL tokenizer")
+        return int(token_id)

@@ -1,0 +1,185 @@
+"""Pictures on their way into a Qwen-VL vision tower: one resize for training and play, patches, normalisation.
+
+Gives the same numbers as transformers' `Qwen2VLImageProcessor` without torchvision: frames are cut into patches as bytes
+(a quarter of the memory, and no temporal copy), and become floats only where the model runs.
+This module does not know prompts or tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlm_agent.errors import ConfigError, DataError, ModelError
+
+RgbFrame = NDArray[np.uint8]
+"""A picture of shape (height, width, 3), RGB."""
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How one checkpoint wants its pictures (its `preprocessor_config.json`)."""
+
+    patch_px: int = 16
+    """Side of a patch: 16 for Qwen3-VL, 14 for Qwen2.5-VL."""
+    merge: int = 2
+    """So many patches by so many become one token."""
+    temporal_patch: int = 2
+    """A still picture is repeated so often in time."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Subtracted from values in [0, 1], per channel."""
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Divided by after that, per channel."""
+    min_pixels: int = 65_536
+    """Smallest area `fit_size` gives."""
+    max_pixels: int = 16_777_216
+    """Largest area `fit_size` gives."""
+
+    @property
+    def factor_px(self) -> int:
+        """Both sides of a picture must be multiples of this."""
+        return self.patch_px * self.merge
+
+    def grid(self, width_px: int, height_px: int) -> tuple[int, int, int]:
+        """Return (time, rows, columns) of patches of a picture.
+
+        Raises:
+            ConfigError: a side is not a multiple of `factor_px`.
+        """
+        if min(width_px, height_px) < 1 or width_px % self.factor_px or height_px % self.factor_px:
+            raise ConfigError(
+                f"picture size must be a multiple of {self.factor_px} px for this model, got {width_px}x{height_px}"
+            )
+        return (1, height_px // self.patch_px, width_px // self.patch_px)
+
+    def num_tokens(self, width_px: int, height_px: int) -> int:
+        """Return how many tokens a picture of that size takes in the prompt."""
+        _, rows, columns = self.grid(width_px, height_px)
+        return rows * columns // self.merge**2
+
+    def fit_size(self, width_px: int, height_px: int, max_tokens: int | None = None) -> tuple[int, int]:
+        """Return the (width, height) Qwen's own processor would resize a picture to, or fewer pixels by `max_tokens`.
+
+        A frame of 765x503 becomes 768x512 with patches of 16 px and 756x504 with patches of 14 px.
+        """
+        if max(width_px, height_px) > 200 * min(width_px, height_px):
+            raise ConfigError(f"picture must not be longer than 200 times its width, got {width_px}x{height_px}")
+        factor = self.factor_px
+        ceiling = self.max_pixels if max_tokens is None else min(self.max_pixels, max_tokens * factor**2)
+        width, height = round(width_px / factor) * factor, round(height_px / factor) * factor
+        if width * height > ceiling:
+            shrink = math.sqrt(width_px * height_px / ceiling)
+            return _floor(width_px / shrink, factor), _floor(height_px / shrink, factor)
+        if width * height < min(self.min_pixels, ceiling):
+            grow = math.sqrt(min(self.min_pixels, ceiling) / (width_px * height_px))
+            return _ceil(width_px * grow, factor), _ceil(height_px * grow, factor)
+        return width, height
+
+    def to_preprocessor_json(self) -> dict[str, Any]:
+        """Return the `preprocessor_config.json` that says the same to transformers."""
+        return {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "patch_size": self.patch_px,
+            "merge_size": self.merge,
+            "temporal_patch_size": self.temporal_patch,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+            "size": {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels},
+        }
+
+
+def read_image_settings(folder: Path) -> ImageSettings:
+    """Read a checkpoint's `preprocessor_config.json` (or the part of `processor_config.json` that holds the same).
+
+    Raises:
+        ModelError: neither file is there, or it lacks a value that can't be guessed.
+    """
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        path = folder / "processor_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config = config.get("image_processor", config)
+        size = config.get("size") or {}
+        return ImageSettings(
+            patch_px=int(config["patch_size"]),
+            merge=int(config["merge_size"]),
+            temporal_patch=int(config["temporal_patch_size"]),
+            mean=_triple(config["image_mean"]),
+            std=_triple(config["image_std"]),
+            min_pixels=int(config.get("min_pixels") or size["shortest_edge"]),
+            max_pixels=int(config.get("max_pixels") or size["longest_edge"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder}: no usable preprocessor_config.json ({error!r})") from error
+
+
+def resize_frame(rgb: RgbFrame, width_px: int, height_px: int) -> RgbFrame:
+    """Return a frame at another size: bicubic with area support, as Qwen's processor does it.
+
+    The only resize between a captured frame and a model, in training and in play.
+
+    Raises:
+        DataError: the frame is not (height, width, 3) uint8.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != CHANNELS or rgb.dtype != np.uint8:
+        raise DataError(f"a frame must be (height, width, 3) uint8, got {rgb.shape} {rgb.dtype}")
+    if rgb.shape[:2] == (height_px, width_px):
+        return rgb
+    picture = Image.fromarray(rgb).resize((width_px, height_px), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def cut_patches(rgb: RgbFrame, settings: ImageSettings) -> torch.Tensor:
+    """Return a resized frame as patches, uint8 of shape (patches, 3, patch_px, patch_px), in the model's order.
+
+    Patches that merge into one token are neighbours: order is (token row, token column, row in it, column in it).
+    """
+    height, width = rgb.shape[:2]
+    _, rows, columns = settings.grid(width, height)
+    side, merge = settings.patch_px, settings.merge
+    cells = rgb.reshape(rows // merge, merge, side, columns // merge, merge, side, CHANNELS)
+    ordered = np.ascontiguousarray(cells.transpose(0, 3, 1, 4, 6, 2, 5))
+    return torch.from_numpy(ordered.reshape(rows * columns, CHANNELS, side, side))
+
+
+def normalise_patches(patches: torch.Tensor, settings: ImageSettings) -> torch.Tensor:
+    """Return `pixel_values` of shape (patches, 3 * temporal_patch * patch_px**2), float32 on the patches' device.
+
+    Takes what `cut_patches` gives, of one or more pictures along the first axis.
+    """
+    shape = (1, CHANNELS, 1, 1)
+    mean = torch.tensor(settings.mean, device=patches.device).view(shape)
+    std = torch.tensor(settings.std, device=patches.device).view(shape)
+    values = patches.float().mul_(1 / 255).sub_(mean).div_(std)
+    repeated = values.unsqueeze(2).expand(-1, -1, settings.temporal_patch, -1, -1)
+    return repeated.reshape(patches.shape[0], -1)
+
+
+def pixel_values(frames: Sequence[RgbFrame], settings: ImageSettings) -> torch.Tensor:
+    """Return the `pixel_values` of resized frames, one after the other, float32."""
+    return normalise_patches(torch.cat([cut_patches(frame, settings) for frame in frames]), settings)
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def _floor(value: float, factor: int) -> int:
+    return max(factor, math.floor(value / factor) * factor)
+
+
+def _ceil(value: float, factor: int) -> int:
+    return math.ceil(value / factor) * factor

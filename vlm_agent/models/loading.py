@@ -1,0 +1,231 @@
+"""Loading a Qwen-VL checkpoint: which family, which precision, which adapter, on which device.
+
+A model is named by a folder, by a run's folder (its base and adapter), by a name on the hub, or as `nano` (also `base`),
+the small model that ships with the package. Everything is checked after loading: a checkpoint that can't be used as
+asked is one `ModelError`, never a model that quietly computes something else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+
+from vlm_agent.errors import ModelError
+from vlm_agent.models.adapters import load_adapter, read_adapter_recipe
+from vlm_agent.models.checkpoints import BUNDLED_NAMES, fingerprint_weights, find_adapter, find_checkpoint
+from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.images import read_image_settings
+from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
+
+Quantization = Literal["nf4", "none"]
+"""`nf4`: language layers in 4 bits; `none`: all weights as they are."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between the supported Qwen-VL generations."""
+
+    model_type: str
+    """`model_type` in config.json."""
+    model_class: type[Any]
+    """The transformers class."""
+    coordinates: Literal["thousand", "pixels"]
+    """How the family writes points: thousandths of the picture, or pixels of the resized picture."""
+
+
+FAMILIES = {
+    family.model_type: family
+    for family in (
+        Family("qwen3_vl", Qwen3VLForConditionalGeneration, "thousand"),
+        Family("qwen2_5_vl", Qwen2_5_VLForConditionalGeneration, "pixels"),
+    )
+}
+"""By `model_type`."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint ready to run, and what must be known to run it."""
+
+    model: Any
+    """The transformers model, adapters inside it; in eval mode."""
+    encoder: ChatEncoder
+    """Messages and picture sizes to ids."""
+    family: Family
+    """Its generation."""
+    quantization: Quantization
+    """What its language layers are in."""
+    source: str
+    """What it was asked for as: `nano`, a hub name, or an absolute folder."""
+    fingerprint: str
+    """Hash of the weights on disk; an adapter carries that of its base."""
+    adapter: Path | None = None
+    """Folder of the adapter in use, if any."""
+    peft: Any = None
+    """The peft wrapper around `model` where there is an adapter."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self.encoder.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        device: torch.device = self.model.lm_head.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the parts that are not quantised."""
+        dtype: torch.dtype = self.model.lm_head.weight.dtype
+        return dtype
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output head's weight, (vocabulary, hidden)."""
+        weight: Tensor = self.model.lm_head.weight
+        return weight
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator[None]:
+        """Within the context the model is exactly its base, same weights, same 4-bit layers."""
+        with self.peft.disable_adapter() if self.peft is not None else nullcontext():
+            yield
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    quantization: Quantization = "nf4",
+    adapter: Path | None = None,
+    device: str = "auto",
+    trainable: bool = False,
+) -> LoadedModel:
+    """Load a checkpoint, quantise it if asked, and put an adapter into it.
+
+    Args:
+        name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run or adapter folder, which
+            brings its own base and precision; or a name on the hub.
+        quantization: precision of the language layers; a checkpoint that is already in NF4 can't be had as `none`.
+        adapter: folder of a LoRA adapter made for this base.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` (CUDA where there is one).
+        trainable: whether the adapter's weights are to get gradients.
+
+    Raises:
+        ModelError: no such model, not a Qwen-VL checkpoint, damaged weights, or an adapter of another base.
+    """
+    name = str(name_or_path)
+    own_adapter = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
+    if own_adapter is not None:
+        if adapter is not None:
+            raise ModelError(f"{name} is an adapter already; give its base as the model to use {adapter} with it")
+        base = read_adapter_recipe(own_adapter)["base"]
+        name, quantization, adapter = base["source"], base["quantization"], own_adapter
+    loaded = _load_base(name, quantization, _pick_device(device))
+    if adapter is None:
+        return loaded
+    folder = find_adapter(Path(adapter))
+    if folder is None:
+        raise ModelError(f"{adapter}: no adapter here (expected adapter_config.json)")
+    wrapped = load_adapter(loaded.model, folder, loaded.fingerprint, trainable=trainable)
+    return replace(loaded, adapter=folder, peft=wrapped)
+
+
+def _load_base(name: str, quantization: Quantization, device: torch.device) -> LoadedModel:
+    source, folder = find_checkpoint(name)
+    config = _read_config(folder)
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        kinds = " or ".join(sorted(FAMILIES))
+        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
+    is_packed = _is_nf4(config, folder)
+    if is_packed and quantization == "none":
+        raise ModelError(f"{folder}: holds 4-bit weights; ask for it with nf4, or give the full checkpoint")
+    dtype = pick_dtype(device)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "local_files_only": True}
+    if device.type == "cuda":
+        options["device_map"] = {"": str(device)}
+    if quantization == "nf4" and not is_packed:
+        options["quantization_config"] = nf4_config(dtype)
+    model = _read_weights(family, folder, options)
+    if quantization == "nf4":
+        check_quantised(model, all_language_layers=not is_packed)
+        prepare_4bit_layers(model, dtype, device)
+    model.requires_grad_(False)
+    model.eval()
+    encoder = ChatEncoder(_read_tokenizer(folder), read_image_settings(folder))
+    return LoadedModel(model, encoder, family, quantization, source, fingerprint_weights(folder))
+
+
+def _read_weights(family: Family, folder: Path, options: dict[str, Any]) -> nn.Module:
+    try:
+        model, report = family.model_class.from_pretrained(folder, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the weights can't be loaded: {_first_line(error)}") from error
+    wrong = {kind: sorted(report.get(kind) or ()) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    for kind, keys in wrong.items():
+        if keys:
+            raise ModelError(f"{folder}: weights don't fit the config: {len(keys)} {kind}, the first {keys[0]}")
+    loaded: nn.Module = model
+    return loaded
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: no usable tokenizer: {_first_line(error)}") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: not a model folder: config.json is missing or broken") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: expected an object")
+    return config
+
+
+def _is_nf4(config: dict[str, Any], folder: Path) -> bool:
+    packed = config.get("quantization_config")
+    if packed is None:
+        return False
+    if packed.get("quant_method") != "bitsandbytes" or packed.get("bnb_4bit_quant_type") != "nf4":
+        method = packed.get("quant_method")
+        raise ModelError(f"{folder}: quantised by {method}; only plain weights and bitsandbytes NF4 can be tuned")
+    return True
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 on a GPU that computes in it, else float32 (float16 overflows in these models)."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"no such device: {device}") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"{device}: this machine has no CUDA device, or torch is its CPU build")
+    return picked
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

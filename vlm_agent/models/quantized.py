@@ -1,0 +1,92 @@
+"""4-bit NF4 weights through bitsandbytes: what to quantise, what really was, and a fast exact path on CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from torch import Tensor, nn
+from transformers import BitsAndBytesConfig
+
+from vlm_agent.errors import ModelError
+
+KEPT_MODULES = ["lm_head", "model.visual"]
+"""Left in full precision. Transformers 5 matches these from the start of a name: `visual` alone would quantise both."""
+
+UNPACKED_LIMIT_PARAMETERS = 200_000_000
+"""Models up to this size keep an unpacked copy of their 4-bit weights on CPU (four bytes a parameter)."""
+
+
+def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return the settings that quantise the language layers to NF4 with double quantisation, and nothing else."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=list(KEPT_MODULES),
+    )
+
+
+def check_quantised(model: nn.Module, *, all_language_layers: bool) -> None:
+    """Check that 4-bit layers are really packed, and that head and vision tower are not 4-bit.
+
+    Args:
+        model: a loaded Qwen-VL model.
+        all_language_layers: also demand that no linear of the language layers was left out; a checkpoint that was
+            quantised by others may keep some on purpose.
+
+    Raises:
+        ModelError: a layer is not what it should be; the message names the first one.
+    """
+    num_packed = 0
+    for name, module in model.named_modules():
+        if isinstance(module, Linear4bit):
+            if name == "lm_head":
+                raise ModelError("lm_head was loaded in 4 bits; predictions would be wrong")
+            if module.weight.dtype != torch.uint8 or getattr(module.weight, "quant_state", None) is None:
+                raise ModelError(f"{name}: a 4-bit layer that holds weights which are not packed")
+            num_packed += 1
+        elif isinstance(module, nn.Linear) and all_language_layers and ".language_model.layers." in f".{name}":
+            raise ModelError(f"{name}: was to be 4-bit and is not")
+    if not num_packed:
+        raise ModelError("no layer was loaded in 4 bits")
+
+
+def prepare_4bit_layers(model: nn.Module, compute_dtype: torch.dtype, device: torch.device) -> None:
+    """Set the dtype 4-bit layers compute in, and make them exact, trainable and quick on CPU."""
+    on_cpu = device.type == "cpu"
+    keep_unpacked = sum(p.numel() for p in model.parameters()) <= UNPACKED_LIMIT_PARAMETERS
+    for module in model.modules():
+        if not isinstance(module, Linear4bit):
+            continue
+        module.compute_dtype = compute_dtype
+        module.compute_type_is_set = True
+        # On CPUs with AVX512-BF16 bitsandbytes repacks the weights in the first pass without gradients, and from then
+        # on gives no gradients at all: an evaluation would silently end the training below that layer.
+        module.support_avx512bf16_for_cpu = False
+        if on_cpu and keep_unpacked:
+            module.__class__ = UnpackedLinear4bit
+
+
+class UnpackedLinear4bit(Linear4bit):
+    """A 4-bit layer that unpacks its frozen weights once.
+
+    Gives the same bits as unpacking at every call, which for one token takes ten times as long as the product itself.
+    The packed weights stay what is saved and loaded.
+    """
+
+    _unpacked: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times the unpacked weights, in the dtype of x."""
+        if self._unpacked is None:
+            self._unpacked = dequantize_4bit(self.weight.data, self.weight.quant_state).to(self.compute_dtype)
+        bias = None if self.bias is None else self.bias.to(self.compute_dtype)
+        return nn.functional.linear(x.to(self.compute_dtype), self._unpacked, bias).to(x.dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._unpacked = None  # moved to another device or dtype: unpack anew there
+        return super()._apply(fn, recurse)

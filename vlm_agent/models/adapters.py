@@ -40,8 +40,7 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int)
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        wrapped = get_peft_model(model, config)
-    return wrapped
+        return get_peft_model(model, config)
 
 
 def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: bool = False) -> PeftModel:

@@ -53,7 +53,7 @@ def find_adapter(path: Path) -> Path | None:
 def fingerprint_weights(folder: Path) -> str:
     """Return a sha256 over a checkpoint's weight files: names, sizes, contents.
 
-    Files up to 64 MiB are read whole; of larger ones one mebibyte in 64 and the end, so that an 8B model takes a moment.
+    Files up to 64 MiB are read whole; of larger ones one mebibyte in 64 and the end: an 8B model takes a moment.
 
     Raises:
         ModelError: the folder holds no safetensors.

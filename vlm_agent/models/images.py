@@ -1,7 +1,7 @@
 """Pictures on their way into a Qwen-VL vision tower: one resize for training and play, patches, normalisation.
 
-Gives the same numbers as transformers' `Qwen2VLImageProcessor` without torchvision: frames are cut into patches as bytes
-(a quarter of the memory, and no temporal copy), and become floats only where the model runs.
+Gives the same numbers as transformers' `Qwen2VLImageProcessor` without torchvision: frames are cut into patches as
+bytes (an eighth of the memory) and become floats only where the model runs.
 This module does not know prompts or tokens.
 """
 

@@ -1,8 +1,8 @@
 """Loading a Qwen-VL checkpoint: which family, which precision, which adapter, on which device.
 
-A model is named by a folder, by a run's folder (its base and adapter), by a name on the hub, or as `nano` (also `base`),
-the small model that ships with the package. Everything is checked after loading: a checkpoint that can't be used as
-asked is one `ModelError`, never a model that quietly computes something else.
+A model is named by a folder, by a run's folder (its base and adapter), by a name on the hub, or as `nano` (also
+`base`), the small model that ships with the package. Everything is checked after loading: a checkpoint that can't be
+used as asked is one `ModelError`, never a model that quietly computes something else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import load_adapter, read_adapter_recipe
-from vlm_agent.models.checkpoints import BUNDLED_NAMES, fingerprint_weights, find_adapter, find_checkpoint
+from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
@@ -114,8 +114,8 @@ def load_model(
     """Load a checkpoint, quantise it if asked, and put an adapter into it.
 
     Args:
-        name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run or adapter folder, which
-            brings its own base and precision; or a name on the hub.
+        name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run or adapter folder,
+            which brings its own base and precision; or a name on the hub.
         quantization: precision of the language layers; a checkpoint that is already in NF4 can't be had as `none`.
         adapter: folder of a LoRA adapter made for this base.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` (CUDA where there is one).

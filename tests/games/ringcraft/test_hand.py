@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved
-from vlm_agent.games.ringcraft.hand import SAMPLE_MS, Aim, Hand, draw_endpoint, fitts_time_ms, plan_stroke
+from vlm_agent.games.ringcraft.hand import SAMPLE_MS, Hand, draw_endpoint, fitts_time_ms, plan_stroke
+from vlm_agent.games.ringcraft.layout import Rect
 from vlm_agent.games.ringcraft.skill import Motor, Reaction, draw_skill, slow_down
 
 FRAME = (765, 503)
@@ -83,7 +84,7 @@ def test_some_movements_overshoot_and_come_back():
 
 def test_endpoints_stay_on_the_target_unless_they_miss():
     rng = np.random.default_rng(3)
-    aim = Aim(100, 50, 24, 12)
+    aim = Rect(100, 50, 24, 12)
     hits = np.array([draw_endpoint(aim, Motor(), rng) for _ in range(500)])
     assert all(aim.contains(*point) for point in hits)
     assert hits[:, 0].std() == pytest.approx(0.16 * 24, rel=0.15)
@@ -96,7 +97,7 @@ def test_every_press_is_released_and_events_are_in_order():
     hand = make_hand()
     now = 0
     for index in range(40):
-        arrival = hand.point(Aim(40 + 15 * index, 400 - 9 * index, 32, 32), now)
+        arrival = hand.point(Rect(40 + 15 * index, 400 - 9 * index, 32, 32), now)
         now = hand.click(arrival + 50_000_000)
         now = hand.tap("space", now + 100_000_000) + 10_000_000
     events = drain(hand)
@@ -123,7 +124,7 @@ def test_holds_have_the_times_of_a_person():
 
 def test_a_click_lands_where_the_pointer_arrives():
     hand = make_hand()
-    aim = Aim(600, 300, 36, 32)
+    aim = Rect(600, 300, 36, 32)
     hand.click(hand.point(aim, 0))
     events = drain(hand)
     down = next(e for e in events if isinstance(e, ButtonChanged))
@@ -138,7 +139,7 @@ def test_events_stay_inside_the_frame():
     hand = make_hand(position=(3, 3), motor=Motor(curvature=0.3, lateral_noise=0.2))
     now = 0
     for index in range(60):
-        corner = Aim(0, 0, 4, 4) if index % 2 else Aim(761, 499, 4, 4)
+        corner = Rect(0, 0, 4, 4) if index % 2 else Rect(761, 499, 4, 4)
         now = hand.click(hand.point(corner, now, misses=index % 3 == 0))
     for event in drain(hand):
         assert 0 <= event.x < 765
@@ -148,7 +149,7 @@ def test_events_stay_inside_the_frame():
 def test_dropped_plans_release_what_is_down_and_nothing_else():
     hand = make_hand()
     hand.hold("left", 0, 400_000_000)
-    arrival = hand.point(Aim(600, 400, 20, 20), 0)
+    arrival = hand.point(Rect(600, 400, 20, 20), 0)
     hand.click(arrival + 500_000_000)
     begun = hand.release_due(100_000_000)
     assert isinstance(begun[0], KeyChanged)
@@ -162,7 +163,7 @@ def test_dropped_plans_release_what_is_down_and_nothing_else():
 def test_a_held_key_and_a_movement_overlap():
     hand = make_hand()
     hand.hold("left", 0, 300_000_000)
-    hand.point(Aim(600, 400, 20, 20), 50_000_000)
+    hand.point(Rect(600, 400, 20, 20), 50_000_000)
     kinds = [type(e) for e in drain(hand)]
     released = max(i for i, kind in enumerate(kinds) if kind is KeyChanged)
     assert PointerMoved in kinds[:released]
@@ -172,7 +173,7 @@ def test_a_held_key_and_a_movement_overlap():
 def test_the_same_seed_moves_the_same_way():
     def play(seed):
         hand = make_hand(seed)
-        hand.click(hand.point(Aim(600, 400, 20, 20), 0))
+        hand.click(hand.point(Rect(600, 400, 20, 20), 0))
         return drain(hand)
 
     assert play(4) == play(4)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved
+from vlm_agent.games.ringcraft.layout import Rect
 from vlm_agent.games.ringcraft.skill import Motor
 
 SAMPLE_MS = 20
@@ -27,29 +28,6 @@ _CORRECTION_WIDTHS = 0.5
 """A first stroke that ends further from the goal than this share of the target's width is corrected."""
 
 Path = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Aim:
-    """A rectangle to point at, in frame pixels."""
-
-    x: float
-    """Left edge."""
-    y: float
-    """Top edge."""
-    width: float
-    """Size along x, at least 1."""
-    height: float
-    """Size along y, at least 1."""
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Middle of the rectangle."""
-        return self.x + (self.width - 1) / 2, self.y + (self.height - 1) / 2
-
-    def contains(self, x: float, y: float) -> bool:
-        """Tell whether a point lies on the rectangle (half-open)."""
-        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
 
 
 @dataclass(frozen=True)
@@ -67,12 +45,12 @@ def fitts_time_ms(motor: Motor, distance_px: float, width_px: float) -> float:
     return motor.fitts_intercept_ms + motor.fitts_slope_ms * math.log2(distance_px / max(width_px, 1.0) + 1.0)
 
 
-def draw_endpoint(aim: Aim, motor: Motor, rng: np.random.Generator, *, misses: bool = False) -> tuple[float, float]:
+def draw_endpoint(aim: Rect, motor: Motor, rng: np.random.Generator, *, misses: bool = False) -> tuple[float, float]:
     """Return where a movement onto `aim` ends: normal about the centre, kept on the target unless it misses.
 
     A miss ends beside the target, by up to three quarters of its size, on a side drawn at random.
     """
-    x, y = aim.centre
+    x, y = aim.x + (aim.width - 1) / 2, aim.y + (aim.height - 1) / 2
     if misses:
         angle = rng.uniform(0.0, 2 * math.pi)
         reach = rng.uniform(0.75, 1.25)
@@ -126,7 +104,11 @@ class Hand:
         """Whether planned events are still to come."""
         return bool(self._queue)
 
-    def point(self, aim: Aim, at_ns: int, *, misses: bool = False) -> int:
+    def rest_at(self, position: tuple[int, int]) -> None:
+        """Note that the pointer is somewhere else than this hand left it (someone else moved it)."""
+        self._position = position
+
+    def point(self, aim: Rect, at_ns: int, *, misses: bool = False) -> int:
         """Plan a movement onto `aim` starting at a time; return when it arrives."""
         end = draw_endpoint(aim, self._motor, self._rng, misses=misses)
         end = (float(self._clamp(end)[0]), float(self._clamp(end)[1]))

@@ -1,0 +1,242 @@
+"""What a player does next to craft sapphire rings, as a rule from what is to be seen to one step.
+
+The rule has no memory: the same state and habits always give the same step, so that someone who watches can learn it,
+and whatever goes wrong (a misclick, a dialog, a window that closed) is dealt with by looking again. It is a trip: at
+the bank put away what isn't needed, take 13 gold bars, take 13 sapphires, close; at the furnace make all; back.
+This module says where to press and never presses: `demonstrator` does, by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import atan2, pi
+from typing import Literal
+
+from vlm_agent.games.ringcraft.geometry import menu_row_rects
+from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
+from vlm_agent.games.ringcraft.rules import RULES
+from vlm_agent.games.ringcraft.sight import find_object, minimap_rect, reachable_rect
+from vlm_agent.games.ringcraft.skill import Habits
+from vlm_agent.games.ringcraft.state import FULL_TURN, Crafting, Stack, State
+
+PRODUCT = "sapphire_ring"
+LOAD = 13
+"""Rings a trip: 13 bars, 13 gems and the mould fill 27 of 28 slots."""
+TURN_TILES = 9
+"""A player who turns the camera does so for things no further off than this; it wouldn't show those beyond."""
+
+Place = Literal[
+    "menu_row", "tab", "inventory", "bank_quantity", "bank_slot", "close", "furnace_quantity", "product", "object", "minimap",
+    "nowhere",
+]  # fmt: skip
+
+
+_CELLS = {"inventory": LAYOUT.inventory, "bank_slot": LAYOUT.bank.cells, "product": LAYOUT.furnace.cells}
+_LABELLED = {
+    "tab": LAYOUT.tabs,
+    "bank_quantity": LAYOUT.bank.quantities,
+    "furnace_quantity": LAYOUT.furnace.quantities,
+    "close": {"bank": LAYOUT.bank.close, "furnace": LAYOUT.furnace.close},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do, or to wait for."""
+
+    name: str
+    """What it is for; also tells two steps apart."""
+    kind: Literal["click", "key", "turn", "wait"]
+    """A left click, a tap of a key, an arrow key held to turn the camera, or nothing."""
+    place: Place = "nowhere"
+    """Where a click goes."""
+    index: int = 0
+    """Which slot, cell, row or object of that place; of a waiting step, the object that is walked to."""
+    label: str = ""
+    """Which tab, quantity or window; of a `key` or `turn` step, the key."""
+
+
+def choose_step(state: State, habits: Habits) -> Step:
+    """Return what this player does next when the screen shows `state`."""
+    if state.menu is not None:
+        return Step("close the menu", "click", "menu_row", len(state.menu.options) - 1)
+    if state.mode == "levelup":
+        return Step("continue", "key", label="space")
+    if state.tab != "inventory":
+        return Step("show the inventory", "click", "tab", label="inventory")
+    if state.selected_slot >= 0:
+        return Step("let go of the item", "click", "inventory", state.selected_slot)
+    if state.mode == "bank":
+        return _choose_in_bank(state, habits)
+    if state.mode == "furnace":
+        return _choose_at_furnace(state, habits)
+    if state.crafting.remaining > 0:
+        return Step("wait for the rings", "wait")
+    if _num_to_make(state) > 0:
+        return _go_to(state, "furnace", habits)
+    return _go_to(state, "bank_booth", habits)
+
+
+def locate(state: State, step: Step) -> Rect | None:
+    """Return where on the screen a click of this step goes; None for other steps and for what isn't in view."""
+    if step.place in _CELLS:
+        return _CELLS[step.place][step.index]
+    if step.place in _LABELLED:
+        return _LABELLED[step.place][step.label]
+    if step.place == "object":
+        return reachable_rect(state, step.index)
+    if step.place == "minimap":
+        return minimap_rect(state, step.index)
+    if step.place == "menu_row" and state.menu is not None:
+        return menu_row_rects(state.menu)[step.index]
+    return None
+
+
+def foresee(state: State, step: Step) -> State:
+    """Return the state this player expects once `step` has worked; the given one is not touched.
+
+    Good enough to point at the next place in advance, not a copy of the rules.
+    """
+    match step.name:
+        case "close the window":
+            return replace(state, mode="none")
+        case "put away" | "let go of the item":
+            item = state.inventory[step.index]
+            return replace(state, selected_slot=-1, inventory=_without(state, item.item if item else ""))
+        case "choose X":
+            return replace(state, bank_quantity="X")
+        case "take":
+            return replace(state, inventory=_with(state, state.bank[step.index].item))
+        case "choose All":
+            return replace(state, furnace_quantity="All")
+        case "make sapphire rings":
+            return _foresee_rings(state)
+        case "wait for the rings":
+            return _foresee_rings(replace(state, crafting=Crafting()))
+        case "go to the furnace" | "go to the bank":
+            at_furnace = step.name.endswith("furnace")
+            return replace(state, mode="furnace" if at_furnace else "bank", player=replace(state.player, errand=None))
+    return state
+
+
+def turn_needed(state: State, index: int) -> int:
+    """Return the change of yaw, -1024..1023, that would bring an object straight ahead."""
+    thing, camera = state.objects[index], state.camera
+    east, north = thing.x - camera.focus_x, thing.y - camera.focus_y
+    # Yaw grows as the view turns left: looking west is a quarter turn.
+    bearing = round(atan2(-east, north) * FULL_TURN / (2 * pi))
+    return (bearing - camera.yaw + FULL_TURN // 2) % FULL_TURN - FULL_TURN // 2
+
+
+def _choose_in_bank(state: State, habits: Habits) -> Step:
+    surplus = _first_surplus(state)
+    order = ["ring_mould", "gold_bar", "sapphire"]
+    if habits.first_item == "sapphire":
+        order = ["ring_mould", "sapphire", "gold_bar"]
+    missing = next((item for item in order if _num(state, item) == 0 and _bank_slot(state, item) is not None), None)
+    if surplus is None and missing is None:
+        if _num_to_make(state) == 0:
+            return Step("nothing left to make", "wait")
+        return _close("bank", habits)
+    if state.bank_quantity != "X":
+        return Step("choose X", "click", "bank_quantity", label="X")
+    if surplus is not None:
+        return Step("put away", "click", "inventory", surplus)
+    slot = _bank_slot(state, missing or "")
+    return Step("take", "click", "bank_slot", slot or 0)
+
+
+def _choose_at_furnace(state: State, habits: Habits) -> Step:
+    if _num_to_make(state) == 0 or state.crafting.remaining > 0:
+        return _close("furnace", habits)
+    if state.furnace_quantity != "All":
+        return Step("choose All", "click", "furnace_quantity", label="All")
+    index = next(i for i, product in enumerate(RULES.products) if product.key == PRODUCT)
+    return Step("make sapphire rings", "click", "product", index)
+
+
+def _go_to(state: State, kind: str, habits: Habits) -> Step:
+    """Click the object when it is in view; else come nearer by the minimap, or turn the camera to it."""
+    name = "go to the furnace" if kind == "furnace" else "go to the bank"
+    if _walks_to(state, kind):
+        return Step(name, "wait", index=state.player.errand.index if state.player.errand else 0)
+    index = find_object(state, kind)
+    if index is None:
+        return Step(f"no {kind} anywhere", "wait")
+    if reachable_rect(state, index) is not None:
+        return Step(name, "click", "object", index)
+    if state.player.path:
+        return Step(f"come nearer to the {kind}", "wait", index=index)
+    if habits.turns_camera and _is_near(state, index):
+        return Step(
+            f"turn to the {kind}", "turn", index=index, label="left" if turn_needed(state, index) > 0 else "right"
+        )
+    return Step(f"come nearer to the {kind}", "click", "minimap", index)
+
+
+def _walks_to(state: State, kind: str) -> bool:
+    errand = state.player.errand
+    return errand is not None and errand.verb == "interact" and state.objects[errand.index].kind == kind
+
+
+def _is_near(state: State, index: int) -> bool:
+    thing, player = state.objects[index], state.player
+    return max(abs(thing.x - player.x), abs(thing.y - player.y)) <= TURN_TILES
+
+
+def _close(window: str, habits: Habits) -> Step:
+    if habits.closes_with == "key":
+        return Step("close the window", "key", label="escape")
+    return Step("close the window", "click", "close", label=window)
+
+
+def _first_surplus(state: State) -> int | None:
+    """Return the first slot with something to put away: rings, oddments, and loads of the wrong size."""
+    for slot, stack in enumerate(state.inventory):
+        if stack is None or stack.item == "ring_mould":
+            continue
+        if stack.item not in ("gold_bar", "sapphire") or _num(state, stack.item) != _load_of(state, stack.item):
+            return slot
+    return None
+
+
+def _load_of(state: State, item: str) -> int:
+    slot = _bank_slot(state, item)
+    return min(LOAD, _num(state, item) + (state.bank[slot].quantity if slot is not None else 0))
+
+
+def _num_to_make(state: State) -> int:
+    product = RULES.product(PRODUCT)
+    if _num(state, product.tool) == 0:
+        return 0
+    return min(_num(state, item) for item in product.inputs)
+
+
+def _num(state: State, item: str) -> int:
+    return sum(stack.quantity for stack in state.inventory if stack is not None and stack.item == item)
+
+
+def _bank_slot(state: State, item: str) -> int | None:
+    return next((i for i, stack in enumerate(state.bank) if stack.item == item and stack.quantity > 0), None)
+
+
+def _without(state: State, item: str) -> list[Stack | None]:
+    return [None if stack is None or stack.item == item else stack for stack in state.inventory]
+
+
+def _with(state: State, item: str) -> list[Stack | None]:
+    count = 1 if item == "ring_mould" else LOAD
+    inventory = list(state.inventory)
+    for slot, stack in enumerate(inventory):
+        if stack is None and count > 0:
+            inventory[slot] = Stack(item)
+            count -= 1
+    return inventory
+
+
+def _foresee_rings(state: State) -> State:
+    made = _num_to_make(state)
+    inventory = _with(
+        replace(state, inventory=_without(replace(state, inventory=_without(state, "gold_bar")), "sapphire")), PRODUCT
+    )
+    return replace(state, mode="none", inventory=inventory if made else state.inventory)

@@ -1,0 +1,1 @@
+"""From recorded sessions to a dataset of windows that serves any model."""

@@ -1,0 +1,196 @@
+"""Cut a session into clips: half-open spans that each serve one goal.
+
+A session is cut where a goal changes, at the ends of a pause (no input for a while), and else into equal pieces of
+about 4 s. Cuts lie on ticks, the moments at which decisions are made, so that windows tile a clip and none is lost at a
+cut. The clips of a session cover it exactly once; those that can't be used stay in the list with the reason they were
+dropped for. This module knows times only: no frames, no files, no labelers.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from vlm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlm_agent.sessions.types import Goal
+
+NS_PER_MS = 1_000_000
+
+GoalLevel = Literal["long", "short"]
+
+ClipDrop = Literal["idle", "too_short"]
+"""Why a clip is not used: it lies in a pause, or is shorter than a window."""
+
+_TICK_SLACK = 0.9
+"""A state this much of a horizon after the last tick is the next tick: game clocks jitter."""
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """Where a session is cut."""
+
+    length_ms: int = 4000
+    """Longest clip where nothing else cuts, milliseconds."""
+    pause_ms: int = 30_000
+    """No input for this long is a pause and is dropped, milliseconds. Waiting for 13 rings takes 23 s and is play."""
+    horizon_ms: int = 600
+    """Length of a window, milliseconds; shorter clips are dropped."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for lengths that can't be meant."""
+        if self.horizon_ms < 1:
+            raise ConfigError(f"horizon_ms must be at least 1, got {self.horizon_ms}")
+        if self.length_ms < self.horizon_ms or self.pause_ms < self.horizon_ms:
+            raise ConfigError(
+                f"length_ms and pause_ms must be at least horizon_ms ({self.horizon_ms}),"
+                f" got {self.length_ms} and {self.pause_ms}"
+            )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A span of a session, start <= t < stop."""
+
+    index: int
+    """Place in the session, from 0."""
+    start_ns: int
+    """First moment, on the session's clock."""
+    stop_ns: int
+    """First moment after it."""
+    dropped: ClipDrop | None = None
+    """Why it is not used; `None` for a clip that is."""
+
+    @property
+    def middle_ns(self) -> int:
+        """The moment halfway, at which the clip's goal is read."""
+        return (self.start_ns + self.stop_ns) // 2
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return (self.stop_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True)
+class LabeledClip:
+    """A clip with its short goal, or with the reason there is none."""
+
+    clip: Clip
+    """The span."""
+    goal: Goal | None = None
+    """Its short goal; `None` where the clip or its label was dropped."""
+    dropped: str | None = None
+    """Why there is no goal: a reason of the cut or of the labeler."""
+
+
+def tick_times(state_times_ns: Iterable[int], start_ns: int, stop_ns: int, horizon_ms: int) -> list[int]:
+    """Return the decision times of a session: its game's ticks where there are any, else a grid of horizons.
+
+    States that come faster than a horizon are thinned to about one a horizon; holes are filled with the grid. Every
+    tick t has start_ns <= t < stop_ns, and neighbours are at least 0.9 and less than 2 horizons apart.
+    """
+    if stop_ns <= start_ns:
+        return []
+    horizon_ns = horizon_ms * NS_PER_MS
+    known = sorted(t for t in state_times_ns if start_ns <= t < stop_ns)
+    first = known[0] if known else start_ns
+    # Backwards over the time before the game's first state, then forwards.
+    ticks = list(range(first - (first - start_ns) // horizon_ns * horizon_ns, first, horizon_ns))
+    ticks.append(first)
+    for t in known:
+        # Only holes of more than a jittered tick are filled; what remains before t is under 2 horizons.
+        while t - ticks[-1] >= (1 + _TICK_SLACK) * horizon_ns:
+            ticks.append(ticks[-1] + horizon_ns)
+        if t - ticks[-1] >= _TICK_SLACK * horizon_ns:
+            ticks.append(t)
+    return [*ticks, *range(ticks[-1] + horizon_ns, stop_ns, horizon_ns)]
+
+
+def cut_session(
+    start_ns: int,
+    stop_ns: int,
+    *,
+    ticks_ns: Sequence[int],
+    goals: Sequence[Goal] = (),
+    input_times_ns: Sequence[int] = (),
+    config: CutConfig | None = None,
+) -> list[Clip]:
+    """Return the clips of a session in order; they cover start_ns <= t < stop_ns exactly once.
+
+    Args:
+        start_ns: first moment of the session.
+        stop_ns: first moment after it.
+        ticks_ns: decision times from `tick_times`; cuts are moved to the nearest one.
+        goals: the session's goals by time.
+        input_times_ns: times of all input events, ascending.
+        config: lengths; defaults to `CutConfig()`.
+    """
+    config = config or CutConfig()
+    if stop_ns <= start_ns:
+        return []
+    pauses = [
+        (_snap(begin, ticks_ns), _snap(end, ticks_ns))
+        for begin, end in find_pauses(start_ns, stop_ns, input_times_ns, config.pause_ms)
+    ]
+    wanted = [_snap(t, ticks_ns) for t in goal_changes(goals)] + [t for pause in pauses for t in pause]
+    edges = [start_ns, *sorted({t for t in wanted if start_ns < t < stop_ns}), stop_ns]
+    clips: list[Clip] = []
+    for begin, end in pairwise(edges):
+        idle = any(pause_begin <= begin and end <= pause_end for pause_begin, pause_end in pauses)
+        pieces = [(begin, end)] if idle else _split(begin, end, ticks_ns, config.length_ms)
+        for piece_begin, piece_end in pieces:
+            short = piece_end - piece_begin < config.horizon_ms * NS_PER_MS
+            drop: ClipDrop | None = "idle" if idle else "too_short" if short else None
+            clips.append(Clip(len(clips), piece_begin, piece_end, drop))
+    return clips
+
+
+def find_pauses(start_ns: int, stop_ns: int, input_times_ns: Sequence[int], pause_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield the spans longer than `pause_ms` in which nothing was pressed, turned or moved."""
+    inside = [t for t in input_times_ns if start_ns <= t < stop_ns]
+    for begin, end in pairwise([start_ns, *inside, stop_ns]):
+        if end - begin > pause_ms * NS_PER_MS:
+            yield begin, end
+
+
+def goal_changes(goals: Sequence[Goal]) -> list[int]:
+    """Return the times at which the goal of a level becomes another text; the first goal of a level is one too."""
+    changes: list[int] = []
+    last: dict[str, str] = {}
+    for goal in sorted(goals, key=lambda goal: goal.t_ns):
+        if last.get(goal.level) != goal.text:
+            changes.append(goal.t_ns)
+        last[goal.level] = goal.text
+    return changes
+
+
+def goal_at(goals: Sequence[Goal], t_ns: int, level: GoalLevel) -> Goal | None:
+    """Return the goal of a level that holds at a time, or None before the first and after one with an empty text."""
+    known = [goal for goal in goals if goal.level == level and goal.t_ns <= t_ns]
+    latest = max(known, key=lambda goal: goal.t_ns, default=None)
+    return latest if latest is not None and latest.text.strip() else None
+
+
+def count_drops(clips: Iterable[Clip]) -> Counter[str]:
+    """Count the clips that are not used, by reason."""
+    return Counter(clip.dropped for clip in clips if clip.dropped is not None)
+
+
+def _snap(t_ns: int, ticks_ns: Sequence[int]) -> int:
+    after = bisect_left(ticks_ns, t_ns)
+    near = ticks_ns[max(after - 1, 0) : after + 1]
+    return min(near, key=lambda tick: abs(tick - t_ns)) if near else t_ns
+
+
+def _split(begin_ns: int, end_ns: int, ticks_ns: Sequence[int], length_ms: int) -> list[tuple[int, int]]:
+    # Equal pieces rather than full ones and a scrap: a scrap of one tick has no goal to be seen.
+    pieces = math.ceil((end_ns - begin_ns) / (length_ms * NS_PER_MS))
+    inner = {_snap(begin_ns + (end_ns - begin_ns) * i // pieces, ticks_ns) for i in range(1, pieces)}
+    return list(pairwise([begin_ns, *sorted(t for t in inner if begin_ns < t < end_ns), end_ns]))

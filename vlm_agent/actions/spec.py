@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from vlm_agent.errors import ConfigError
 
 PointerKind = Literal["absolute", "relative", "none"]
+
+EventName = Literal["CLICK", "KEY", "SCROLL", "MOVE"]
+
+_NAME = re.compile(r"[a-z0-9_]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class ActionSpec:
     extent_height: int
     """Absolute y runs over 0 <= y < extent_height."""
     keys: tuple[str, ...] = ()
-    """Keys that may be pressed, canonical lower-case names; empty forbids KEY."""
+    """Keys that may be pressed, canonical names out of a-z, 0-9 and _ (`minus`, not `-`); empty forbids KEY."""
     buttons: tuple[str, ...] = ("left", "right", "middle")
     """Mouse buttons that may be pressed; empty forbids CLICK."""
     pointer: PointerKind = "absolute"
@@ -47,6 +52,26 @@ class ActionSpec:
             raise ConfigError(f"max_actions must be at least 1, got {self.max_actions}")
         if len(set(self.keys)) != len(self.keys) or len(set(self.buttons)) != len(self.buttons):
             raise ConfigError("keys and buttons must not repeat")
+        if self.max_scroll < 0 or self.max_offset < 1 or self.horizon_ms < 0:
+            raise ConfigError("max_scroll and horizon_ms must be at least 0, max_offset at least 1")
+        for name in (*self.keys, *self.buttons):
+            # The codecs write names bare: a quote, a space or a dot in one would end it early.
+            if not _NAME.fullmatch(name):
+                raise ConfigError(f"key and button names are 1 to 32 of a-z, 0-9 and _, got {name!r}")
+
+    @property
+    def events(self) -> tuple[EventName, ...]:
+        """The kinds of action this spec allows, in the order every table names them."""
+        allowed: list[EventName] = []
+        if self.pointer != "none" and self.buttons:
+            allowed.append("CLICK")
+        if self.keys:
+            allowed.append("KEY")
+        if self.pointer != "none" and self.max_scroll:
+            allowed.append("SCROLL")
+        if self.pointer != "none":
+            allowed.append("MOVE")
+        return tuple(allowed)
 
     def with_extent(self, width: int, height: int) -> ActionSpec:
         """Return the same spec over another coordinate extent."""

@@ -2,7 +2,8 @@
 
 Coordinates are integers in the extent of the `ActionSpec` they belong to: pixels of the captured frame inside games and
 datasets, 0-999 (or pixels of the resized image) in front of a model. `actions.space` converts between the two; nothing
-else does. These types know no JSON (see `actions.codecs`) and no device (see `actions.events`).
+else does. With a relative pointer CLICK and SCROLL have no point: their x and y are 0. These types know no JSON (see
+`actions.codecs`) and no device (see `actions.events`).
 """
 
 from __future__ import annotations

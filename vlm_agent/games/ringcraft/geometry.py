@@ -338,6 +338,31 @@ def topmost_at(state: State, x: float, y: float) -> Visible | None:
     return next((one for one in reversed(visible_world(state)) if one.contains(x, y)), None)
 
 
+def click_point(state: State, seen: Visible, world: Sequence[Visible]) -> tuple[int, int] | None:
+    """Return a pixel at which something of the world is topmost, as near to its middle as may be; None if hidden.
+
+    `world` is the state's `visible_world`, which `seen` is one of. The player hides nothing: clicks pass through it.
+    """
+    covers = [one for one in world[world.index(seen) + 1 :] if one.kind != "player" and one.rect.intersect(seen.rect)]
+    widgets = [one.rect for one in visible_widgets(state) if one.rect.intersect(seen.rect)]
+    for across, down in _PROBES:
+        x, y = int(seen.rect.x + across * seen.rect.width), int(seen.rect.y + down * seen.rect.height)
+        if (
+            seen.contains(x, y)
+            and not any(rect.contains(x, y) for rect in widgets)
+            and not any(one.contains(x, y) for one in covers)
+        ):
+            return x, y
+    return None
+
+
+_PROBES = sorted(
+    ((across / 10, down / 10) for across in range(1, 10) for down in range(1, 10)),
+    key=lambda probe: ((probe[0] - 0.5) ** 2 + (probe[1] - 0.5) ** 2, probe),
+)
+"""Points of a rectangle to try, as parts of its sides, the middle first."""
+
+
 def _widget(name: str, index: int, rect: Rect, label: str = "") -> Visible:
     return Visible("widget", name, index, rect, label=label)
 

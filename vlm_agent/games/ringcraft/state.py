@@ -117,7 +117,7 @@ class Camera:
     """Present speed of turning, units a client tick times two."""
     pitch_speed: int = 0
     zoom_target: int = 0
-    """Where the zoom is easing to; 0 before the first turn of the wheel."""
+    """Where the zoom is easing to; 0 until the wheel was turned once."""
 
 
 @dataclass(slots=True)
@@ -133,7 +133,9 @@ class MenuOption:
     index: int = 0
     """Argument of the command: a slot, an object, a tile number (x + y * MAP_TILES), …"""
     amount: str = ""
-    """Second argument: a quantity, or the option's own name."""
+    """Second argument: a quantity, a tab, or the option's own name."""
+    item: str = ""
+    """Key of the item it is about, where it is about one."""
 
 
 @dataclass(slots=True)
@@ -271,6 +273,8 @@ class State:
     rings_made: int = 0
     """Rings made since the start: the score."""
     interaction: Interaction = field(default_factory=Interaction)
+    queued: list[MenuOption] = field(default_factory=list)
+    """Commands given since the last world tick, to be carried out at the next."""
     skin: Skin = field(default_factory=Skin)
 
     @property

@@ -1,0 +1,1 @@
+"""Writing answers that the action automaton accepts, fast, with a plain transformers model."""

@@ -1,0 +1,1 @@
+"""Carrying out decided chunks; the only place that may press anything."""

@@ -1,0 +1,1 @@
+"""The last word before execution: rules that a chunk must keep, whatever wrote it."""

@@ -1,0 +1,46 @@
+"""Choosing a token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vlm_agent.decoding.sampling import SamplingConfig, pick_index
+from vlm_agent.errors import ConfigError
+
+LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+
+
+def draw(config, num=4000):
+    generator = torch.Generator().manual_seed(0)
+    counts = [0] * len(LOGITS)
+    for _ in range(num):
+        counts[pick_index(LOGITS, config, generator)] += 1
+    return [count / num for count in counts]
+
+
+def test_greedy_takes_the_likeliest():
+    assert pick_index(LOGITS.flip(0), SamplingConfig()) == 3
+
+
+def test_temperature_one_is_the_models_own_distribution():
+    assert draw(SamplingConfig(temperature=1.0)) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
+
+
+def test_low_temperature_sharpens():
+    assert draw(SamplingConfig(temperature=0.25))[0] > 0.85
+
+
+def test_nucleus_keeps_the_token_that_crosses_the_line():
+    assert draw(SamplingConfig(temperature=1.0, top_p=0.6)) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+
+
+def test_nucleus_never_empties():
+    assert draw(SamplingConfig(temperature=1.0, top_p=0.01), 50) == [1, 0, 0, 0]
+
+
+def test_out_of_range_is_refused():
+    with pytest.raises(ConfigError, match="temperature"):
+        SamplingConfig(temperature=-1)
+    with pytest.raises(ConfigError, match="top_p"):
+        SamplingConfig(top_p=0)

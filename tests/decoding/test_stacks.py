@@ -1,0 +1,83 @@
+"""Both stacks give the hidden states of the whole model, whatever was cached before."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.decoding.tiny_prompts import make_prompt, recompute_logits
+from vlm_agent.decoding.lean import LeanStack, is_lean_enough
+from vlm_agent.decoding.sequence import CachedSequence
+from vlm_agent.decoding.stacks import TransformersStack
+from vlm_agent.models.forward import apply_head
+
+pytestmark = pytest.mark.model
+
+TOLERANCE = 1e-5
+"""Largest difference of a logit; a wrong position or a stale key shows at 0.1."""
+
+
+def stacks_of(loaded):
+    yield TransformersStack(loaded.model)
+    if is_lean_enough(loaded.model):
+        yield LeanStack(loaded.model)
+
+
+def test_small_qwen3_runs_lean(loaded):
+    assert is_lean_enough(loaded.model) == (loaded.family.model_type == "qwen3_vl")
+
+
+def test_appended_runs_equal_recomputation(loaded):
+    prompt = make_prompt(loaded, 3)
+    for stack in stacks_of(loaded):
+        sequence = CachedSequence(loaded, stack)
+        said: tuple[int, ...] = (40, 41)
+        hidden = sequence.start(prompt, said)
+        for run in ((50,), (51, 52, 53), (54, 55), tuple(range(60, 66))):
+            expected = recompute_logits(loaded, prompt, said)
+            assert torch.allclose(apply_head(loaded.model, hidden), expected, atol=TOLERANCE, rtol=0)
+            hidden = sequence.append(run)
+            said += run
+        assert torch.allclose(
+            apply_head(loaded.model, hidden), recompute_logits(loaded, prompt, said), atol=TOLERANCE, rtol=0
+        )
+
+
+def test_prefix_reuse_is_exact(loaded):
+    for stack in stacks_of(loaded):
+        kept, fresh = CachedSequence(loaded, stack), CachedSequence(loaded, reuse_prefix=False)
+        for seed, question in ((0, "Goal: a"), (1, "Goal: a much longer goal than before"), (1, "Goal: b")):
+            prompt = make_prompt(loaded, seed, question)
+            difference = (kept.start(prompt) - fresh.start(prompt)).abs().max()
+            assert difference < TOLERANCE
+            kept.append((50, 51, 52))
+        image_at = prompt.encoded.input_ids.index(loaded.encoder.image_token_id)
+        assert kept.num_reused_tokens == image_at
+        assert fresh.num_reused_tokens == 0
+
+
+def test_text_alone_runs_too(loaded):
+    messages = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    encoded = loaded.encoder.encode_prompt(messages)
+    from vlm_agent.decoding.sequence import ModelPrompt
+
+    hidden = [CachedSequence(loaded, stack).start(ModelPrompt(encoded)) for stack in stacks_of(loaded)]
+    for other in hidden[1:]:
+        assert torch.allclose(hidden[0], other, atol=TOLERANCE, rtol=0)
+
+
+def test_the_lean_cache_grows(loaded):
+    if not is_lean_enough(loaded.model):
+        pytest.skip("runs on transformers' layers")
+    sequences = [CachedSequence(loaded, stack) for stack in stacks_of(loaded)]
+    prompt = make_prompt(loaded, 0, "walk " * 300)
+    plain, lean = (sequence.start(prompt) for sequence in sequences)
+    assert len(prompt.encoded.input_ids) > 512
+    assert torch.allclose(plain, lean, atol=TOLERANCE, rtol=0)
+    plain, lean = (sequence.append(tuple(range(30, 300)) * 3) for sequence in sequences)
+    assert torch.allclose(plain, lean, atol=TOLERANCE, rtol=0)
+
+
+def test_append_without_start_is_refused(loaded):
+    with pytest.raises(RuntimeError, match="start"):
+        CachedSequence(loaded).append((1,))

@@ -1,0 +1,188 @@
+"""Language layers without the machinery, for small models on a CPU.
+
+For a model of a few million parameters most of a pass is spent on the way to the arithmetic: module calls, adapters,
+cache classes, masks. This stack reads the weights out once (4-bit ones unpacked, adapters added in) and runs the same
+formulas straight through. It gives the hidden states of `TransformersStack` up to float rounding; a test sees to that.
+The weights are a copy: a stack made before training goes on does not follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from vlm_agent.models.forward import ImageFeatures
+
+LEAN_LIMIT_PARAMETERS = 200_000_000
+"""Models up to this size are copied out on a CPU."""
+
+_FIRST_CAPACITY = 512
+
+
+def is_lean_enough(model: Any) -> bool:
+    """Return whether a model should run on a `LeanStack`: a small Qwen3-VL in float32 on a CPU."""
+    weight = model.get_input_embeddings().weight
+    if model.config.model_type != "qwen3_vl" or weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return False
+    if model.config.get_text_config().attention_bias:
+        return False
+    return sum(parameter.numel() for parameter in model.parameters()) <= LEAN_LIMIT_PARAMETERS
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of one decoder layer; projections that read the same input are joined."""
+
+    input_norm: Tensor
+    qkv: Tensor
+    head_norm: Tensor
+    """Scales of the query heads, then of the key heads, (heads, 1, head_dim)."""
+    out: Tensor
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class LeanStack:
+    """The same layers as plain tensor operations over a preallocated cache."""
+
+    def __init__(self, model: Any) -> None:
+        """Copy the language weights out of a Qwen-VL model, with the adapters that are active now."""
+        text = model.model.language_model
+        config = model.config.get_text_config()
+        self._eps = float(config.rms_norm_eps)
+        self._num_heads = int(config.num_attention_heads)
+        self._num_kv_heads = int(config.num_key_value_heads)
+        self._embeddings: Tensor = text.embed_tokens.weight.detach()
+        self._rotary = text.rotary_emb
+        self._image_token_id = int(model.config.image_token_id)
+        with torch.no_grad():
+            self._layers = [_read_layer(layer, self._num_heads, self._num_kv_heads) for layer in text.layers]
+            self._norm: Tensor = text.norm.weight.detach()
+        self._head_dim = self._layers[0].out.shape[1] // self._num_heads
+        self._num_tokens = 0
+        self._keys = self._values = torch.empty(0)
+        self._grow(_FIRST_CAPACITY)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the cache holds."""
+        return self._num_tokens
+
+    def crop(self, num_tokens: int) -> None:
+        """Forget all but the first tokens."""
+        self._num_tokens = min(self._num_tokens, num_tokens)
+
+    @torch.inference_mode()
+    def run(self, input_ids: Tensor, positions: Tensor, features: Sequence[ImageFeatures] = ()) -> Tensor:
+        """Run tokens behind those in the cache; see `Stack.run`."""
+        hidden = F.embedding(input_ids, self._embeddings)
+        is_image = input_ids == self._image_token_id
+        if features:
+            hidden[is_image] = torch.cat([part.tokens for part in features])
+        levels = [torch.cat(level) for level in zip(*(part.deepstack for part in features), strict=True)]
+        end = self._num_tokens + len(input_ids)
+        if end > self._keys.shape[2]:
+            self._grow(2 * end)
+        cos, sin = self._rotation(hidden, positions)
+        mask = self._mask(len(input_ids), end)
+        last = len(self._layers) - 1
+        for index, layer in enumerate(self._layers):
+            queries = self._attend(index, layer, hidden, cos, sin)
+            if index == last:
+                # Only the last token's state is wanted: behind the last keys and values nothing reads the others.
+                queries, hidden, mask = queries[:, -1:], hidden[-1:], None if mask is None else mask[-1:]
+            hidden = self._finish(index, layer, hidden, queries, mask, end)
+            if index < len(levels):
+                hidden[is_image] += levels[index]
+        self._num_tokens = end
+        return F.rms_norm(hidden[-1], self._norm.shape, self._norm, self._eps)
+
+    def _attend(self, index: int, layer: _Layer, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Write keys and values of the tokens into the cache; return their queries, (heads, tokens, head_dim)."""
+        normed = F.rms_norm(hidden, layer.input_norm.shape, layer.input_norm, self._eps)
+        joined = F.linear(normed, layer.qkv).view(len(hidden), -1, self._head_dim).transpose(0, 1)
+        num_rotated = self._num_heads + self._num_kv_heads
+        rotated = F.rms_norm(joined[:num_rotated], (self._head_dim,), None, self._eps) * layer.head_norm
+        rotated = torch.addcmul(rotated * cos, rotated.roll(self._head_dim // 2, -1), sin)
+        place = slice(self._num_tokens, self._num_tokens + len(hidden))
+        self._keys[index, :, place] = rotated[self._num_heads :]
+        self._values[index, :, place] = joined[num_rotated:]
+        return rotated[: self._num_heads]
+
+    def _finish(
+        self, index: int, layer: _Layer, hidden: Tensor, queries: Tensor, mask: Tensor | None, end: int
+    ) -> Tensor:
+        """Attend over the cache, then the feed-forward part; both add to `hidden`, (tokens, hidden)."""
+        num_tokens = len(hidden)
+        groups = self._num_heads // self._num_kv_heads
+        # All queries that share a key head become one long query, so keys and values need not be repeated.
+        grouped = queries.reshape(self._num_kv_heads, groups * num_tokens, self._head_dim)
+        attended = F.scaled_dot_product_attention(
+            grouped.unsqueeze(0),
+            self._keys[index, :, :end].unsqueeze(0),
+            self._values[index, :, :end].unsqueeze(0),
+            attn_mask=None if mask is None else mask.repeat(groups, 1),
+        )
+        attended = attended.view(self._num_heads, num_tokens, self._head_dim).transpose(0, 1).reshape(num_tokens, -1)
+        hidden = hidden + F.linear(attended, layer.out)
+        normed = F.rms_norm(hidden, layer.post_norm.shape, layer.post_norm, self._eps)
+        gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
+        return hidden + F.linear(F.silu(gate) * up, layer.down)
+
+    def _rotation(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, (tokens, head_dim), sines signed for a roll in place of rotate-half."""
+        cos, sin = self._rotary(hidden, positions.unsqueeze(1))
+        half = self._head_dim // 2
+        return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+
+    def _mask(self, num_new: int, end: int) -> Tensor | None:
+        if num_new == 1:
+            return None
+        return torch.ones(num_new, end, dtype=torch.bool).tril(diagonal=end - num_new)
+
+    def _grow(self, capacity: int) -> None:
+        shape = (len(self._layers), self._num_kv_heads, capacity, self._head_dim)
+        keys, values = torch.zeros(shape), torch.zeros(shape)
+        if self._num_tokens:
+            keys[:, :, : self._num_tokens] = self._keys[:, :, : self._num_tokens]
+            values[:, :, : self._num_tokens] = self._values[:, :, : self._num_tokens]
+        self._keys, self._values = keys, values
+
+
+def _read_layer(layer: Any, num_heads: int, num_kv_heads: int) -> _Layer:
+    attention, feed_forward = layer.self_attn, layer.mlp
+    head_norm = [attention.q_norm.weight] * num_heads + [attention.k_norm.weight] * num_kv_heads
+    return _Layer(
+        input_norm=layer.input_layernorm.weight.detach(),
+        qkv=torch.cat([_read_weight(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
+        head_norm=torch.stack(head_norm).unsqueeze(1),
+        out=_read_weight(attention.o_proj),
+        post_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=torch.cat([_read_weight(feed_forward.gate_proj), _read_weight(feed_forward.up_proj)]),
+        down=_read_weight(feed_forward.down_proj),
+    )
+
+
+def _read_weight(module: nn.Module) -> Tensor:
+    """The matrix a projection multiplies by: unpacked, and with what its active adapters add."""
+    if isinstance(module, BaseTunerLayer):
+        weight = _read_weight(module.get_base_layer())
+        if module.disable_adapters:
+            return weight
+        for name in module.active_adapters:
+            weight = weight + module.get_delta_weight(name)
+        return weight
+    if isinstance(module, Linear4bit):
+        unpacked: Tensor = dequantize_4bit(module.weight.data, module.weight.quant_state).float()
+        return unpacked
+    plain: Tensor = module.weight.detach()
+    return plain

@@ -1,0 +1,93 @@
+"""One growing sequence in front of a Qwen-VL model: which tokens its cache holds, and where they stand.
+
+Guarantees that every hidden state equals the one a full recomputation would give. Two things would break that silently
+and are therefore always done here: all passes carry explicit positions, because the model's own guess goes wrong after
+a cached prefix; and a prefix is reused only up to the first picture, because behind it the same tokens may stand for
+another picture. It does not know what the tokens mean, nor how the next one is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vlm_agent.decoding.lean import LeanStack, is_lean_enough
+from vlm_agent.decoding.stacks import Stack, TransformersStack
+from vlm_agent.models.encoding import Encoded
+from vlm_agent.models.forward import rope_positions, see_images
+from vlm_agent.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class ModelPrompt:
+    """A prompt as a model takes it."""
+
+    encoded: Encoded
+    """Token ids and picture grids."""
+    pixel_values: Tensor | None = None
+    """Patches of all pictures, float of shape (patches, values); None without pictures."""
+
+
+def make_stack(loaded: LoadedModel) -> Stack:
+    """Return the faster of the two stacks for a model."""
+    return LeanStack(loaded.model) if is_lean_enough(loaded.model) else TransformersStack(loaded.model)
+
+
+class CachedSequence:
+    """Runs a prompt, then tokens after it, and keeps the constant start of the prompt for the next one."""
+
+    def __init__(self, loaded: LoadedModel, stack: Stack | None = None, *, reuse_prefix: bool = True) -> None:
+        """Take a model, and the stack to run it on (by default the faster one)."""
+        self._loaded = loaded
+        self._stack = stack or make_stack(loaded)
+        self._reuse_prefix = reuse_prefix
+        self._ids: tuple[int, ...] = ()
+        self._next_position = 0
+        self.num_reused_tokens = 0
+        """How many tokens of the last prompt came from the prompt before."""
+
+    @torch.inference_mode()
+    def start(self, prompt: ModelPrompt, then: Sequence[int] = ()) -> Tensor:
+        """Run a prompt and the tokens that follow it in any case; return the last hidden state, (hidden,)."""
+        encoded, device = prompt.encoded, self._loaded.device
+        ids = (*encoded.input_ids, *then)
+        positions = rope_positions(encoded, self._loaded.encoder.images, self._loaded.encoder.image_token_id)
+        after = int(positions.max()) + 1
+        positions = torch.cat([positions, torch.arange(after, after + len(then)).expand(3, -1)], dim=1)
+        features = []
+        if prompt.pixel_values is not None:
+            pixels = prompt.pixel_values.to(device, self._loaded.dtype)
+            features = see_images(self._loaded.model, pixels, encoded.grid_tensor().to(device))
+        keep = self._common_prefix(encoded.input_ids) if self._reuse_prefix else 0
+        # Forgotten while the model runs: a pass that fails halfway leaves a cache that must not be used again.
+        self._ids = ()
+        self._stack.crop(keep)
+        hidden = self._stack.run(torch.tensor(ids[keep:], device=device), positions[:, keep:].to(device), features)
+        self._ids, self._next_position, self.num_reused_tokens = ids, after + len(then), keep
+        return hidden
+
+    @torch.inference_mode()
+    def append(self, ids: Sequence[int]) -> Tensor:
+        """Run further tokens in one pass; return the last hidden state, (hidden,)."""
+        if not self._ids:
+            raise RuntimeError("append() needs a sequence: call start() first")
+        known, self._ids = self._ids, ()
+        device = self._loaded.device
+        positions = torch.arange(self._next_position, self._next_position + len(ids), device=device).expand(3, -1)
+        hidden = self._stack.run(torch.tensor(tuple(ids), device=device), positions)
+        self._ids = (*known, *ids)
+        self._next_position += len(ids)
+        return hidden
+
+    def _common_prefix(self, prompt_ids: tuple[int, ...]) -> int:
+        """How many tokens both prompts begin with, pictures excluded."""
+        # At least the last token is run again: its hidden state is what the caller wants.
+        limit = min(len(self._ids), len(prompt_ids) - 1)
+        image = self._loaded.encoder.image_token_id
+        for index in range(limit):
+            if prompt_ids[index] != self._ids[index] or prompt_ids[index] == image:
+                return index
+        return limit

@@ -1,7 +1,7 @@
-"""Shapes of the things in the world, as flat-shaded faces in tile units (x east, y north, z up).
+"""Flat-shaded shapes in tile units (x east, y north, z up), the clay that the things of the world are made of.
 
-A solid stands on z = 0 with its footprint's middle at the origin and fills `width` x `depth` x `height`, the same box that
-`geometry` projects for hit-testing, so that what can be seen can be clicked. Faces wind anticlockwise seen from outside.
+Faces wind anticlockwise seen from outside. Within a solid they are painted in the order they were added, those that
+look away from the camera left out, so add what lies below or behind first.
 """
 
 from __future__ import annotations
@@ -59,15 +59,33 @@ class Solid:
             self.face(colour, [bottom[i], bottom[j], lid[j], lid[i]])
         self.face(top or colour, lid)
 
-    def cone(self, colour: Colour, centre: tuple[float, float], radius: float, levels: tuple[float, float]) -> None:
-        """Adds a six-sided cone between two heights, without its underside."""
-        rim = [
-            (centre[0] + radius * math.cos(i * math.pi / 3), centre[1] + radius * math.sin(i * math.pi / 3), levels[0])
-            for i in range(6)
-        ]
-        tip = (centre[0], centre[1], levels[1])
-        for i in range(6):
-            self.face(colour, [rim[i], rim[(i + 1) % 6], tip])
+    def column(
+        self,
+        colour: Colour,
+        radii: tuple[float, float],
+        levels: tuple[float, float],
+        top: Colour | None = None,
+        sides: int = 8,
+    ) -> None:
+        """Adds an upright column round the middle, `radii` at its two heights; an upper radius of 0 makes a cone."""
+        turns = [(i + 0.5) * 2 * math.pi / sides for i in range(sides)]
+        lower, upper = (
+            [(r * math.cos(t), r * math.sin(t), z) for t in turns] for r, z in zip(radii, levels, strict=True)
+        )
+        for i in range(sides):
+            j = (i + 1) % sides
+            corners = [lower[i], lower[j], upper[j], upper[i]] if radii[1] > 0 else [lower[i], lower[j], upper[i]]
+            self.face(colour, corners)
+        if radii[1] > 0:
+            self.face(top or colour, upper)
+
+    def around(self, colour: Colour, outline: list[tuple[float, float]], reach: float, glow: bool = False) -> None:
+        """Adds a flat picture to each of the four sides: `outline` in (sideways, up), `reach` from the middle.
+
+        The outline runs anticlockwise as seen from in front of a side.
+        """
+        for east, north in ((0, -1), (1, 0), (0, 1), (-1, 0)):
+            self.face(colour, [(east * reach - north * s, north * reach + east * s, up) for s, up in outline], glow)
 
 
 def _sunlight(corners: list[Vertex]) -> float:

@@ -1,0 +1,83 @@
+"""What lies over everything: hover text, click cross, experience drop, right-click menu and the mouse pointer."""
+
+from __future__ import annotations
+
+import pygame
+
+from vlm_agent.games.ringcraft.drawing_panels import ORANGE, WHITE, YELLOW, box_of
+from vlm_agent.games.ringcraft.geometry import menu_rect, menu_row_rects
+from vlm_agent.games.ringcraft.icons import pointer_picture
+from vlm_agent.games.ringcraft.interface import options_at
+from vlm_agent.games.ringcraft.layout import LAYOUT
+from vlm_agent.games.ringcraft.sprites import Colour
+from vlm_agent.games.ringcraft.state import MenuOption, State
+from vlm_agent.games.ringcraft.text import Lettering
+
+_CYAN: Colour = (0, 255, 255)
+_MENU: Colour = (93, 84, 71)
+_CROSS_REACH_PX = 7
+_HOVER_SIZE = 18
+_MENU_SIZE = 16
+_TARGET_COLOURS = {"interact": _CYAN, "talk": YELLOW}
+
+
+class OverlayPainter:
+    """Paints onto a finished frame; nothing of it is kept in the frame underneath."""
+
+    def __init__(self, lettering: Lettering) -> None:
+        """Makes the pointer's picture."""
+        self._lettering = lettering
+        self._pointer = pointer_picture()
+
+    def paint(self, target: pygame.Surface, state: State) -> None:
+        """Paints all that a state shows over its panels."""
+        if state.menu is not None:
+            self._paint_menu(target, state)
+        elif not state.pointer.is_dragging:
+            self._paint_hover(target, options_at(state, state.pointer.x, state.pointer.y))
+        if state.cross is not None:
+            _paint_cross(target, (state.cross.x, state.cross.y), state.cross.is_red)
+        target.blit(self._pointer, (state.pointer.x, state.pointer.y))
+
+    def _paint_hover(self, target: pygame.Surface, options: list[MenuOption]) -> None:
+        if not options:
+            return
+        x, y = LAYOUT.mouse_over.x, LAYOUT.mouse_over.y
+        x += self._lettering.write(target, options[0].text, (x, y), WHITE, _HOVER_SIZE)
+        if options[0].target:
+            x += self._lettering.write(target, f" {options[0].target}", (x, y), _target_colour(options[0]), _HOVER_SIZE)
+        if len(options) > 1:
+            more = f" / {len(options) - 1} more option{'s' if len(options) > 2 else ''}"
+            self._lettering.write(target, more, (x, y), WHITE, _HOVER_SIZE)
+
+    def _paint_menu(self, target: pygame.Surface, state: State) -> None:
+        if state.menu is None:
+            return
+        box = box_of(menu_rect(state.menu))
+        pygame.draw.rect(target, (0, 0, 0), box)
+        pygame.draw.rect(target, _MENU, box, 1)
+        body = pygame.Rect(box.left + 1, box.top + LAYOUT.menu_header_height_px - 1, box.width - 2, 0)
+        body.height = box.bottom - body.top - 1
+        pygame.draw.rect(target, _MENU, body)
+        self._lettering.write(target, "Choose option", (box.left + 4, box.top + 4), _MENU, _MENU_SIZE)
+        for option, rect in zip(state.menu.options, menu_row_rects(state.menu), strict=True):
+            is_hovered = rect.contains(state.pointer.x, state.pointer.y)
+            if is_hovered:
+                pygame.draw.rect(target, (50, 44, 36), box_of(rect).inflate(-4, 0))
+            colour = YELLOW if is_hovered else WHITE
+            x = rect.x + 4
+            x += self._lettering.write(target, option.text, (x, rect.y + 2), colour, _MENU_SIZE)
+            if option.target:
+                self._lettering.write(target, f" {option.target}", (x, rect.y + 2), _target_colour(option), _MENU_SIZE)
+
+
+def _target_colour(option: MenuOption) -> Colour:
+    return _TARGET_COLOURS.get(option.verb, ORANGE)
+
+
+def _paint_cross(target: pygame.Surface, at: tuple[int, int], is_red: bool) -> None:
+    colour = (255, 40, 30) if is_red else (255, 240, 40)
+    x, y = at
+    for reach, ink, width in ((_CROSS_REACH_PX + 1, (0, 0, 0), 5), (_CROSS_REACH_PX, colour, 3)):
+        pygame.draw.line(target, ink, (x - reach, y - reach), (x + reach, y + reach), width)
+        pygame.draw.line(target, ink, (x - reach, y + reach), (x + reach, y - reach), width)

@@ -1,0 +1,1 @@
+"""Sessions: recorded play on disk, written, read and repaired."""

@@ -1,0 +1,37 @@
+"""What every test may rely on: no network, no model hub, and the shared recordings where they exist."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Set before any test imports a hub client: they read it once, on import.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+_SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings beside the repository."""
+    if not _SHARED_DATA.is_dir():
+        pytest.skip("the recordings of other projects (../shared/data) are not part of this repository")
+    return _SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection but those that stay on this machine."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        is_local = self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost")
+        if not is_local:
+            raise AssertionError(f"a test tried to connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

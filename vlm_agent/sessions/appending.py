@@ -1,0 +1,101 @@
+"""A file that only grows by whole pieces, and appears under its name only when it is complete.
+
+While it grows it carries the suffix `.part`. Every piece goes to the operating system at once (no buffer of ours), so
+a killed process loses nothing that was appended; only `finish` asks the disk itself (fsync), so a power cut may cost
+what the system had not yet written, typically some seconds. A piece that does not fit is taken back whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from vlm_agent.errors import DataError
+
+PART_SUFFIX = ".part"
+"""Marks a file whose writer has not finished."""
+
+
+def part_path(path: Path) -> Path:
+    """Return where `path` grows until it is complete."""
+    return path.with_name(path.name + PART_SUFFIX)
+
+
+class AppendedFile:
+    """Appends whole pieces to `<path>.part`; `finish` gives the file its name."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file.
+
+        Raises:
+            DataError: If the file, finished or not, is already there, or can't be created.
+        """
+        self.path = path
+        self.size_bytes = 0
+        self._part = part_path(path)
+        if path.exists():
+            raise DataError(f"{path} already exists; choose another name")
+        try:
+            self._file = self._part.open("xb", buffering=0)
+        except FileExistsError as error:
+            raise DataError(
+                f"{self._part} is an unfinished recording; save it with `vlm-agent repair {self._part}` or delete it"
+            ) from error
+        except OSError as error:
+            raise DataError(f"can't create {self._part}: {error.strerror}") from error
+
+    def append(self, piece: bytes) -> None:
+        """Write one piece.
+
+        Raises:
+            DataError: If it does not fit or can't be written; the file then ends after the piece before.
+        """
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self.size_bytes)
+            raise DataError(
+                f"can't write {self._part}: {error.strerror}; what was complete is kept: make room, then run "
+                f"`vlm-agent repair {self._part}`"
+            ) from error
+        self.size_bytes += len(piece)
+
+    def patch(self, offset: int, piece: bytes) -> None:
+        """Overwrite bytes inside the file; the position stays at the end.
+
+        Raises:
+            DataError: If the disk refuses.
+        """
+        try:
+            self._file.seek(offset)
+            self._file.write(piece)
+            self._file.seek(self.size_bytes)
+        except OSError as error:
+            raise DataError(f"can't write {self._part}: {error.strerror}") from error
+
+    def finish(self) -> None:
+        """Bring the file to the disk and give it its name.
+
+        Raises:
+            DataError: If the disk refuses.
+        """
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.rename(self.path)
+        except OSError as error:
+            raise DataError(f"can't finish {self.path}: {error.strerror}") from error
+
+    def abandon(self) -> None:
+        """Close the file and leave it unfinished, for `vlm-agent repair`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def discard(self) -> None:
+        """Close the file and remove it."""
+        self.abandon()
+        self._part.unlink(missing_ok=True)

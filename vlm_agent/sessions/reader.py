@@ -1,0 +1,302 @@
+"""Reading a session: ours, and OWAMcap recordings of versions 0.3 to 0.6.
+
+Everything streams in time order, in memory that does not grow with the session. Damage is found by checksums before
+anything wrong is handed out and ends in one `DataError` that names the file; `vlm-agent repair` saves what is intact.
+Times are the log times of the messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlm_agent.actions.events import InputEvent
+from vlm_agent.errors import DataError
+from vlm_agent.sessions.appending import PART_SUFFIX, part_path
+from vlm_agent.sessions.mcap_scan import McapIndex
+from vlm_agent.sessions.mcap_writer import LoggedMessage
+from vlm_agent.sessions.pictures import PictureSource
+from vlm_agent.sessions.topics import (
+    FORMAT_VERSION,
+    ScreenRef,
+    decode_goal,
+    decode_key,
+    decode_motion,
+    decode_mouse,
+    decode_screen,
+)
+from vlm_agent.sessions.types import Controller, Frame, Goal, RawMotion, SessionInfo
+
+_WINDOW_FRAME_PX = 64
+"""A window is taken for the captured one if it exceeds the frame by at most this: invisible borders, a title."""
+
+_T = TypeVar("_T")
+
+
+class SessionReader:
+    """One session's messages and frames, each stream read from the start whenever it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a session's `.mcap` and check its structure.
+
+        Raises:
+            DataError: If it is missing, unfinished, damaged, or of a later format.
+        """
+        self.path = path
+        with self._naming():
+            self._index = McapIndex(self._find(path))
+        self._session = self._read_session()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The plain data that the recorder kept with the session; empty for other recorders' files."""
+        meta = self._session.get("meta")
+        return meta if isinstance(meta, dict) else {}
+
+    def info(self) -> SessionInfo:
+        """Return what the session holds, counted.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        topics, start_ns, end_ns = self._count()
+        first = next(self.screens(), None)
+        last_frame_ns = self._last_frame_ns() if first else None
+        width_px, height_px = self.frame_size or (None, None)
+        return SessionInfo(
+            path=str(self.path),
+            library=self._index.library,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            topics=dict(sorted(topics.items())),
+            frames=topics.get("screen", 0),
+            first_frame_ns=first.t_ns if first else None,
+            last_frame_ns=last_frame_ns,
+            width_px=width_px,
+            height_px=height_px,
+            video=first.uri if first and first.pts_ns is not None else None,
+        )
+
+    def events(self) -> Iterator[InputEvent]:
+        """Yield mouse and keyboard events in time order, in frame pixels.
+
+        Other recorders store screen pixels; they are shifted by the place of the captured window, as far as the
+        `window` messages tell it.
+        """
+        origin: tuple[int, int] | None = None
+        for message, value in self._decoded("window", "mouse", "keyboard"):
+            if message.channel.topic == "window":
+                origin = _window_origin(value, self.frame_size) or origin
+            elif message.channel.topic == "keyboard":
+                yield self._parse(decode_key, message.t_ns, value)
+            else:
+                yield self._parse(decode_mouse, message.t_ns, value, origin or self._first_origin)
+
+    def raw_motions(self) -> Iterator[RawMotion]:
+        """Yield the mouse's own relative motion in time order; absolute devices are left out."""
+        for message, value in self._decoded("mouse/raw"):
+            motion = self._parse(decode_motion, value)
+            if motion:
+                yield RawMotion(message.t_ns, *motion)
+
+    def game_states(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (time in ns, exported state) in time order."""
+        return self._timed("gamestate")
+
+    def goals(self) -> Iterator[Goal]:
+        """Yield goals in time order."""
+        for message, value in self._decoded("goal"):
+            yield self._parse(decode_goal, message.t_ns, value)
+
+    def controls(self) -> Iterator[tuple[int, Controller]]:
+        """Yield (time in ns, who acts from then on) in time order."""
+        for t_ns, value in self._timed("control"):
+            yield t_ns, "agent" if value.get("who") == "agent" else "human"
+
+    def decisions(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (time in ns, what the policy said) in time order."""
+        return self._timed("decision")
+
+    def screens(self) -> Iterator[ScreenRef]:
+        """Yield the reference of each frame in time order, without decoding it."""
+        for message, value in self._decoded("screen"):
+            yield self._parse(decode_screen, message.t_ns, value)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield all frames in time order.
+
+        Raises:
+            DataError: If a frame is missing or damaged.
+        """
+        return self._fetch(self.screens())
+
+    def frames_at(self, times_ns: Iterable[int]) -> Iterator[Frame]:
+        """Yield for each time the latest frame at or before it; decodes only what these need.
+
+        Args:
+            times_ns: Times in rising order.
+
+        Raises:
+            DataError: If a time lies before the first frame, or a frame is missing or damaged.
+            ValueError: If the times fall.
+        """
+        return self._fetch(self._latest(times_ns))
+
+    @cached_property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(width, height) of the frames in pixels; None without frames."""
+        width_px, height_px = self._session.get("width_px"), self._session.get("height_px")
+        if isinstance(width_px, int) and isinstance(height_px, int):
+            return width_px, height_px
+        first = next(self.screens(), None)
+        if first is None:
+            return None
+        if first.width_px and first.height_px:
+            return first.width_px, first.height_px
+        frame = next(self._fetch(iter([first])))
+        return frame.rgb.shape[1], frame.rgb.shape[0]
+
+    def messages(self, topics: frozenset[str] | None = None) -> Iterator[LoggedMessage]:
+        """Yield the undecoded messages of some topics, or all, in time order.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        with self._naming():
+            yield from self._index.messages(topics)
+
+    def _find(self, path: Path) -> Path:
+        if path.suffix == PART_SUFFIX or (not path.exists() and part_path(path).exists()):
+            part = path if path.suffix == PART_SUFFIX else part_path(path)
+            raise DataError(f"is not finished; save what it holds with `vlm-agent repair {part}`")
+        if path.is_dir():
+            raise DataError("is a folder; name one .mcap file in it")
+        if not path.exists():
+            raise DataError("does not exist")
+        return path
+
+    def _read_session(self) -> dict[str, Any]:
+        if not self._index.has_topic("session"):
+            return {}
+        _, value = next(self._decoded("session"), (None, {}))
+        version = value.get("format")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise DataError(
+                f"{self.path}: session format {version!r} is newer than this program reads ({FORMAT_VERSION})"
+            )
+        return value
+
+    @cached_property
+    def _codec_private(self) -> bytes | None:
+        text = self._session.get("codec_private")
+        if text is None:
+            return None
+        with self._naming():
+            try:
+                return base64.b64decode(text, validate=True)
+            except (binascii.Error, TypeError, ValueError) as error:
+                raise DataError("the session message is malformed") from error
+
+    @cached_property
+    def _first_origin(self) -> tuple[int, int]:
+        for _, value in self._decoded("window"):
+            origin = _window_origin(value, self.frame_size)
+            if origin:
+                return origin
+        return 0, 0
+
+    def _count(self) -> tuple[Counter[str], int, int]:
+        statistics = self._index.statistics
+        topics: Counter[str] = Counter()
+        if statistics is not None:
+            for channel_id, count in statistics.channel_message_counts.items():
+                if channel_id in self._index.channels:
+                    topics[self._index.channels[channel_id].topic] += count
+            return topics, statistics.message_start_time, statistics.message_end_time
+        start_ns = end_ns = 0
+        for message in self.messages():
+            start_ns = start_ns if topics else message.t_ns
+            end_ns = message.t_ns
+            topics[message.channel.topic] += 1
+        return topics, start_ns, end_ns
+
+    def _last_frame_ns(self) -> int | None:
+        with self._naming():
+            return self._index.last_time_ns("screen")
+
+    def _latest(self, times_ns: Iterable[int]) -> Iterator[ScreenRef]:
+        refs = self.screens()
+        latest: ScreenRef | None = None
+        following = next(refs, None)
+        before_ns: int | None = None
+        for t_ns in times_ns:
+            if before_ns is not None and t_ns < before_ns:
+                raise ValueError(f"times must rise, got {t_ns} after {before_ns}")
+            before_ns = t_ns
+            while following is not None and following.t_ns <= t_ns:
+                latest, following = following, next(refs, None)
+            if latest is None:
+                raise DataError(f"{self.path}: there is no frame at or before {t_ns} ns")
+            yield latest
+
+    def _fetch(self, refs: Iterator[ScreenRef]) -> Iterator[Frame]:
+        shown: tuple[ScreenRef, Frame] | None = None
+        with PictureSource(self.path.parent, self._codec_private) as source:
+            for ref in refs:
+                if shown is None or shown[0] is not ref:
+                    with self._naming():
+                        shown = ref, Frame(ref.t_ns, source.fetch(ref))
+                yield shown[1]
+
+    def _timed(self, topic: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        for message, value in self._decoded(topic):
+            yield message.t_ns, value
+
+    def _decoded(self, *topics: str) -> Iterator[tuple[LoggedMessage, dict[str, Any]]]:
+        for message in self.messages(frozenset(topics)):
+            try:
+                value = json.loads(message.data)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{self.path}: a {message.channel.topic} message is not JSON") from error
+            if not isinstance(value, dict):
+                raise DataError(f"{self.path}: a {message.channel.topic} message is not a JSON object")
+            yield message, value
+
+    def _parse(self, decode: Callable[..., _T], *arguments: Any) -> _T:
+        with self._naming():
+            try:
+                return decode(*arguments)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"a message breaks the format: {error}") from error
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            text = str(error)
+            raise DataError(text if text.startswith(str(self.path)) else f"{self.path}: {text}") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror}") from error
+
+
+def _window_origin(window: dict[str, Any], size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return where the frame's top left pixel is on the screen, if this is the window that was captured.
+
+    Windows draws an invisible border left, right and below a window; the capture leaves it out.
+    """
+    rect = window.get("rect")
+    if size is None or not isinstance(rect, list) or len(rect) != 4 or not all(isinstance(v, int) for v in rect):
+        return None
+    left, top, right, bottom = rect
+    spare_x, spare_y = right - left - size[0], bottom - top - size[1]
+    if not (0 <= spare_x <= _WINDOW_FRAME_PX and 0 <= spare_y <= _WINDOW_FRAME_PX):
+        return None
+    return left + spare_x // 2, top

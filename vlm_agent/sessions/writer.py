@@ -1,0 +1,280 @@
+"""Recording a session: one `.mcap` of messages and one `.mkv` of frames beside it.
+
+Both grow as `.part` files by whole, checksummed pieces of half a second and get their names only on `close`, the
+`.mcap` last: where `<id>.mcap` exists, the session is whole. Pieces go straight to the operating system, so a killed
+recorder loses less than a second; what a power cut costs is said in `appending`. `vlm-agent repair` turns the `.part`
+files of a killed recorder into a session.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
+from vlm_agent.errors import DataError
+from vlm_agent.sessions.appending import AppendedFile
+from vlm_agent.sessions.keys import key_code
+from vlm_agent.sessions.matroska import Block, MatroskaWriter
+from vlm_agent.sessions.mcap_writer import ChannelSpec, LoggedMessage, McapWriter
+from vlm_agent.sessions.topics import FORMAT_VERSION, LIBRARY, PROFILE, SCHEMAS, encode_event, encode_goal, encode_json
+from vlm_agent.sessions.types import Controller, Goal, RawMotion
+from vlm_agent.sessions.video import PictureEncoder
+
+FLUSH_NS = 500_000_000
+"""A piece is at most this long, on the session's clock and on the wall."""
+KEYFRAME_NS = 1_000_000_000
+"""Seeking costs at most this much decoding, and a damaged piece at most this many frames."""
+STATE_NS = 1_000_000_000
+"""How often `keyboard/state`, `mouse/state` and `window` are told, as OWAMcap recorders do."""
+
+
+def session_paths(stem: Path) -> tuple[Path, Path]:
+    """Return the `.mcap` and the `.mkv` of a session; a dot in the stem's name is kept."""
+    return stem.with_name(stem.name + ".mcap"), stem.with_name(stem.name + ".mkv")
+
+
+def make_channel(topic: str) -> ChannelSpec:
+    """Return the channel of one of our topics."""
+    name, schema = SCHEMAS[topic]
+    return ChannelSpec(topic, name, encode_json(schema))
+
+
+class SessionWriter:
+    """Writes one session; a context manager that closes it, whatever ends the block.
+
+    Events may come a little out of order; frames must rise in time.
+    """
+
+    def __init__(
+        self, stem: Path, *, width_px: int, height_px: int, fps: float, meta: dict[str, Any] | None = None
+    ) -> None:
+        """Create both files.
+
+        Args:
+            stem: Path without suffix; `sessions/a` gives `sessions/a.mcap` and `sessions/a.mkv`.
+            width_px: Width of the frames.
+            height_px: Height of the frames.
+            fps: About how many frames come in a second; a hint for the encoder.
+            meta: Plain JSON data to keep with the session, such as game and seed; `title` names the window.
+
+        Raises:
+            DataError: If the session exists, was left unfinished, or can't be created.
+        """
+        self.path, video_path = session_paths(stem)
+        self._size = (width_px, height_px)
+        self._encoder = PictureEncoder(width_px, height_px, fps)
+        self._meta = meta or {}
+        self._session = {
+            "format": FORMAT_VERSION,
+            "width_px": width_px,
+            "height_px": height_px,
+            "fps": fps,
+            "meta": self._meta,
+            "codec_private": base64.b64encode(self._encoder.codec_private).decode(),
+        }
+        encode_json(self._session)
+        self._channels = {topic: make_channel(topic) for topic in SCHEMAS}
+        self._open_files(video_path)
+        self._video_name = video_path.name
+        self._blocks: list[Block] = []
+        self._last_ns: int | None = None
+        self._flushed_ns = self._flushed_wall_ns = 0
+        self._keyframe_ns = self._state_ns = 0
+        self._video_start_ns: int | None = None
+        self._video_ms = -1
+        self._frame_ns = -1
+        self._keys: set[int] = set()
+        self._buttons: set[str] = set()
+        self._pointer = (0, 0)
+        self._is_open = True
+
+    def write_frame(self, t_ns: int, rgb: NDArray[np.uint8]) -> None:
+        """Add a frame, (height, width, 3) uint8, later than the one before.
+
+        Raises:
+            DataError: If the disk is full or fails.
+            ValueError: If shape, dtype or time is wrong.
+        """
+        width_px, height_px = self._size
+        if rgb.shape != (height_px, width_px, 3) or rgb.dtype != np.uint8:
+            raise ValueError(f"expected a ({height_px}, {width_px}, 3) uint8 frame, got {rgb.shape} {rgb.dtype}")
+        if t_ns <= self._frame_ns:
+            raise ValueError(f"frames must rise in time, got {t_ns} after {self._frame_ns}")
+        self._advance(t_ns)
+        is_first = self._video_start_ns is None
+        start_ns = t_ns if self._video_start_ns is None else self._video_start_ns
+        is_keyframe = is_first or t_ns - self._keyframe_ns >= KEYFRAME_NS
+        if is_keyframe:
+            # A cluster starts with its keyframe, so that seeking never has to look inside one.
+            self._flush_video()
+            self._keyframe_ns = t_ns
+        self._video_start_ns, self._frame_ns = start_ns, t_ns
+        self._video_ms = max((t_ns - start_ns) // 1_000_000, self._video_ms + 1)
+        self._blocks.append(self._encoder.encode(rgb, self._video_ms, is_keyframe=is_keyframe))
+        media_ref = {"uri": self._video_name, "pts_ns": self._video_ms * 1_000_000}
+        size = [width_px, height_px]
+        self._add("screen", t_ns, {"utc_ns": t_ns, "source_shape": size, "shape": size, "media_ref": media_ref})
+
+    def write_event(self, event: InputEvent) -> None:
+        """Add a mouse or keyboard event, in frame pixels.
+
+        Raises:
+            DataError: If the key has no name we know, or the disk is full or fails.
+        """
+        topic, message = encode_event(event)
+        self._advance(event.t_ns)
+        self._follow(event)
+        self._add(topic, event.t_ns, message)
+
+    def write_raw_motion(self, motion: RawMotion) -> None:
+        """Add relative motion of the mouse itself."""
+        self._write("mouse/raw", motion.t_ns, {"last_x": motion.dx, "last_y": motion.dy})
+
+    def write_game_state(self, t_ns: int, state: dict[str, Any]) -> None:
+        """Add the game's exported state, plain JSON data."""
+        self._write("gamestate", t_ns, state)
+
+    def write_goal(self, t_ns: int, goal: Goal) -> None:
+        """Add a goal that holds from `t_ns`; the goal's own time is not read."""
+        self._write("goal", t_ns, encode_goal(goal))
+
+    def write_control(self, t_ns: int, who: Controller) -> None:
+        """Say who acts from now on."""
+        self._write("control", t_ns, {"who": who})
+
+    def write_decision(self, t_ns: int, decision: dict[str, Any]) -> None:
+        """Add what a policy said and what became of it, plain JSON data."""
+        self._write("decision", t_ns, decision)
+
+    def flush(self) -> None:
+        """Hand everything so far to the operating system; called by itself every half second.
+
+        Raises:
+            DataError: If the disk is full or fails; the session stays unfinished, for `vlm-agent repair`.
+        """
+        try:
+            # Video first: a message on the disk always finds its frame.
+            self._flush_video()
+            self._mcap.flush()
+        except DataError:
+            self._abandon()
+            raise
+        self._flushed_wall_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        """Finish both files and give them their names; does nothing the second time.
+
+        Raises:
+            DataError: If the disk is full or fails; the session stays unfinished, for `vlm-agent repair`.
+        """
+        if not self._is_open:
+            return
+        if self._last_ns is None:
+            self._begin(0)
+        self._write_states()
+        self.flush()
+        try:
+            self._video.finish()
+            self._mcap.finish()
+            self._video_file.finish()
+            self._mcap_file.finish()
+        except DataError:
+            self._abandon()
+            raise
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        # What was recorded up to the error is true; and the error must not be hidden by a second one.
+        with contextlib.suppress(DataError):
+            self.close()
+
+    def _open_files(self, video_path: Path) -> None:
+        self._mcap_file = AppendedFile(self.path)
+        try:
+            self._video_file = AppendedFile(video_path)
+        except DataError:
+            self._mcap_file.discard()
+            raise
+        try:
+            self._mcap = McapWriter(self._mcap_file, profile=PROFILE, library=LIBRARY)
+            self._video = MatroskaWriter(
+                self._video_file,
+                width_px=self._encoder.width_px,
+                height_px=self._encoder.height_px,
+                codec_private=self._encoder.codec_private,
+                app=LIBRARY,
+            )
+        except DataError as error:
+            self._mcap_file.discard()
+            self._video_file.discard()
+            raise DataError(f"can't begin {self.path}: {error.__cause__}") from error
+
+    def _write(self, topic: str, t_ns: int, message: dict[str, Any]) -> None:
+        self._advance(t_ns)
+        self._add(topic, t_ns, message)
+
+    def _add(self, topic: str, t_ns: int, message: dict[str, Any]) -> None:
+        self._mcap.add(LoggedMessage(self._channels[topic], t_ns, encode_json(message)))
+
+    def _advance(self, t_ns: int) -> None:
+        if not self._is_open:
+            raise DataError(f"{self.path} is closed")
+        if self._last_ns is None:
+            self._begin(t_ns)
+        wall_ns = time.monotonic_ns()
+        if t_ns - self._flushed_ns >= FLUSH_NS or wall_ns - self._flushed_wall_ns >= FLUSH_NS:
+            self.flush()
+            self._flushed_ns = t_ns
+        if t_ns - self._state_ns >= STATE_NS:
+            self._write_states()
+        self._last_ns = t_ns
+
+    def _begin(self, t_ns: int) -> None:
+        self._last_ns = self._flushed_ns = self._state_ns = t_ns
+        self._flushed_wall_ns = time.monotonic_ns()
+        self._add("session", t_ns, self._session)
+        self._write_states()
+
+    def _write_states(self) -> None:
+        t_ns = self._state_ns = self._last_ns or 0
+        width_px, height_px = self._size
+        title = str(self._meta.get("title", ""))
+        self._add("window", t_ns, {"title": title, "rect": [0, 0, width_px, height_px], "hWnd": 0})
+        self._add("keyboard/state", t_ns, {"buttons": sorted(self._keys)})
+        x, y = self._pointer
+        self._add("mouse/state", t_ns, {"x": x, "y": y, "buttons": sorted(self._buttons)})
+
+    def _follow(self, event: InputEvent) -> None:
+        if isinstance(event, KeyChanged):
+            change = self._keys.add if event.pressed else self._keys.discard
+            change(key_code(event.key))
+            return
+        self._pointer = (event.x, event.y)
+        if isinstance(event, ButtonChanged):
+            (self._buttons.add if event.pressed else self._buttons.discard)(event.button)
+
+    def _flush_video(self) -> None:
+        if self._blocks:
+            blocks, self._blocks = self._blocks, []
+            self._video.append(blocks)
+
+    def _abandon(self) -> None:
+        self._is_open = False
+        self._mcap_file.abandon()
+        self._video_file.abandon()

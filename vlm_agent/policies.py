@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move
+from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
 from vlm_agent.errors import ConfigError
 
 
@@ -196,20 +196,27 @@ def draw_chunk(spec: ActionSpec, rng: np.random.Generator, num_actions: int) -> 
 
 
 def _draw_action(spec: ActionSpec, rng: np.random.Generator, dt_ms: int) -> Action:
-    can_point = spec.pointer != "none"
-    kinds = ["key"] * bool(spec.keys) + ["click", "click"] * (can_point and bool(spec.buttons)) + ["move"] * can_point
-    if not kinds:
+    if not spec.events:
         raise ConfigError("this spec allows no action at all")
-    kind = kinds[rng.integers(len(kinds))]
-    if kind == "key":
+    event = spec.events[rng.integers(len(spec.events))]
+    if event == "KEY":
         return Key(dt_ms, spec.keys[rng.integers(len(spec.keys))])
-    if kind == "move" and spec.pointer == "relative":
-        dx, dy = rng.integers(-spec.max_offset, spec.max_offset + 1, size=2)
-        return Move(dt_ms, int(dx), int(dy))
-    x, y = int(rng.integers(spec.extent_width)), int(rng.integers(spec.extent_height))
-    if kind == "move":
+    x, y = _draw_point(spec, rng, is_move=event == "MOVE")
+    if event == "MOVE":
         return Move(dt_ms, x, y)
+    if event == "SCROLL":
+        notches = int(rng.integers(1, spec.max_scroll + 1))
+        return Scroll(dt_ms, x, y, notches if rng.random() < 0.5 else -notches)
     return Click(dt_ms, x, y, spec.buttons[rng.integers(len(spec.buttons))])
+
+
+def _draw_point(spec: ActionSpec, rng: np.random.Generator, *, is_move: bool) -> tuple[int, int]:
+    if spec.pointer == "absolute":
+        return int(rng.integers(spec.extent_width)), int(rng.integers(spec.extent_height))
+    if not is_move:
+        return 0, 0
+    dx, dy = rng.integers(-spec.max_offset, spec.max_offset + 1, size=2)
+    return int(dx), int(dy)
 
 
 def _chunk_of(past: Iterable[RecentAction], spec: ActionSpec) -> ActionChunk:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Scroll
+from vlm_agent.actions.validation import check_chunk
 from vlm_agent.safety.rules import Refusal, SafetyRules
 
 PRESS_MS = 60
@@ -110,10 +111,8 @@ def _hold(held: frozenset[str], name: str, state: str | None) -> frozenset[str]:
 
 
 def _is_in_spec(chunk: ActionChunk, spec: ActionSpec) -> bool:
-    from vlm_agent.actions.codecs import make_codec
-
     try:
-        make_codec("json").encode(chunk, spec)
+        check_chunk(chunk, spec)
     except InvalidActionError:
         return False
     return True

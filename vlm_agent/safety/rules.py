@@ -22,8 +22,6 @@ class Refusal(StrEnum):
     """Keys would be held together that must not be."""
     RATE_EXCEEDED = "rate_exceeded"
     """More actions within a second than allowed."""
-    NOT_HELD = "not_held"
-    """A release of something that was never pressed."""
 
 
 @dataclass(frozen=True, slots=True)

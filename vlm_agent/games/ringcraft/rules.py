@@ -14,6 +14,8 @@ class Item:
     id: int
     """Number in the export."""
     name: str
+    many: str
+    """How some of them are called in a goal, `gold bars`."""
     examine: str
 
 

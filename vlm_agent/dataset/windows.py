@@ -1,9 +1,9 @@
 """Windows: the raw material of samples, and their way into a prompt.
 
-A window starts at a tick. Before it lies the history (recent actions), after it the horizon, whose actions are the target.
-No window reaches past its clip, and none sees another session; its history may reach back over its clip's start, as the
-agent's own does. Everything is kept in pixels of the captured frame; `prompt_input` and `target_chunk` convert for one
-model at train time, so one dataset serves all.
+A window starts at a tick. Before it lies the history (recent actions), after it the horizon, whose actions are the
+target. No window reaches past its clip, and none sees another session; its history may reach back over the start of its
+clip, as the agent's own does. Everything is kept in pixels of the captured frame; `prompt_input` and `target_chunk`
+convert for one model at train time, so one dataset serves all.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Window:
     target: ActionChunk
     """What the player did in the horizon."""
     recent: tuple[tuple[int, Action], ...] = ()
-    """Actions before it, oldest first, each with its age in milliseconds."""
+    """Actions before it with `dt_ms` 0, oldest first, each with its age in milliseconds."""
     state: dict[str, Any] | None = None
     """Game state at the tick; `None` where the session has none."""
 
@@ -167,7 +167,7 @@ def slide_windows(
         elif span_stop_ns > labeled.clip.stop_ns:
             report.drops[WindowDrop.PAST_CLIP_END] += 1
         elif place % config.stride_ticks == 0:
-            recent = _recent_actions(ticks_ns, chunks, index, config.history_ticks * spec.horizon_ms)
+            recent = _recent_actions(ticks_ns, chunks, index, config.history_ticks * spec.horizon_ms, spec.time_unit_ms)
             moments.append(Moment(t_ns, labeled, chunks[index], recent))
     return moments, report
 
@@ -250,7 +250,7 @@ def _relative_times(timed: Sequence[tuple[int, Action]], unit_ms: int) -> Iterat
 
 
 def _recent_actions(
-    ticks_ns: Sequence[int], chunks: Sequence[ActionChunk], index: int, history_ms: int
+    ticks_ns: Sequence[int], chunks: Sequence[ActionChunk], index: int, history_ms: int, unit_ms: int
 ) -> tuple[tuple[int, Action], ...]:
     recent: list[tuple[int, Action]] = []
     earlier = index - 1
@@ -260,7 +260,7 @@ def _recent_actions(
         for action in chunks[earlier].actions:
             at_ms += action.dt_ms
             age_ms = (ticks_ns[index] - ticks_ns[earlier]) // NS_PER_MS - at_ms
-            block.append((age_ms, replace(action, dt_ms=0)))
+            block.append((age_ms // unit_ms * unit_ms, replace(action, dt_ms=0)))
         recent[:0] = block
         earlier -= 1
     return tuple(recent)

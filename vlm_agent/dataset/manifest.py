@@ -1,0 +1,82 @@
+"""`dataset.json`: what a dataset holds, where it came from, and what was left out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.errors import ConfigError, DataError
+
+MANIFEST_NAME = "dataset.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session that a dataset was built from."""
+
+    session: str
+    """Identifier; the file's name without suffix."""
+    split: str
+    """`train`, `validation`, `test`, or `by time` for a lone session."""
+    sha256: str
+    """Fingerprint of its `.mcap` file."""
+    windows: int
+    """Windows it gave."""
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """The contents of `dataset.json`."""
+
+    spec: ActionSpec
+    """What the player could do, over the largest captured frame."""
+    history_ms: int
+    """Reach of every window's recent actions."""
+    windows: dict[str, int]
+    """Windows by split."""
+    frames: int
+    """Pictures stored; each once."""
+    sessions: tuple[SessionRecord, ...]
+    """Where the windows came from."""
+    sha256: str
+    """Fingerprint of spec, windows and pictures; the same sessions and settings give the same one."""
+    clip_drops: dict[str, int] = field(default_factory=dict)
+    """Clips without a short goal, by reason."""
+    window_drops: dict[str, int] = field(default_factory=dict)
+    """Ticks without a window and actions without a place in one, by reason."""
+    event_drops: dict[str, int] = field(default_factory=dict)
+    """Input events that became no action, by reason."""
+    thinning: dict[str, float] = field(default_factory=dict)
+    """What thinning the pointer's path cost, in pixels."""
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """Counts by split, see `statistics`."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Settings it was built with."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form."""
+        return {"format": FORMAT_VERSION, **asdict(self), "spec": self.spec.to_json()}
+
+
+def read_manifest(folder: Path) -> DatasetManifest:
+    """Return the manifest of a dataset folder.
+
+    Raises:
+        DataError: there is none, or it can't be read.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise DataError(f"{folder} holds no dataset: expected {MANIFEST_NAME} in it; build one with label_segments.py")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        version = value.pop("format", None)
+        if version != FORMAT_VERSION:
+            raise DataError(f"{path}: dataset format {version!r}, this program reads {FORMAT_VERSION}; build it again")
+        sessions = tuple(SessionRecord(**record) for record in value.pop("sessions"))
+        return DatasetManifest(spec=ActionSpec.from_json(value.pop("spec")), sessions=sessions, **value)
+    except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
+        raise DataError(f"{path} is not a dataset manifest: {error}") from error

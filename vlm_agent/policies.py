@@ -7,16 +7,26 @@ Policies know neither the environment they act in nor how an episode is recorded
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.invalid import InvalidActionError
+from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
+from vlm_agent.chat import PromptInput, Recipe, render_prompt
+from vlm_agent.dataset.state_text import render_state
 from vlm_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlm_agent.decoding.engine import DecodeConfig
+    from vlm_agent.models.loading import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +244,85 @@ def _begun(spec: ActionSpec | None) -> ActionSpec:
     if spec is None:
         raise ConfigError("call begin() before decide()")
     return spec
+
+
+class VlmPolicy:
+    """A vision-language model behind the constrained engine.
+
+    It speaks the recipe's prompt (the same code that wrote the training data) and converts between frame pixels and the
+    model's units; what the model says is decoded by the codec once more, whatever the engine guarantees.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, recipe: Recipe, config: DecodeConfig | None = None, *, allow_done: bool = True
+    ) -> None:
+        """Take a model and how to speak to it.
+
+        Args:
+            loaded: the model, its adapter in it if it has one.
+            recipe: prompt, action spec, codec and picture size.
+            config: how answers are written.
+            allow_done: whether the model may say that the goal is reached.
+        """
+        from vlm_agent.decoding.engine import Engine
+        from vlm_agent.decoding.prompts import make_automaton
+
+        self.recipe = recipe
+        self._loaded = loaded
+        self._engine = Engine(loaded, config)
+        self._codec = make_codec(recipe.codec)
+        self._automaton = make_automaton(loaded, recipe, allow_done=allow_done)
+        self._generator: Any = None
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Start an episode with its own stream of chance.
+
+        Raises:
+            ConfigError: the environment takes other actions than the model was made for.
+        """
+        from vlm_agent.decoding.sampling import make_generator
+
+        if spec.with_extent(self.recipe.spec.extent_width, self.recipe.spec.extent_height) != self.recipe.spec:
+            raise ConfigError("this model was made for another game's actions: its recipe and the environment differ")
+        self._generator = make_generator(seed)
+
+    def decide(self, observation: Observation) -> Decision:
+        """Show the model one observation and return what it says, or why that is not a chunk."""
+        from vlm_agent.decoding.prompts import encode_prompt
+
+        began = time.perf_counter()
+        height_px, width_px = observation.frame.shape[:2]
+        space = self.recipe.space(width_px, height_px)
+        messages = render_prompt(self._see(observation, space), self.recipe)
+        prompt = encode_prompt(self._loaded, messages, [observation.frame], self.recipe)
+        prepare_ms = (time.perf_counter() - began) * 1000
+        generation = self._engine.decode(prompt, self._automaton.start(), self._generator)
+        text = self._loaded.encoder.decode_text(generation.token_ids)
+        chunk, reason = self._read(text, generation.stop)
+        return Decision(
+            chunk=None if chunk is None else space.chunk_to_frame(chunk),
+            reason=reason,
+            text=text,
+            latency=Latency(prepare_ms, generation.prefill_ms, generation.decode_ms),
+            mean_p_allowed=generation.mean_p_allowed,
+            num_prompt_tokens=len(prompt.encoded.input_ids),
+            num_answer_tokens=len(generation.token_ids),
+        )
+
+    def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
+        actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions
+        ages_ms = [past.age_ms for past in observation.recent]
+        return PromptInput(
+            frames=(observation.frame,),
+            goal=observation.goal,
+            state_text=render_state(observation.game_state or {}, space, self.recipe.state_text_max_chars),
+            recent=tuple(zip(ages_ms, actions, strict=True)),
+        )
+
+    def _read(self, text: str, stop: str | None) -> tuple[ActionChunk | None, str | None]:
+        if stop is not None:
+            return None, str(stop)
+        try:
+            return self._codec.decode(text, self.recipe.spec), None
+        except InvalidActionError as error:
+            return None, str(error.reason)

@@ -26,6 +26,11 @@ class SamplingConfig:
             raise ConfigError(f"top_p must be in (0, 1], got {self.top_p}")
 
 
+def make_generator(seed: int) -> torch.Generator:
+    """Return a source of chance for `pick_index`."""
+    return torch.Generator().manual_seed(seed)
+
+
 def pick_index(logits: torch.Tensor, config: SamplingConfig, generator: torch.Generator | None = None) -> int:
     """Return the index of the chosen entry of `logits`, float of shape (choices,).
 

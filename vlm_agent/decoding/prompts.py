@@ -1,0 +1,85 @@
+"""From chat messages and frames to what the engine takes, and the automaton in the model's own tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_agent.actions.automaton import ActionAutomaton
+from vlm_agent.chat import Recipe
+from vlm_agent.decoding.engine import Engine
+from vlm_agent.decoding.sequence import ModelPrompt
+from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.images import pixel_values, resize_frame
+from vlm_agent.models.loading import LoadedModel
+
+Message = dict[str, Any]
+RgbFrame = NDArray[np.uint8]
+
+
+def encode_prompt(
+    loaded: LoadedModel, messages: Sequence[Message], frames: Sequence[RgbFrame], recipe: Recipe
+) -> ModelPrompt:
+    """Tokenize messages and bring their frames, (height, width, 3) RGB, to the recipe's size."""
+    size = (recipe.image_width_px, recipe.image_height_px)
+    return _encode(loaded, messages, [resize_frame(frame, *size) for frame in frames])
+
+
+def make_automaton(loaded: LoadedModel, recipe: Recipe, *, allow_done: bool = True) -> ActionAutomaton:
+    """Return the automaton of a recipe's actions over the model's tokens.
+
+    Raises:
+        ConfigError: the tokenizer does not write every digit as a token of its own.
+    """
+    return ActionAutomaton(recipe.spec, recipe.codec, _PlainTokenizer(loaded.encoder), allow_done=allow_done)
+
+
+def generate_text(
+    loaded: LoadedModel,
+    messages: Sequence[Message],
+    images: Sequence[RgbFrame] = (),
+    max_new_tokens: int = 128,
+    *,
+    max_image_tokens: int | None = None,
+) -> str:
+    """Return the model's greedy, unconstrained answer, without special tokens.
+
+    Args:
+        loaded: the model.
+        messages: the conversation, pictures as bare `{"type": "image"}` blocks.
+        images: the pictures, (height, width, 3) RGB, in the order of their blocks.
+        max_new_tokens: longest answer.
+        max_image_tokens: pictures are made smaller until each takes no more tokens.
+    """
+    settings = loaded.encoder.images
+    frames = []
+    for image in images:
+        width_px, height_px = settings.fit_size(image.shape[1], image.shape[0], max_image_tokens)
+        frames.append(resize_frame(image, width_px, height_px))
+    prompt = _encode(loaded, messages, frames)
+    # Some checkpoints also end with the tokenizer's own end token.
+    ends = {loaded.encoder.end_of_turn_id, loaded.tokenizer.eos_token_id}
+    answer = Engine(loaded).write(prompt, tuple(ends), max_new_tokens)
+    return loaded.encoder.decode_text(answer)
+
+
+def _encode(loaded: LoadedModel, messages: Sequence[Message], frames: Sequence[RgbFrame]) -> ModelPrompt:
+    sizes = [(frame.shape[1], frame.shape[0]) for frame in frames]
+    encoded = loaded.encoder.encode_prompt(messages, sizes)
+    return ModelPrompt(encoded, pixel_values(frames, loaded.encoder.images) if frames else None)
+
+
+class _PlainTokenizer:
+    """The encoder as the automaton wants it."""
+
+    def __init__(self, encoder: ChatEncoder) -> None:
+        self._encoder = encoder
+
+    def encode(self, text: str) -> list[int]:
+        return self._encoder.encode_text(text)
+
+    def decode(self, token_ids: list[int]) -> str:
+        return self._encoder.decode_text(token_ids)

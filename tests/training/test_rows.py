@@ -1,0 +1,173 @@
+"""Rows that share a start give the losses and gradients of separate rows; weighting does not depend on how they are cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora
+from vlm_agent.models.encoding import IGNORED_LABEL
+from vlm_agent.models.images import pixel_values
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training.config import LoraSettings, TrainConfig
+from vlm_agent.training.loop import Material, accumulate_gradients, sum_losses
+from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
+from vlm_agent.training.rows import collate_rows, group_examples
+
+pytestmark = pytest.mark.model
+
+STILL = TrainConfig(lora=LoraSettings(rank=4, dropout=0.0))
+
+
+@pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_5_vl"])
+def loaded(request, tmp_path_factory):
+    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("rows"), request.param)
+    model = load_with_lora(folder, STILL)
+    shake_lora(model)
+    return model
+
+
+def _gradients(loaded, rows, step) -> tuple[float, dict[str, torch.Tensor]]:
+    loaded.peft.zero_grad(set_to_none=True)
+    loaded.peft.train()
+    loss, _ = accumulate_gradients(loaded, Material(rows, (), make_features(loaded)), step)
+    return loss, {name: p.grad.clone() for name, p in loaded.peft.named_parameters() if p.grad is not None}
+
+
+def _same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_is_the_mean_over_tokens_of_the_whole_models_own_loss(loaded):
+    examples = make_examples(loaded, 4)
+    losses, num_tokens = [], 0
+    features = make_features(loaded)
+    for example in examples:
+        encoded = example.encoded
+        ids, labels = torch.tensor([encoded.input_ids]), torch.tensor([encoded.labels])
+        frame = features._load_frame(example.image_keys[0])
+        loaded.model.eval()
+        with torch.no_grad():
+            logits = loaded.model(
+                input_ids=ids,
+                mm_token_type_ids=loaded.encoder.token_types(ids),
+                pixel_values=pixel_values([frame], loaded.encoder.images),
+                image_grid_thw=encoded.grid_tensor(),
+            ).logits
+        losses.append(cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED_LABEL, reduction="sum"))
+        num_tokens += encoded.num_target_tokens
+    rows = make_rows(loaded, examples)
+    loss, _ = _gradients(loaded, rows, [[0, 1], [2], [3]])
+    assert loss == pytest.approx(float(sum(losses)) / num_tokens, rel=1e-5)
+
+
+def test_shared_rows_equal_separate_rows(loaded):
+    examples = make_examples(loaded, 3, goals=3)
+    apart = make_rows(loaded, examples, max_windows=1)
+    together = make_rows(loaded, examples, max_windows=3)
+    assert (len(apart), len(together)) == (9, 3)
+    assert sum(len(row.ids) for row in together) < 0.7 * sum(len(row.ids) for row in apart)
+    loss_apart, gradients_apart = _gradients(loaded, apart, [[index] for index in range(9)])
+    loss_together, gradients_together = _gradients(loaded, together, [[0, 1], [2]])
+    assert loss_together == pytest.approx(loss_apart, rel=1e-5)
+    _same(gradients_together, gradients_apart)
+
+
+def test_accumulation_equals_one_big_batch(loaded):
+    rows = make_rows(loaded, make_examples(loaded, 4))
+    loss_big, big = _gradients(loaded, rows, [[0, 1, 2, 3]])
+    loss_cut, cut = _gradients(loaded, rows, [[3], [0, 2], [1]])
+    assert loss_cut == pytest.approx(loss_big, rel=1e-5)
+    _same(cut, big)
+    assert any(gradient.abs().max() > 1e-4 for gradient in big.values())
+
+
+def test_only_answers_and_their_stop_tokens_are_targets(loaded):
+    for row in make_rows(loaded, make_examples(loaded, 2, goals=2)):
+        targets = row.targets[row.targets != IGNORED_LABEL]
+        stops = int((targets == loaded.encoder.end_of_turn_id).sum())
+        assert stops == row.num_windows == 2
+        assert loaded.encoder.decode_text(targets.tolist()).count("colour") == 2
+
+
+def test_padding_adds_no_loss(loaded):
+    rows = make_rows(loaded, make_examples(loaded, 4))
+    assert len({len(row.ids) for row in rows}) > 1
+    features = make_features(loaded)
+    loaded.model.eval()
+    with torch.no_grad():
+        alone = sum(sum_losses(loaded, [row], features).item() for row in rows)
+        padded = sum_losses(loaded, rows, features).item()
+    assert padded == pytest.approx(alone, rel=1e-5)
+    assert collate_rows(rows[:1], 0, torch.device("cpu")).allowed is not None
+
+
+def test_features_are_computed_once_and_are_the_same_bits_without_memory(loaded):
+    kept, none = make_features(loaded), make_features(loaded, limit_bytes=0)
+    keys = ["1", "2", "1"]
+    for _ in range(2):
+        for left, right in zip(kept.get(keys), none.get(keys), strict=True):
+            assert left.tokens.equal(right.tokens)
+            assert all(map(torch.equal, left.deepstack, right.deepstack))
+    assert (kept.num_computed, none.num_computed) == (2, 6)
+    one = make_features(loaded, limit_bytes=kept.num_bytes // 2)
+    one.get(keys)
+    assert one.num_bytes == kept.num_bytes // 2
+
+
+def test_groups_keep_every_example_once(loaded):
+    examples = make_examples(loaded, 3, goals=5)
+    groups = group_examples(examples, 2)
+    assert [len(group) for group in groups] == [2, 2, 1] * 3
+    assert sorted(map(id, sum(groups, []))) == sorted(map(id, examples))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 99), batch=st.integers(2, 5), accumulation=st.integers(1, 4), num_frames=st.integers(1, 40))
+def test_an_epoch_holds_every_row_once_and_is_a_function_of_seed_and_epoch(seed, batch, accumulation, num_frames):
+    rows = [_fake_row(1 + index % 2, 10 + index * 7 % 50) for index in range(num_frames)]
+    config = TrainConfig(seed=seed, batch_windows=batch, accumulation=accumulation, epochs=2)
+    plan = plan_epoch(rows, config, 1)
+    assert sorted(row for step in plan for indices in step for row in indices) == list(range(num_frames))
+    assert all(len(step) <= accumulation for step in plan)
+    assert all(sum(rows[row].num_windows for row in indices) <= batch for step in plan for indices in step)
+    assert plan == plan_epoch(rows, config, 1)
+    assert count_steps(rows, config) == len(plan_epoch(rows, config, 0)) + len(plan)
+    if num_frames > 20:
+        assert plan != plan_epoch(rows, config, 0)
+        assert plan != plan_epoch(rows, replace(config, seed=seed + 1), 1)
+
+
+def _fake_row(num_windows: int, length: int):
+    import numpy as np
+
+    from vlm_agent.training.rows import Row
+
+    empty = np.zeros(length, np.int32)
+    return Row(empty, empty, np.zeros((3, length), np.int32), empty.astype(np.int16), num_windows, ("a",))
+
+
+def test_rate_rises_then_falls_to_a_tenth():
+    config = TrainConfig(learning_rate=1.0, warmup_fraction=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert 0 < rates[0] < 0.2
+    assert rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_partial_epochs_and_step_limits_count():
+    rows = [_fake_row(1, 10) for _ in range(80)]
+    one = count_steps(rows, TrainConfig(epochs=1))
+    assert one == 10
+    assert count_steps(rows, TrainConfig(epochs=0.25)) == 3
+    assert count_steps(rows, TrainConfig(epochs=2.5)) == 25
+    assert count_steps(rows, TrainConfig(epochs=3, max_steps=7)) == 7

@@ -1,0 +1,107 @@
+"""Settings of adapter training. Imports nothing heavy: the command line reads its help from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vlm_agent.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Size of the adapter, on all linear layers of the language part."""
+
+    rank: int = 16
+    """Rank of the two factors."""
+    alpha: int = 16
+    """Their product is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """Share of an adapter's inputs that is dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an adapter that can't be made."""
+        if self.rank < 1 or self.alpha < 1:
+            raise ConfigError(f"--lora.rank and --lora.alpha must be at least 1, got {self.rank} and {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"--lora.dropout must be in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """When the loss on unseen sessions is measured, and when training stops for it."""
+
+    every_steps: int = 50
+    """Measure every so many steps, and at the end; 0 never measures."""
+    patience: int = 4
+    """Stop after so many measurements without a new best; 0 never stops."""
+    max_windows: int = 512
+    """Measure on so many windows at most, spread evenly over the validation sessions."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a negative count."""
+        if min(self.every_steps, self.patience) < 0 or self.max_windows < 1:
+            raise ConfigError("--evaluation.every-steps and .patience must be 0 or more, .max-windows 1 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an adapter is trained."""
+
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """Size of the adapter."""
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """Measuring and early stopping."""
+    batch_windows: int = 2
+    """Windows in one forward and backward pass."""
+    accumulation: int = 4
+    """Passes in one optimizer step; all target tokens of a step weigh the same."""
+    learning_rate: float = 2e-4
+    """Highest learning rate; it falls as a half cosine to a tenth."""
+    warmup_fraction: float = 0.05
+    """Share of all steps over which the rate rises from 0."""
+    epochs: float = 3.0
+    """Passes over the training windows."""
+    max_steps: int | None = None
+    """Stop after so many steps even if epochs are left; the schedule is laid over them."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    save_every_steps: int = 50
+    """Write a checkpoint to resume from every so many steps; a kill loses at most that."""
+    seed: int = 0
+    """Draws the adapter's start, the order of windows and the dropout."""
+    feature_cache_mb: int | None = None
+    """Memory for vision features that are reused between epochs; by default 1024 on a CPU and 0 on a GPU."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value out of range, naming its flag."""
+        for name in ("batch_windows", "accumulation", "save_every_steps"):
+            _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
+        for name in ("learning_rate", "epochs", "max_grad_norm"):
+            _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
+        _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
+        _check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1", self.max_steps)
+        _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
+
+
+@dataclass(frozen=True)
+class RecipeSettings:
+    """How windows are shown to the model; fixed in the adapter's recipe."""
+
+    codec: str = "json"
+    """How actions are written: `json` or `line`."""
+    image_max_tokens: int = 768
+    """Pictures are made smaller until they take no more tokens."""
+    history_ticks: int = 10
+    """How many horizons of recent actions are shown."""
+    state_text_max_chars: int = 700
+    """Longest game-state text; 0 shows none."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an empty picture."""
+        if self.image_max_tokens < 1:
+            raise ConfigError(f"--recipe.image-max-tokens must be at least 1, got {self.image_max_tokens}")
+
+
+def _check(name: str, is_right: bool, want: str, got: object) -> None:
+    if not is_right:
+        raise ConfigError(f"--{name.replace('_', '-')} must be {want}, got {got}")

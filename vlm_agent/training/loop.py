@@ -1,0 +1,231 @@
+"""The training loop: gradient steps over rows, evaluation, checkpoints, early stopping.
+
+The loss of a step is the sum of cross entropies over all its target tokens divided by their number, however the tokens
+fall into passes. The head is applied to positions that have a target and to no other. A run that was killed goes on
+from its last checkpoint with the bits it would have had.
+This module does not know datasets, recipes or how progress is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vlm_agent.errors import ModelError
+from vlm_agent.models.adapters import read_adapter_weights
+from vlm_agent.models.encoding import IGNORED_LABEL
+from vlm_agent.models.forward import apply_head, run_language
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
+from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
+from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoch
+from vlm_agent.training.rows import Row, collate_rows
+
+
+class Watcher(Protocol):
+    """Is told how a run goes on."""
+
+    def on_step(self, step: int, num_steps: int, loss: float) -> None:
+        """A step is done; `loss` is in nats per target token."""
+
+    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+        """The loss on unseen sessions was measured."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on."""
+
+    train: Sequence[Row]
+    """Rows to learn from."""
+    validation: Sequence[Row]
+    """Rows of other sessions; may be empty."""
+    features: FeatureCache
+    """Vision features of all their pictures."""
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """How a run ended."""
+
+    state: RunState
+    """Where it stands."""
+    num_steps: int
+    """How many steps were planned."""
+    weights: Weights
+    """The adapter of the lowest evaluation loss, or the last one where nothing was measured."""
+    last_loss: float
+    """Training loss of the last step, nats per target token; NaN if no step was done."""
+
+
+class TrainingLoop:
+    """One run over one folder; see `run`."""
+
+    def __init__(
+        self, loaded: LoadedModel, material: Material, config: TrainConfig, folder: Path, watcher: Watcher
+    ) -> None:
+        """Take a model with a trainable adapter, what to train on, and where checkpoints and metrics go."""
+        self._loaded = loaded
+        self._wrapped: PeftModel = loaded.peft
+        self._material = material
+        self._config = config
+        self._folder = folder
+        self._watcher = watcher
+        self._trained = [p for p in self._wrapped.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._trained, lr=0.0, weight_decay=0.0)
+        self._metrics = MetricsLog(folder / METRICS_FILE)
+        self._num_steps = count_steps(material.train, config)
+        self._state = RunState()
+        self._best: Weights | None = None
+        self._last_loss = math.nan
+
+    def run(self) -> LoopResult:
+        """Train from the newest checkpoint in the folder, or from the start, to the end.
+
+        Raises:
+            ModelError: the loss is no longer a number; the weights before that step are saved as a checkpoint.
+            DataError: the newest checkpoint is damaged.
+        """
+        self._resume()
+        if self._state.step == 0:
+            self._evaluate()
+        for step in self._remaining_steps():
+            self._train_step(step)
+            self._state = replace(self._state, step=self._state.step + 1)
+            is_last = self._state.step == self._num_steps
+            if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
+                self._evaluate()
+            if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
+                self._save()
+            if self._state.has_stopped:
+                break
+        weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
+        return LoopResult(self._state, self._num_steps, weights, self._last_loss)
+
+    def _resume(self) -> None:
+        checkpoints = list_checkpoints(self._checkpoints)
+        if checkpoints:
+            self._state, self._best = load_checkpoint(checkpoints[-1], self._wrapped, self._optimizer)
+        self._metrics.rewind(self._state.step if checkpoints else -1)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._folder / "checkpoints"
+
+    def _remaining_steps(self) -> Iterator[Step]:
+        done = 0
+        for epoch in range(math.ceil(self._config.epochs)):
+            if self._state.has_stopped:
+                return
+            for step in plan_epoch(self._material.train, self._config, epoch):
+                if self._state.step <= done < self._num_steps:
+                    yield step
+                done += 1
+
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and self._state.step % every == 0
+
+    def _train_step(self, step: Step) -> None:
+        started = time.perf_counter()
+        rate = learning_rate(self._state.step, self._num_steps, self._config)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout depends on seed and step alone: a resumed run needs no stored random state.
+        torch.manual_seed(self._config.seed * 1_000_003 + self._state.step)
+        self._wrapped.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss, num_tokens = accumulate_gradients(self._loaded, self._material, step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._give_up(loss, norm)
+        self._optimizer.step()
+        self._last_loss = loss
+        windows = sum(self._material.train[row].num_windows for rows in step for row in rows)
+        self._metrics.append(
+            step=self._state.step + 1,
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=rate,
+            target_tokens=num_tokens,
+            windows=windows,
+            seconds=round(time.perf_counter() - started, 4),
+        )
+        self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
+
+    def _give_up(self, loss: float, norm: float) -> None:
+        place = self._save()
+        raise ModelError(
+            f"training lost its footing at step {self._state.step + 1} (loss {loss}, gradient norm {norm});"
+            f" the weights before it are in {place}; try a lower --train.learning-rate"
+        )
+
+    def _save(self) -> Path:
+        return save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
+
+    def _evaluate(self) -> None:
+        settings = self._config.evaluation
+        if not self._material.validation or not settings.every_steps:
+            return
+        loss = evaluate_loss(self._loaded, self._material, self._config.batch_windows)
+        step, best = self._state.step, self._state.best_loss
+        self._metrics.append(step=step, eval_loss=loss)
+        # The untrained start is measured to be compared with, never taken as the result.
+        is_best = step > 0 and (best is None or loss < best)
+        if is_best:
+            self._best = read_adapter_weights(self._wrapped)
+            self._state = replace(self._state, best_step=step, best_loss=loss, evals_since_best=0)
+        elif step > 0:
+            waited = self._state.evals_since_best + 1
+            has_stopped = 0 < settings.patience <= waited
+            self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
+        self._watcher.on_evaluation(step, loss, is_best=is_best)
+
+
+def accumulate_gradients(loaded: LoadedModel, material: Material, step: Step) -> tuple[float, int]:
+    """Add the gradients of a whole step to the trained weights; return (loss per target token, target tokens)."""
+    rows = material.train
+    num_tokens = sum(rows[row].num_target_tokens for indices in step for row in indices)
+    total = 0.0
+    for indices in step:
+        loss = sum_losses(loaded, [rows[row] for row in indices], material.features) / num_tokens
+        loss.backward()
+        total += loss.item()
+    return total, num_tokens
+
+
+def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
+    """Return the sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    pad_id = loaded.tokenizer.pad_token_id or 0
+    batch = collate_rows(rows, pad_id, loaded.device)
+    hidden = run_language(
+        loaded.model,
+        batch.ids,
+        batch.positions,
+        features.get(batch.image_keys),
+        attention_mask=batch.allowed,
+    )
+    is_target = batch.targets != IGNORED_LABEL
+    logits = apply_head(loaded.model, hidden[is_target])
+    return cross_entropy(logits, batch.targets[is_target], reduction="sum")
+
+
+def evaluate_loss(loaded: LoadedModel, material: Material, batch_windows: int) -> float:
+    """Return the loss over all validation rows, nats per target token; every token weighs the same."""
+    loaded.model.eval()
+    rows = sorted(material.validation, key=lambda row: len(row.ids))
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_windows):
+            total += sum_losses(loaded, rows[start : start + batch_windows], material.features).item()
+    return total / sum(row.num_target_tokens for row in rows)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import cos, pi, sin
 
 import numpy as np
-import numpy.typing as npt
 import pygame
 
 from vlm_agent.games.ringcraft.drawing_ground import tile_colours
+from vlm_agent.games.ringcraft.drawing_mesh import Integers
 from vlm_agent.games.ringcraft.drawing_panels import Palette, box_of
 from vlm_agent.games.ringcraft.geometry import minimap_point, npc_position, player_position
 from vlm_agent.games.ringcraft.icons import compass_picture
@@ -114,10 +114,10 @@ class MinimapPainter:
         return picture
 
 
-def _map_picture(colours: npt.NDArray[np.uint8], step: int) -> pygame.Surface:
+def _map_picture(colours: Integers, step: int) -> pygame.Surface:
     """Returns the map from above, north up, `step` px a tile, with black beyond its edge."""
     pixels = np.repeat(np.repeat(colours.transpose(1, 0, 2)[::-1], step, axis=0), step, axis=1)
-    picture = pygame.image.frombuffer(np.ascontiguousarray(pixels), (MAP_TILES * step, MAP_TILES * step), "RGB")
+    picture = pygame.image.frombuffer(pixels.astype(np.uint8), (MAP_TILES * step, MAP_TILES * step), "RGB")
     return picture.copy()
 
 

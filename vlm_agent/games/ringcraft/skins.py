@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,7 @@ def ground_skin(index: int) -> GroundSkin:
     return GROUND_SKINS[index % len(GROUND_SKINS)]
 
 
+@lru_cache(maxsize=256)
 def _grain(width: int, height: int) -> npt.NDArray[np.int64]:
     """Returns a fixed speckle between -8 and 8 of shape (height, width): the same on every machine."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
@@ -81,10 +83,11 @@ def _grain(width: int, height: int) -> npt.NDArray[np.int64]:
     return grain
 
 
-def textured(size: tuple[int, int], colour: Colour, strength: float = 1.0) -> pygame.Surface:
-    """Returns a surface of `size` in one colour with a stone-like grain; `strength` 0 is flat."""
+@lru_cache(maxsize=256)
+def textured(size: tuple[int, int], colour: Colour) -> pygame.Surface:
+    """Returns a surface of `size` in one colour with a stone-like grain; do not draw on it, it is kept."""
     width, height = size
-    grain = _grain(width, height)[..., None] * strength
+    grain = _grain(width, height)[..., None]
     pixels = np.clip(np.array(colour) + grain, 0, 255).astype(np.uint8)
     return pygame.image.frombuffer(pixels.tobytes(), size, "RGB").copy()
 

@@ -33,6 +33,7 @@ class AppendedFile:
         """
         self.path = path
         self.size_bytes = 0
+        self._is_named = False
         self._part = part_path(path)
         if path.exists():
             raise DataError(f"{path} already exists; choose another name")
@@ -58,10 +59,7 @@ class AppendedFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(self.size_bytes)
-            raise DataError(
-                f"can't write {self._part}: {error.strerror}; what was complete is kept: make room, then run "
-                f"`vlm-agent repair {self._part}`"
-            ) from error
+            raise DataError(f"can't write {self._part}: {error.strerror}") from error
         self.size_bytes += len(piece)
 
     def patch(self, offset: int, piece: bytes) -> None:
@@ -87,6 +85,7 @@ class AppendedFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.rename(self.path)
+            self._is_named = True
         except OSError as error:
             raise DataError(f"can't finish {self.path}: {error.strerror}") from error
 
@@ -96,6 +95,6 @@ class AppendedFile:
             self._file.close()
 
     def discard(self) -> None:
-        """Close the file and remove it."""
+        """Close the file and remove it, finished or not."""
         self.abandon()
-        self._part.unlink(missing_ok=True)
+        (self.path if self._is_named else self._part).unlink(missing_ok=True)

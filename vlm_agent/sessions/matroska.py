@@ -11,10 +11,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from mmap import mmap
 from typing import NamedTuple
 
-from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import AppendedFile
+from vlm_agent.sessions.damage import DamagedError
 
 EBML_HEAD = 0x1A45DFA3
 SEGMENT = 0x18538067
@@ -29,14 +30,12 @@ _TIMESTAMP = 0xE7
 _SIMPLE_BLOCK = 0xA3
 _TRACK_ENTRY, _CODEC_PRIVATE = 0xAE, 0x63A2
 _UNKNOWN_SIZE = (1 << 56) - 1
+_CRC_HEAD = struct.pack(">BQ", _CRC, 1 << 56 | 4)
+_CRC_BYTES = len(_CRC_HEAD) + 4
 _HEAD_BYTES = 12
 """A four-byte element name and an eight-byte size: how every element of the top levels is written."""
 MAX_CLUSTER_BYTES = 1 << 28
 """No cluster of ours comes near; a greater size is damage."""
-
-
-class MatroskaError(DataError):
-    """The bytes are not what the writer wrote."""
 
 
 class Block(NamedTuple):
@@ -72,6 +71,19 @@ def checked_element(name: int, content: bytes) -> bytes:
     return element(name, element(_CRC, struct.pack("<I", zlib.crc32(content))) + content)
 
 
+EBML = element(
+    EBML_HEAD,
+    element(0x4286, b"\x01")
+    + element(0x42F7, b"\x01")
+    + element(0x42F2, b"\x04")
+    + element(0x42F3, b"\x08")
+    + element(0x4282, b"matroska")
+    + element(0x4287, b"\x04")
+    + element(0x4285, b"\x02"),
+)
+"""How every one of our files begins."""
+
+
 def encode_cluster(blocks: list[Block]) -> bytes:
     """Return a cluster of blocks in time order, none more than 32 s after the first."""
     first_ms = blocks[0].pts_ms
@@ -82,79 +94,79 @@ def encode_cluster(blocks: list[Block]) -> bytes:
     return checked_element(CLUSTER, content)
 
 
+def is_checked(content: bytes) -> bool:
+    """Return whether a master element's content starts with its checksum, and the checksum holds."""
+    if content[:9] != _CRC_HEAD or len(content) < _CRC_BYTES:
+        return False
+    (crc,) = struct.unpack_from("<I", content, len(_CRC_HEAD))
+    return bool(crc == zlib.crc32(memoryview(content)[_CRC_BYTES:]))
+
+
 def decode_cluster(content: bytes) -> list[Block]:
     """Return the blocks of a cluster's content.
 
     Raises:
-        MatroskaError: If the checksum or the structure does not hold.
+        DamagedError: If the checksum or the structure does not hold.
     """
-    elements = _split(content)
-    crc = next(elements, None)
-    if crc is None or crc.name != _CRC or crc.stop - crc.start != 4:
-        raise MatroskaError("a video cluster has no checksum")
-    if struct.unpack_from("<I", content, crc.start)[0] != zlib.crc32(memoryview(content)[crc.stop :]):
-        raise MatroskaError("a video cluster's checksum does not match")
+    if not is_checked(content):
+        raise DamagedError("a video cluster's checksum does not match")
     first_ms, blocks = 0, []
-    for part in elements:
+    for part in _split(content, _CRC_BYTES):
         if part.name == _TIMESTAMP and part.stop - part.start == 8:
             (first_ms,) = struct.unpack_from(">Q", content, part.start)
         elif part.name == _SIMPLE_BLOCK and part.stop - part.start > 4:
             _, offset_ms, flags = struct.unpack_from(">BhB", content, part.start)
             blocks.append(Block(first_ms + offset_ms, bool(flags & 0x80), content[part.start + 4 : part.stop]))
         else:
-            raise MatroskaError("a video cluster holds something else than pictures")
+            raise DamagedError("a video cluster holds something else than pictures")
     if not blocks:
-        raise MatroskaError("a video cluster holds no pictures")
+        raise DamagedError("a video cluster holds no pictures")
     return blocks
 
 
-def read_head(data: bytes, position: int = 0) -> Element:
+def read_head(data: bytes | mmap, position: int = 0) -> Element:
     """Return the element whose head is at `position` of `data`; its content may reach past the data.
 
     Raises:
-        MatroskaError: If there is no element head.
+        DamagedError: If there is no element head.
     """
     if position >= len(data):
-        raise MatroskaError("the video ends too early")
+        raise DamagedError("the video ends too early")
     name_length = 9 - data[position].bit_length()
     size_start = position + name_length
     if name_length > 4 or size_start + 8 > len(data) or data[size_start] != 1:
-        raise MatroskaError("the video's structure is broken")
+        raise DamagedError("the video's structure is broken")
     name = int.from_bytes(data[position:size_start], "big")
     size = int.from_bytes(data[size_start + 1 : size_start + 8], "big")
     return Element(name, size_start + 8, size_start + 8 + size)
 
 
-def _split(content: bytes) -> Iterator[Element]:
-    position = 0
+def _split(content: bytes, position: int = 0) -> Iterator[Element]:
     while position < len(content):
         found = read_head(content, position)
         if found.stop > len(content):
-            raise MatroskaError("a video element reaches past its parent")
+            raise DamagedError("a video element reaches past its parent")
         yield found
         position = found.stop
 
 
 def read_codec_private(head: bytes) -> bytes:
-    """Return the codec's private bytes from the first bytes of a file, checked against the checksum of its tracks.
+    """Return the codec's private bytes from the first bytes of a file, wherever its undamaged tracks lie in them.
 
     Raises:
-        MatroskaError: If they are not there undamaged.
+        DamagedError: If they are not there.
     """
-    position = 0
-    while True:
+    mark = TRACKS.to_bytes(4, "big")
+    position = head.find(mark)
+    while position >= 0:
         found = read_head(head, position)
-        if found.name == TRACKS:
-            break
-        position = found.start if found.name == SEGMENT else found.stop
-    content = head[found.start : found.stop]
-    parts = list(_split(content))
-    if parts[0].name != _CRC or struct.unpack_from("<I", content, parts[0].start)[0] != zlib.crc32(
-        content[parts[0].stop :]
-    ):
-        raise MatroskaError("the checksum of the video's tracks does not match")
-    entry = content[parts[1].start : parts[1].stop]
-    return next(entry[part.start : part.stop] for part in _split(entry) if part.name == _CODEC_PRIVATE)
+        content = head[found.start : found.stop]
+        if is_checked(content):
+            (track,) = _split(content, _CRC_BYTES)
+            entry = content[track.start : track.stop]
+            return next(entry[part.start : part.stop] for part in _split(entry) if part.name == _CODEC_PRIVATE)
+        position = head.find(mark, position + 1)
+    raise DamagedError("the video's description of its codec is lost")
 
 
 class MatroskaWriter:
@@ -197,7 +209,7 @@ class MatroskaWriter:
 
     @property
     def _segment_start(self) -> int:
-        return len(_EBML) + _HEAD_BYTES
+        return len(EBML) + _HEAD_BYTES
 
     def _head(self, size: int = _UNKNOWN_SIZE, cues_place: int | None = None) -> bytes:
         info = checked_element(
@@ -214,7 +226,7 @@ class MatroskaWriter:
         else:
             seek = _seek_head(info_place, tracks_place, cues_place)
         segment = struct.pack(">IQ", SEGMENT, 1 << 56 | size)
-        return _EBML + segment + seek + info + self._tracks
+        return EBML + segment + seek + info + self._tracks
 
 
 def _seek_head(info_place: int, tracks_place: int, cues_place: int) -> bytes:
@@ -239,15 +251,3 @@ def _tracks(width_px: int, height_px: int, codec_private: bytes) -> bytes:
         + element(0xE0, video + element(0x55B0, colour))
     )
     return checked_element(TRACKS, element(_TRACK_ENTRY, entry))
-
-
-_EBML = element(
-    EBML_HEAD,
-    element(0x4286, b"\x01")
-    + element(0x42F7, b"\x01")
-    + element(0x42F2, b"\x04")
-    + element(0x42F3, b"\x08")
-    + element(0x4282, b"matroska")
-    + element(0x4287, b"\x04")
-    + element(0x4285, b"\x02"),
-)

@@ -24,7 +24,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Header, Schema, Statistics
 
-from vlm_agent.errors import DataError
+from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.mcap_writer import MAGIC, ChannelSpec, LoggedMessage
 
 _RECORD_HEAD = struct.Struct("<BQ")
@@ -40,10 +40,6 @@ Channels = dict[int, ChannelSpec]
 
 def _time_ns(message: LoggedMessage) -> int:
     return message.t_ns
-
-
-class DamagedError(DataError):
-    """The bytes are not what their writer wrote."""
 
 
 def unpack_chunk(content: bytes | memoryview) -> bytes:

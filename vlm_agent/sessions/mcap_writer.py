@@ -78,7 +78,8 @@ class McapWriter:
         self._ids: dict[ChannelSpec, int] = {}
         self._counts: Counter[int] = Counter()
         self._span_ns: tuple[int, int] | None = None
-        self._chunk_count = 0
+        self.num_chunks = 0
+        """Chunks appended so far."""
         # Kept as bytes: an hour of chunks would otherwise hold some ten megabytes of small objects.
         self._chunk_indexes = bytearray()
         self._data_crc = 0
@@ -109,7 +110,7 @@ class McapWriter:
             index_offsets[channel_id] = offset + len(chunk) + len(tail)
             tail += _encode(MessageIndex(channel_id, entries))
         self._append(chunk + tail)
-        self._chunk_count += 1
+        self.num_chunks += 1
         self._chunk_indexes += _encode(
             ChunkIndex(
                 chunk_length=len(chunk),
@@ -165,7 +166,7 @@ class McapWriter:
             attachment_count=0,
             channel_count=len(self._ids),
             channel_message_counts=dict(self._counts),
-            chunk_count=self._chunk_count,
+            chunk_count=self.num_chunks,
             message_count=self._counts.total(),
             message_end_time=last_ns,
             message_start_time=first_ns,

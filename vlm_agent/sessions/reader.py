@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from vlm_agent.actions.events import InputEvent
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import PART_SUFFIX, part_path
+from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.mcap_scan import McapIndex
 from vlm_agent.sessions.mcap_writer import LoggedMessage
 from vlm_agent.sessions.pictures import PictureSource
@@ -282,6 +283,8 @@ class SessionReader:
             yield
         except DataError as error:
             text = str(error)
+            if isinstance(error, DamagedError):
+                text += f"; save what is intact with `vlm-agent repair {self.path}`"
             raise DataError(text if text.startswith(str(self.path)) else f"{self.path}: {text}") from error
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}") from error

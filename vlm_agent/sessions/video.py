@@ -23,6 +23,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.matroska import (
     CLUSTER,
     CUES,
@@ -34,7 +35,6 @@ from vlm_agent.sessions.matroska import (
     TRACKS,
     VOID,
     Block,
-    MatroskaError,
     decode_cluster,
     read_head,
 )
@@ -142,7 +142,7 @@ class BlockDecoder:
         """Return the frame of a block.
 
         Raises:
-            MatroskaError: If the decoder refuses it.
+            DamagedError: If the decoder refuses it.
         """
         packet = av.Packet(block.data)
         packet.pts = packet.dts = block.pts_ms
@@ -150,9 +150,9 @@ class BlockDecoder:
         try:
             frames = self._context.decode(packet)
         except av.error.FFmpegError as error:
-            raise MatroskaError(f"the picture at {block.pts_ms / 1000:.3f} s does not decode") from error
+            raise DamagedError(f"the picture at {block.pts_ms / 1000:.3f} s does not decode") from error
         if len(frames) != 1 or frames[0].pts != block.pts_ms:
-            raise MatroskaError(f"the picture at {block.pts_ms / 1000:.3f} s does not decode")
+            raise DamagedError(f"the picture at {block.pts_ms / 1000:.3f} s does not decode")
         return frames[0]
 
 
@@ -163,7 +163,7 @@ class ClusteredVideo:
         """Open the file and find its clusters.
 
         Raises:
-            MatroskaError: If its structure is broken.
+            DamagedError: If its structure is broken.
         """
         self._codec_private = codec_private
         self._file = path.open("rb")
@@ -172,7 +172,7 @@ class ClusteredVideo:
         self._key_clusters = array("Q")
         try:
             self._find_clusters()
-        except MatroskaError:
+        except DamagedError:
             self._file.close()
             raise
         self._decoder: BlockDecoder | None = None
@@ -184,12 +184,12 @@ class ClusteredVideo:
         """Return the picture at a presentation time.
 
         Raises:
-            MatroskaError: If there is none, or its cluster is damaged.
+            DamagedError: If there is none, or its cluster is damaged.
         """
         pts_ms = pts_ns // 1_000_000
         key = bisect_right(self._keys_ms, pts_ms) - 1
         if key < 0:
-            raise MatroskaError(f"the video has no picture at {pts_ms / 1000:.3f} s")
+            raise DamagedError(f"the video has no picture at {pts_ms / 1000:.3f} s")
         if self._frame is None or not self._keys_ms[key] <= self._at_ms <= pts_ms:
             self._decoder = BlockDecoder(self._codec_private)
             self._blocks = self._read_blocks(self._key_clusters[key])
@@ -197,7 +197,7 @@ class ClusteredVideo:
         while self._at_ms < pts_ms:
             self._step(pts_ms)
         if self._at_ms != pts_ms or self._frame is None:
-            raise MatroskaError(f"the video has no picture at {pts_ms / 1000:.3f} s")
+            raise DamagedError(f"the video has no picture at {pts_ms / 1000:.3f} s")
         return _to_rgb(self._frame)
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class ClusteredVideo:
     def _step(self, pts_ms: int) -> None:
         block = next(self._blocks, None)
         if block is None or self._decoder is None:
-            raise MatroskaError(f"the video has no picture at {pts_ms / 1000:.3f} s")
+            raise DamagedError(f"the video has no picture at {pts_ms / 1000:.3f} s")
         self._frame = self._decoder.decode(block)
         self._at_ms = block.pts_ms
 
@@ -228,7 +228,7 @@ class ClusteredVideo:
                 position = start
                 continue
             if found.name not in (EBML_HEAD, SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, VOID) or stop > size:
-                raise MatroskaError(f"the video's structure is broken at byte {position}")
+                raise DamagedError(f"the video's structure is broken at byte {position}")
             if found.name == CLUSTER:
                 self._note_cluster(start, stop - start, peek[found.start :])
             position = stop
@@ -236,7 +236,7 @@ class ClusteredVideo:
     def _note_cluster(self, start: int, size: int, peek: bytes) -> None:
         # A glance at time and keyframe flag, not yet checked: a wrong one ends in a missing picture, never a wrong one.
         if size > MAX_CLUSTER_BYTES or len(peek) < 43:
-            raise MatroskaError(f"the video's structure is broken at byte {start}")
+            raise DamagedError(f"the video's structure is broken at byte {start}")
         first_ms = int.from_bytes(peek[22:30], "big")
         if peek[42] & 0x80:
             self._keys_ms.append(first_ms)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.errors import DataError
-from vlm_agent.sessions.appending import AppendedFile
+from vlm_agent.sessions.appending import AppendedFile, part_path
 from vlm_agent.sessions.keys import key_code
 from vlm_agent.sessions.matroska import Block, MatroskaWriter
 from vlm_agent.sessions.mcap_writer import ChannelSpec, LoggedMessage, McapWriter
@@ -114,7 +115,7 @@ class SessionWriter:
         is_keyframe = is_first or t_ns - self._keyframe_ns >= KEYFRAME_NS
         if is_keyframe:
             # A cluster starts with its keyframe, so that seeking never has to look inside one.
-            self._flush_video()
+            self._guard(self._flush_video)
             self._keyframe_ns = t_ns
         self._video_start_ns, self._frame_ns = start_ns, t_ns
         self._video_ms = max((t_ns - start_ns) // 1_000_000, self._video_ms + 1)
@@ -155,18 +156,15 @@ class SessionWriter:
         self._write("decision", t_ns, decision)
 
     def flush(self) -> None:
-        """Hand everything so far to the operating system; called by itself every half second.
+        """Hand everything so far to the operating system.
+
+        Writing does this by itself every half second; a recorder that may be idle for long calls it when it is.
 
         Raises:
             DataError: If the disk is full or fails; the session stays unfinished, for `vlm-agent repair`.
         """
-        try:
-            # Video first: a message on the disk always finds its frame.
-            self._flush_video()
-            self._mcap.flush()
-        except DataError:
-            self._abandon()
-            raise
+        # Video first: a message on the disk always finds its frame.
+        self._guard(self._flush_video, self._mcap.flush)
         self._flushed_wall_ns = time.monotonic_ns()
 
     def close(self) -> None:
@@ -181,14 +179,7 @@ class SessionWriter:
             self._begin(0)
         self._write_states()
         self.flush()
-        try:
-            self._video.finish()
-            self._mcap.finish()
-            self._video_file.finish()
-            self._mcap_file.finish()
-        except DataError:
-            self._abandon()
-            raise
+        self._guard(self._video.finish, self._mcap.finish, self._video_file.finish, self._mcap_file.finish)
         self._is_open = False
 
     def __enter__(self) -> Self:
@@ -234,7 +225,9 @@ class SessionWriter:
 
     def _advance(self, t_ns: int) -> None:
         if not self._is_open:
-            raise DataError(f"{self.path} is closed")
+            raise DataError(f"{self.path} is closed; nothing more can be recorded into it")
+        if t_ns < 0:
+            raise ValueError(f"times are nanoseconds from 0 up, got {t_ns}")
         if self._last_ns is None:
             self._begin(t_ns)
         wall_ns = time.monotonic_ns()
@@ -274,7 +267,17 @@ class SessionWriter:
             blocks, self._blocks = self._blocks, []
             self._video.append(blocks)
 
-    def _abandon(self) -> None:
-        self._is_open = False
-        self._mcap_file.abandon()
-        self._video_file.abandon()
+    def _guard(self, *steps: Callable[[], None]) -> None:
+        try:
+            for step in steps:
+                step()
+        except DataError as error:
+            self._is_open = False
+            if not self._mcap.num_chunks:
+                self._mcap_file.discard()
+                self._video_file.discard()
+                raise
+            self._mcap_file.abandon()
+            self._video_file.abandon()
+            part = part_path(self.path)
+            raise DataError(f"{error}; what was complete is kept: make room, then `vlm-agent repair {part}`") from error

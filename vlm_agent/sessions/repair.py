@@ -1,0 +1,309 @@
+"""Making a whole session out of a damaged or unfinished one.
+
+Kept is what checksums confirm: complete chunks of messages, complete clusters of video as far as their keyframe is
+intact, and of the `screen` messages those whose frame is kept. Everything kept is as it was recorded; the one thing
+rewritten is the video's name in the `screen` messages. The damaged files stay where they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+from vlm_agent.errors import DataError
+from vlm_agent.sessions.appending import PART_SUFFIX, AppendedFile, part_path
+from vlm_agent.sessions.damage import DamagedError
+from vlm_agent.sessions.matroska import MatroskaWriter, read_codec_private
+from vlm_agent.sessions.mcap_scan import McapIndex
+from vlm_agent.sessions.mcap_writer import LoggedMessage, McapWriter
+from vlm_agent.sessions.pictures import PictureSource
+from vlm_agent.sessions.salvage import ChunkSalvage, ClusterSalvage, Mapped
+from vlm_agent.sessions.topics import FORMAT_VERSION, LIBRARY, PROFILE, ScreenRef, decode_screen, encode_json
+from vlm_agent.sessions.types import RepairReport
+from vlm_agent.sessions.writer import make_channel, session_paths
+
+_HEAD_BYTES = 4096
+"""More than the header of any of our videos."""
+
+
+@dataclass
+class _Tally:
+    messages: int = 0
+    frames: int = 0
+    dropped: int = 0
+
+
+def repair(path: Path, out: Path | None = None) -> RepairReport:
+    """Save what is intact of a session.
+
+    Args:
+        path: A damaged `.mcap`, or the `.mcap.part` that a killed recorder left.
+        out: The repaired `.mcap`; default: the name the recorder would have given, or `<id>.repaired.mcap`.
+
+    Raises:
+        DataError: If nothing is intact, or the result can't be written; no half-written result is left.
+    """
+    source = _find_source(path)
+    out = out or _default_out(source)
+    if out.suffix != ".mcap":
+        raise DataError(f"the repaired session must end in .mcap, got {out}")
+    stem = source.name.removesuffix(PART_SUFFIX).removesuffix(".mcap")
+    video = _find_video(source.with_name(stem + ".mkv"))
+    with _mapped(source) as data, _mapped(video) as video_data:
+        salvage, clusters = ChunkSalvage(data), ClusterSalvage(video_data) if len(video_data) else None
+        session = _find_session(salvage)
+        kept_ms = _recoverable_times(clusters) if clusters else array("Q")
+        if session is None and not kept_ms:
+            return _repair_foreign(source, out, salvage)
+        reason = _fault(source, clusters)
+        if reason is None:
+            return _report(
+                source, None, salvage, clusters, _count(salvage), "the session is sound; nothing was written"
+            )
+        if session is None:
+            session = _rebuild_session(salvage, video_data[:_HEAD_BYTES], source)
+            reason += "; the session's own description was lost"
+        tally = _rewrite(out, salvage, clusters, session, kept_ms)
+    return _report(source, out, salvage, clusters, tally, reason)
+
+
+def _find_source(path: Path) -> Path:
+    source = path if path.exists() else part_path(path)
+    if not source.is_file():
+        raise DataError(f"{path} does not exist; name a session's .mcap or .mcap.part file")
+    if not source.name.removesuffix(PART_SUFFIX).endswith(".mcap"):
+        raise DataError(f"{path} is not a session's .mcap or .mcap.part file")
+    return source
+
+
+def _default_out(source: Path) -> Path:
+    if source.suffix == PART_SUFFIX:
+        return source.with_suffix("")
+    return source.with_name(source.name.removesuffix(".mcap") + ".repaired.mcap")
+
+
+def _find_video(path: Path) -> Path | None:
+    return next((candidate for candidate in (path, part_path(path)) if candidate.is_file()), None)
+
+
+@contextlib.contextmanager
+def _mapped(path: Path | None) -> Iterator[Mapped]:
+    if path is None or path.stat().st_size == 0:
+        yield b""
+        return
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        yield data
+
+
+def _fault(source: Path, clusters: ClusterSalvage | None) -> str | None:
+    """Return what is wrong in one line; None if both files are as their writer left them."""
+    if source.suffix == PART_SUFFIX:
+        return "the recording was not finished"
+    try:
+        for _ in McapIndex(source).messages():
+            pass
+    except DamagedError as error:
+        return str(error)
+    if clusters is None:
+        return "the video is missing or empty"
+    if clusters.bytes_lost or not clusters.is_head_sound:
+        return "the video is damaged"
+    return None
+
+
+def _find_session(salvage: ChunkSalvage) -> dict[str, Any] | None:
+    for message in _messages(salvage):
+        if message.channel.topic == "session":
+            value = json.loads(message.data)
+            return value if isinstance(value, dict) else None
+    return None
+
+
+def _messages(salvage: ChunkSalvage) -> Iterator[LoggedMessage]:
+    for chunk in salvage.chunks():
+        yield from chunk
+
+
+def _recoverable_times(clusters: ClusterSalvage) -> array[int]:
+    return array("Q", (block.pts_ms for blocks in clusters.clusters() for block in blocks))
+
+
+def _rebuild_session(salvage: ChunkSalvage, video_head: bytes, source: Path) -> dict[str, Any]:
+    for message in _messages(salvage):
+        ref = _screen(message)
+        if ref and ref.width_px and ref.height_px:
+            codec_private = base64.b64encode(read_codec_private(video_head)).decode()
+            size = {"width_px": ref.width_px, "height_px": ref.height_px}
+            return {"format": FORMAT_VERSION, **size, "meta": {}, "codec_private": codec_private}
+    raise DataError(f"{source}: nothing that could be shown is intact")
+
+
+def _screen(message: LoggedMessage) -> ScreenRef | None:
+    if message.channel.topic != "screen":
+        return None
+    try:
+        return decode_screen(message.t_ns, json.loads(message.data))
+    except (DataError, TypeError, ValueError):
+        return None
+
+
+def _rewrite(
+    out: Path, salvage: ChunkSalvage, clusters: ClusterSalvage | None, session: dict[str, Any], kept_ms: array[int]
+) -> _Tally:
+    """Write both files of the repaired session, or none."""
+    out, video_out = session_paths(out.with_suffix(""))
+    files: list[AppendedFile] = []
+    try:
+        for path in (video_out, out):
+            files.append(AppendedFile(path))
+        video_file, mcap_file = files
+        _rewrite_video(video_file, clusters, session)
+        tally = _rewrite_messages(mcap_file, salvage, session, kept_ms, video_out.name)
+        for file in files:
+            file.finish()
+    except DataError:
+        for file in files:
+            file.discard()
+        raise
+    return tally
+
+
+def _rewrite_video(file: AppendedFile, clusters: ClusterSalvage | None, session: dict[str, Any]) -> None:
+    width_px, height_px = session["width_px"], session["height_px"]
+    writer = MatroskaWriter(
+        file,
+        width_px=width_px + width_px % 2,
+        height_px=height_px + height_px % 2,
+        codec_private=base64.b64decode(session["codec_private"]),
+        app=LIBRARY,
+    )
+    for blocks in clusters.clusters() if clusters else ():
+        writer.append(blocks)
+    writer.finish()
+
+
+def _rewrite_messages(
+    file: AppendedFile, salvage: ChunkSalvage, session: dict[str, Any], kept_ms: array[int], video_name: str
+) -> _Tally:
+    writer, tally, is_described = McapWriter(file, profile=PROFILE, library=LIBRARY), _Tally(), False
+    for chunk in salvage.chunks():
+        is_described = is_described or any(message.channel.topic == "session" for message in chunk)
+        if not is_described:
+            writer.add(LoggedMessage(make_channel("session"), chunk[0].t_ns, encode_json(session)))
+            is_described = True
+        for message in chunk:
+            if message.channel.topic == "screen":
+                found = _point_to(message, kept_ms, video_name)
+                tally.frames += found is not None
+                tally.dropped += found is None
+            else:
+                found = message
+            if found:
+                writer.add(found)
+                tally.messages += 1
+        writer.flush()
+    writer.finish()
+    return tally
+
+
+def _point_to(message: LoggedMessage, kept_ms: array[int], video_name: str) -> LoggedMessage | None:
+    """Return a `screen` message that names the repaired video; None if its frame is lost."""
+    ref = _screen(message)
+    if ref is None or ref.pts_ns is None:
+        return None
+    pts_ms = ref.pts_ns // 1_000_000
+    place = bisect_left(kept_ms, pts_ms)
+    if place == len(kept_ms) or kept_ms[place] != pts_ms:
+        return None
+    if ref.uri == video_name:
+        return message
+    value = json.loads(message.data)
+    value["media_ref"]["uri"] = video_name
+    return message._replace(data=encode_json(value))
+
+
+def _repair_foreign(source: Path, out: Path, salvage: ChunkSalvage) -> RepairReport:
+    """Repair another recorder's session: its video has no checksums of ours and stays as it is."""
+    reason = _foreign_fault(source)
+    if reason is None:
+        return _report(source, None, salvage, None, _count(salvage), "the messages are sound; nothing was written")
+    if out.parent.resolve() != source.parent.resolve():
+        raise DataError(f"{out}: another recorder's session is repaired in its own folder, beside its video")
+    tally = _Tally()
+    file = AppendedFile(out)
+    try:
+        writer = McapWriter(file, profile=PROFILE, library=f"{LIBRARY}, repaired")
+        with PictureSource(source.parent, None) as pictures:
+            for chunk in salvage.chunks():
+                for message in chunk:
+                    _copy_foreign(message, writer, pictures, tally)
+                writer.flush()
+        if not tally.messages:
+            raise DataError(f"{source}: {reason}; nothing in it is intact")
+        writer.finish()
+        file.finish()
+    except DataError:
+        file.discard()
+        raise
+    return _report(source, out, salvage, None, tally, f"{reason}; the video has no checksums and was left as it is")
+
+
+def _foreign_fault(source: Path) -> str | None:
+    try:
+        for _ in McapIndex(source).messages():
+            pass
+    except DamagedError as error:
+        return str(error)
+    return None
+
+
+def _copy_foreign(message: LoggedMessage, writer: McapWriter, pictures: PictureSource, tally: _Tally) -> None:
+    ref = _screen(message)
+    if message.channel.topic == "screen":
+        try:
+            if ref is None:
+                raise DataError("unreadable")
+            pictures.fetch(ref)
+            tally.frames += 1
+        except DataError:
+            tally.dropped += 1
+            return
+    writer.add(message)
+    tally.messages += 1
+
+
+def _count(salvage: ChunkSalvage) -> _Tally:
+    tally = _Tally()
+    for message in _messages(salvage):
+        tally.messages += 1
+        tally.frames += message.channel.topic == "screen"
+    return tally
+
+
+def _report(
+    source: Path,
+    out: Path | None,
+    salvage: ChunkSalvage,
+    clusters: ClusterSalvage | None,
+    tally: _Tally,
+    reason: str,
+) -> RepairReport:
+    return RepairReport(
+        source=str(source),
+        out=str(out) if out else None,
+        messages=tally.messages,
+        chunks=salvage.num_chunks,
+        frames=tally.frames,
+        messages_dropped=tally.dropped,
+        bytes_lost=salvage.bytes_lost,
+        video_bytes_lost=clusters.bytes_lost if clusters else 0,
+        reason=reason,
+    )

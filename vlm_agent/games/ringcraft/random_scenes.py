@@ -73,7 +73,8 @@ def _draw_inventory(rng: Random) -> list[Stack | None]:
     kind = rng.randrange(6)
     items = ["ring_mould"] if rng.random() < 0.85 else []
     if kind == 1:
-        items += ["gold_bar"] * 13 + ["sapphire"] * 13
+        gem = rng.choice(("sapphire", "sapphire", "sapphire", "emerald", "ruby"))
+        items += ["gold_bar"] * 13 + [gem] * 13
     elif kind == 2:
         items += ["gold_bar"] * rng.randint(0, 13)
     elif kind == 3:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple, Protocol
 
 from vlm_agent.actions.codecs import make_codec
@@ -128,7 +129,7 @@ class ActionAutomaton:
         self._tokenizer = tokenizer
         self._grammar = make_grammar(spec, self.codec.layout, allow_done=allow_done)
         self._slots = self._grammar.slots
-        self._digits = [self._encode_digit(digit) for digit in "0123456789"]
+        self._digits = self._encode_digits()
         self._steps: dict[tuple[_Place, int, bool], tuple[_Edges, tuple[int, ...]]] = {}
         self._tries = _Tries()
         opening = [(self._encode_piece(piece, at_start=True), piece.slot) for piece in self._grammar.opening]
@@ -184,11 +185,14 @@ class ActionAutomaton:
         values = ((digit, digit if value is None else 10 * value + digit) for digit in range(10))
         return {self._digits[digit]: _Digits(name, v) for digit, v in values if _is_prefix(v, slot, left_ms)}
 
-    def _encode_digit(self, digit: str) -> int:
-        tokens = self._tokenizer.encode(digit)
-        if len(tokens) != 1:
-            raise ConfigError(f"the tokenizer must write a digit as one token, it writes {digit!r} as {tokens}")
-        return tokens[0]
+    def _encode_digits(self) -> list[int]:
+        encoded = [self._tokenizer.encode(digit) for digit in "0123456789"]
+        digits = [tokens[0] for tokens in encoded]
+        # Merges are made of pairs: where no two digits merge, no more do.
+        for first, second in product(range(10), repeat=2):
+            if self._tokenizer.encode(f"{first}{second}") != [digits[first], digits[second]]:
+                raise ConfigError(f"the tokenizer must write every digit as one token; it merges '{first}{second}'")
+        return digits
 
     def _encode_piece(self, piece: Piece, *, at_start: bool = False) -> tuple[int, ...]:
         # In its place, between digits: a tokenizer that merges across them shows it here.

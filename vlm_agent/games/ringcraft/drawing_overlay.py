@@ -15,9 +15,11 @@ from vlm_agent.games.ringcraft.text import Lettering
 
 _CYAN: Colour = (0, 255, 255)
 _MENU: Colour = (93, 84, 71)
+_MENU_TITLE: Colour = (178, 164, 140)
 _CROSS_REACH_PX = 7
 _HOVER_SIZE = 18
-_MENU_SIZE = 16
+_MENU_SIZE = 15
+"""The rows of `interface.open_menu` have room for letters of this size."""
 _TARGET_COLOURS = {"interact": _CYAN, "talk": YELLOW}
 
 
@@ -59,7 +61,7 @@ class OverlayPainter:
         body = pygame.Rect(box.left + 1, box.top + LAYOUT.menu_header_height_px - 1, box.width - 2, 0)
         body.height = box.bottom - body.top - 1
         pygame.draw.rect(target, _MENU, body)
-        self._lettering.write(target, "Choose option", (box.left + 4, box.top + 4), _MENU, _MENU_SIZE)
+        self._lettering.write(target, "Choose option", (box.left + 4, box.top + 5), _MENU_TITLE, _MENU_SIZE)
         for option, rect in zip(state.menu.options, menu_row_rects(state.menu), strict=True):
             is_hovered = rect.contains(state.pointer.x, state.pointer.y)
             if is_hovered:

@@ -111,14 +111,14 @@ def _paint_furnace(target: pygame.Surface, state: State, palette: Palette) -> No
         target.blit(picture, picture.get_rect(center=(box.centerx, box.centery)))
         name = RULES.items[product.key].name
         colour = tint(ORANGE, 0.55) if is_short else ORANGE
-        label = lettering.line(name, colour, 16)
+        label = lettering.line(name, colour, 15)
         target.blit(label, label.get_rect(midtop=(box.centerx, box.bottom + 3)))
     left, top = parts.cells[0].x, parts.cells[5].bottom + 12
     for row, text in enumerate(
         (
             "A ring takes one gold bar, and one gem of its colour.",
             "You need a ring mould, which is kept.",
-            "Greyed: something is missing, or your level is too low.",
+            "A dark one lacks something, or your level is too low.",
         )
     ):
         lettering.write(target, text, (left, top + 20 * row), tint(palette.skin.title, 0.8), 17)

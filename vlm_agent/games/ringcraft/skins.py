@@ -70,28 +70,6 @@ def ground_skin(index: int) -> GroundSkin:
     return GROUND_SKINS[index % len(GROUND_SKINS)]
 
 
-@lru_cache(maxsize=256)
-def _grain(width: int, height: int) -> npt.NDArray[np.int64]:
-    """Returns a fixed speckle between -8 and 8 of shape (height, width): the same on every machine."""
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
-    mixed = (columns * 374761393 + rows * 668265263) & 0xFFFFFFFF
-    mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
-    fine = ((mixed ^ (mixed >> 16)) & 7) - 3
-    cells = (columns // 5) * 2246822519 + (rows // 4 + (columns // 5) % 3) * 3266489917
-    coarse = ((cells & 0xFFFFFFFF) >> 20) % 11 - 5
-    grain: npt.NDArray[np.int64] = fine + coarse
-    return grain
-
-
-@lru_cache(maxsize=256)
-def textured(size: tuple[int, int], colour: Colour) -> pygame.Surface:
-    """Returns a surface of `size` in one colour with a stone-like grain; do not draw on it, it is kept."""
-    width, height = size
-    grain = _grain(width, height)[..., None]
-    pixels = np.clip(np.array(colour) + grain, 0, 255).astype(np.uint8)
-    return pygame.image.frombuffer(pixels.tobytes(), size, "RGB").copy()
-
-
 def bevel(target: pygame.Surface, rect: pygame.Rect, colour: Colour, raised: bool = True) -> None:
     """Draws a two-pixel edge round a rectangle, lit from the top left."""
     light, dark = tint(colour, 1.45), tint(colour, 0.45)
@@ -106,6 +84,14 @@ def bevel(target: pygame.Surface, rect: pygame.Rect, colour: Colour, raised: boo
 
 
 def slab(target: pygame.Surface, rect: pygame.Rect, colour: Colour, raised: bool = True) -> None:
-    """Fills a rectangle with textured stone and a bevelled edge."""
-    target.blit(textured(rect.size, colour), rect.topleft)
-    bevel(target, rect, colour, raised)
+    """Fills a rectangle with grainy stone and a bevelled edge."""
+    target.blit(_slab_picture(rect.size, colour, raised), rect.topleft)
+
+
+@lru_cache(maxsize=256)
+def _slab_picture(size: tuple[int, int], colour: Colour, raised: bool) -> pygame.Surface:
+    grain = _grain(*size)[..., None]
+    pixels = np.clip(np.array(colour) + grain, 0, 255).astype(np.uint8)
+    picture = pygame.image.frombuffer(pixels.tobytes(), size, "RGB").copy()
+    bevel(picture, picture.get_rect(), colour, raised)
+    return picture

@@ -1,0 +1,1 @@
+"""Ringcraft: walk between bank and furnace and make rings. Rules, drawing, environment and demonstrator, each apart."""

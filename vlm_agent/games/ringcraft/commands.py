@@ -1,7 +1,7 @@
 """What options do: one function a verb, each changing the state and nothing else.
 
 Interface verbs act at once, world verbs wait in `state.queued` for the next world tick, in the order they were given.
-Quantities are fixed when the option is chosen; an item is named by its key, so a slot that moved meanwhile is no matter.
+Quantities are fixed when the option is chosen; an item is named by its key, so it may have moved to another slot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ringcraft's clock and input: device events in, states and exports out.
 
-The game reads input on client ticks of 20 ms and changes its world on ticks of 600 ms, all on a virtual clock that moves
-only in `advance`. Same seed and same events at the same times give the same states. This module knows no drawing.
+The game reads input on client ticks of 20 ms and changes its world on ticks of 600 ms, all on a virtual clock that
+moves only in `advance`. Same seed and same events at the same times give the same states. This module knows no drawing.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class Ringcraft:
 
     def snapshot(self) -> dict[str, Any]:
         """Return all there is to know of this game as JSON values."""
-        pending = [{"kind": type(event).__name__, **asdict(event)} for event in self._pending]
+        pending = [{"kind": type(event).__name__, "fields": asdict(event)} for event in self._pending]
         return {"state": encode_plain(self.state), "pending": pending}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of any Ringcraft game; raises DataError if it is none."""
         try:
-            raw_state, raw_pending = snapshot["state"], snapshot["pending"]
-            pending = [_EVENT_KINDS[raw["kind"]](**{k: v for k, v in raw.items() if k != "kind"}) for raw in raw_pending]
+            raw_state = snapshot["state"]
+            pending = [_EVENT_KINDS[raw["kind"]](**raw["fields"]) for raw in snapshot["pending"]]
         except (KeyError, TypeError) as error:
             raise DataError(f"not a snapshot of Ringcraft: {error}") from error
         self.state = decode_plain(State, raw_state)

@@ -13,6 +13,7 @@ from typing import Any
 from vlm_agent.games.ringcraft.geometry import (
     Visible,
     click_point,
+    minimap_point,
     projection_of,
     tile_at,
     visible_world,
@@ -24,7 +25,7 @@ from vlm_agent.games.ringcraft.state import State
 
 WORLD_X, WORLD_Y = 3072, 3456
 """World coordinates of the map's south-west tile."""
-_CLOSEST = 12
+_CLOSEST = 24
 _CHAT_LINES = 5
 _ANIMATION_IDS = {"idle": -1, "walk": -1, "run": -1, "smelt": 899}
 
@@ -142,6 +143,9 @@ def _place(
     x, y = tile
     entry["worldX"], entry["worldY"], entry["plane"] = WORLD_X + x, WORLD_Y + y, 0
     entry["distance"] = max(abs(x - state.player.x), abs(y - state.player.y))
+    dot = minimap_point(state, x, y)
+    if dot is not None:
+        entry["minimapX"], entry["minimapY"] = round(dot[0]), round(dot[1])
     if seen is None or state.mode in ("bank", "furnace"):
         return
     point = click_point(state, seen, world)

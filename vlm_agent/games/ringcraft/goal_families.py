@@ -228,7 +228,7 @@ class Make(GameGoal):
     def is_done(self, before: State, after: State) -> bool:
         """The job was begun, or some were made."""
         begun = after.crafting.product == self.item != before.crafting.product
-        return begun or count_items(after, self.item) > count_items(before, self.item) and after.mode != "bank"
+        return begun or (count_items(after, self.item) > count_items(before, self.item) and after.mode != "bank")
 
     def target(self, state: State) -> Target:
         """Its cell in the window."""

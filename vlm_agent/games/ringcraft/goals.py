@@ -97,7 +97,8 @@ def find_goal(text: str) -> GameGoal:
 
 def reached_between(before: State, after: State) -> list[GameGoal]:
     """Return the short goals that were reached between two states and made sense at the first."""
-    return [goal for goal in GOALS.values() if not goal.is_long and goal.is_done(before, after) and goal.applicable(before)]
+    reached = (goal for goal in GOALS.values() if not goal.is_long and goal.is_done(before, after))
+    return [goal for goal in reached if goal.applicable(before)]
 
 
 def applicable_goals(state: State) -> list[GameGoal]:
@@ -174,7 +175,12 @@ def _goals_of_making() -> Iterator[GameGoal]:
         )
     yield family.AwaitRings(
         "wait until the rings are done",
-        ("wait for the rings", "let the crafting finish", "wait while you craft", "do nothing until the rings are made"),
+        (
+            "wait for the rings",
+            "let the crafting finish",
+            "wait while you craft",
+            "do nothing until the rings are made",
+        ),
     )
     for quantity in QUANTITIES:
         yield family.SelectQuantity(
@@ -199,14 +205,14 @@ def _goals_of_world() -> Iterator[GameGoal]:
         )
     for kind, npc in RULES.npcs.items():
         name = npc.name.lower()
-        yield family.TalkTo(f"talk to the {name}", (f"speak to the {name}", f"click the {name}", f"greet the {name}"), kind)
+        wordings = (f"speak to the {name}", f"click the {name}", f"greet the {name}")
+        yield family.TalkTo(f"talk to the {name}", wordings, kind)
 
 
 def _goals_of_frame() -> Iterator[GameGoal]:
     for tab in TABS:
-        yield family.OpenTab(
-            f"open the {tab} tab", (f"open the {tab}", f"show the {tab}", f"click the {tab} tab", f"look at your {tab}"), tab
-        )
+        wordings = (f"open the {tab}", f"show the {tab}", f"click the {tab} tab", f"look at your {tab}")
+        yield family.OpenTab(f"open the {tab} tab", wordings, tab)
     for key, verb in (("left", "turn"), ("right", "turn"), ("up", "tilt"), ("down", "tilt")):
         yield family.TurnCamera(
             f"{verb} the camera {key}",
@@ -221,7 +227,11 @@ def _goals_of_frame() -> Iterator[GameGoal]:
 def _collect() -> dict[str, GameGoal]:
     long_goal = CraftRings(
         LONG_GOAL,
-        ("make as many sapphire rings as you can", "keep crafting sapphire rings", "train crafting with sapphire rings"),
+        (
+            "make as many sapphire rings as you can",
+            "keep crafting sapphire rings",
+            "train crafting with sapphire rings",
+        ),
     )
     goals: dict[str, GameGoal] = {LONG_GOAL: long_goal}
     for goals_of in (_goals_of_windows, _goals_of_items, _goals_of_making, _goals_of_world, _goals_of_frame):
@@ -232,4 +242,4 @@ def _collect() -> dict[str, GameGoal]:
 
 GOALS: dict[str, GameGoal] = _collect()
 """Every goal by its text; the long one first."""
-_BY_WORDING = {wording: goal for goal in GOALS.values() for wording in (goal.text.lower(), *map(str.lower, goal.paraphrases))}
+_BY_WORDING = {wording.lower(): goal for goal in GOALS.values() for wording in (goal.text, *goal.paraphrases)}

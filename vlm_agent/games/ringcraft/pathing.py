@@ -35,7 +35,7 @@ def tiles_beside(tiles: Iterable[Tile]) -> set[Tile]:
 def find_path(start: Tile, goals: set[Tile], blocked: set[Tile]) -> list[Tile]:
     """Return the tiles of a shortest way to one of the goals, without the start.
 
-    Where no goal can be reached the way leads to the reachable tile nearest to one; it is empty where the start is that.
+    Where no goal can be reached the way leads to the reachable tile nearest to one, which may be the start.
     """
     came_from: dict[Tile, Tile] = {start: start}
     queue = deque([start])

@@ -1,7 +1,7 @@
 """Any plausible moment of a game, for training that must not lean on how games usually go.
 
-A random scene is a seeded scene in which place, inventory, windows, camera, pointer, menu, walking and crafting were all
-drawn anew; every one of them could come up in play.
+A random scene is a seeded scene in which place, inventory, windows, camera, pointer, menu, walking and crafting were
+all drawn anew; every one of them could come up in play.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _draw_look(state: State, rng: Random) -> None:
     camera.yaw = rng.randrange(FULL_TURN)
     camera.pitch = rng.randint(PITCH_MIN, PITCH_MAX)
     camera.zoom = min(max(round(rng.gauss(330, 70)), ZOOM_MIN), ZOOM_MAX)
-    state.skin = Skin(rng.randrange(SKINS), rng.randrange(SKINS), round(rng.uniform(0.75, 1.25), 3))
+    state.skin = Skin(rng.randrange(SKINS), rng.randrange(SKINS), rng.randint(15, 25) / 20)
     state.tick = rng.randrange(3000)
 
 

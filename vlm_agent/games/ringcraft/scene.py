@@ -53,7 +53,8 @@ def make_scene(seed: int, config: RingcraftConfig) -> State:
 def is_playable(state: State) -> bool:
     """Tell whether the player can reach a bank booth and a furnace."""
     start, blocked = (state.player.x, state.player.y), blocked_tiles(state)
-    return start not in blocked and all(_is_reachable(state, kind, start, blocked) for kind in ("bank_booth", "furnace"))
+    kinds = ("bank_booth", "furnace")
+    return start not in blocked and all(_is_reachable(state, kind, start, blocked) for kind in kinds)
 
 
 def beside_object(state: State, index: int) -> list[Tile]:

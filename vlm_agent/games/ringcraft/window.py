@@ -42,7 +42,7 @@ class GameWindow:
     def show(self, frame: Frame) -> None:
         """Show a (503, 765, 3) uint8 frame, and let the desktop know that the window lives."""
         size = (frame.shape[1], frame.shape[0])
-        self._surface.blit(self._pygame.image.frombuffer(np.ascontiguousarray(frame), size, "RGB"), (0, 0))
+        self._surface.blit(self._pygame.image.frombuffer(np.ascontiguousarray(frame).data, size, "RGB"), (0, 0))
         self._pygame.display.flip()
         self._pygame.event.pump()
 
@@ -65,11 +65,14 @@ class GameWindow:
     def _translate(self, event: Any, t_ns: int) -> InputEvent | None:
         pygame = self._pygame
         if event.type == pygame.MOUSEMOTION:
-            return PointerMoved(t_ns, *event.pos)
+            x, y = event.pos
+            return PointerMoved(t_ns, x, y)
         if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP) and event.button in _BUTTONS:
-            return ButtonChanged(t_ns, *event.pos, _BUTTONS[event.button], event.type == pygame.MOUSEBUTTONDOWN)
+            x, y = event.pos
+            return ButtonChanged(t_ns, x, y, _BUTTONS[event.button], event.type == pygame.MOUSEBUTTONDOWN)
         if event.type == pygame.MOUSEWHEEL:
-            return WheelTurned(t_ns, *pygame.mouse.get_pos(), event.x, event.y)
+            x, y = pygame.mouse.get_pos()
+            return WheelTurned(t_ns, x, y, event.x, event.y)
         if event.type in (pygame.KEYDOWN, pygame.KEYUP):
             return KeyChanged(t_ns, key_name(pygame.key.name(event.key)), event.type == pygame.KEYDOWN)
         return None

@@ -88,6 +88,18 @@ def slab(target: pygame.Surface, rect: pygame.Rect, colour: Colour, raised: bool
     target.blit(_slab_picture(rect.size, colour, raised), rect.topleft)
 
 
+def _grain(width: int, height: int) -> npt.NDArray[np.int64]:
+    """Returns a fixed speckle between -8 and 8 of shape (height, width): the same on every machine."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
+    mixed = (columns * 374761393 + rows * 668265263) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
+    fine = ((mixed ^ (mixed >> 16)) & 7) - 3
+    cells = (columns // 5) * 2246822519 + (rows // 4 + (columns // 5) % 3) * 3266489917
+    coarse = ((cells & 0xFFFFFFFF) >> 20) % 11 - 5
+    grain: npt.NDArray[np.int64] = fine + coarse
+    return grain
+
+
 @lru_cache(maxsize=256)
 def _slab_picture(size: tuple[int, int], colour: Colour, raised: bool) -> pygame.Surface:
     grain = _grain(*size)[..., None]

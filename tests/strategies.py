@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from vlm_agent.actions import Action, ActionChunk, ActionSpec, Click, Key, Move, Scroll
+from vlm_agent.actions import Action, ActionChunk, ActionSpec, Click, Key, Move, PointerKind, Scroll
 
 KEY_NAMES = (
     "space",
@@ -30,15 +30,18 @@ BUTTON_NAMES = ("left", "right", "middle", "x1")
 STATES = (None, "down", "up")
 
 
-def random_spec(rng: random.Random) -> ActionSpec:
-    """Return any spec: all pointers, empty keys or buttons, odd time units, tiny and huge extents."""
+POINTERS: tuple[PointerKind, ...] = ("absolute", "relative", "none")
+
+
+def random_spec(rng: random.Random, pointers: Sequence[PointerKind] = POINTERS) -> ActionSpec:
+    """Return any spec with one of `pointers`: empty keys or buttons, odd time units, tiny and huge extents."""
     unit_ms = rng.choice((1, 7, 10, 16, 50))
     return ActionSpec(
         extent_width=rng.choice((1, 9, 10, 100, 765, 1000, 1001, 3840)),
         extent_height=rng.choice((1, 2, 11, 503, 1000, 2160)),
         keys=tuple(rng.sample(KEY_NAMES, rng.randint(0, 6))),
         buttons=tuple(rng.sample(BUTTON_NAMES, rng.randint(0, 3))),
-        pointer=rng.choice(("absolute", "absolute", "relative", "none")),
+        pointer=rng.choice(pointers),
         horizon_ms=unit_ms * rng.choice((0, 1, 9, 60, 100)),
         time_unit_ms=unit_ms,
         max_actions=rng.choice((1, 2, 8, 30)),
@@ -87,11 +90,9 @@ def specs() -> st.SearchStrategy[ActionSpec]:
 
 @st.composite
 def specs_with_chunks(
-    draw: st.DrawFn, pointers: Sequence[str] = ("absolute", "relative", "none"), num_chunks: int = 1
+    draw: st.DrawFn, pointers: Sequence[PointerKind] = POINTERS, num_chunks: int = 1
 ) -> tuple[ActionSpec, list[ActionChunk]]:
     """A spec with one of `pointers`, and chunks that it allows."""
     rng = draw(st.randoms(use_true_random=False))
-    spec = random_spec(rng)
-    while spec.pointer not in pointers:
-        spec = random_spec(rng)
+    spec = random_spec(rng, pointers)
     return spec, [random_chunk(rng, spec) for _ in range(num_chunks)]

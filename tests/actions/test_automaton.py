@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.actions.tokenizers_for_tests import MERGING_PATTERN, qwen, small_bpe
+from tests.actions.tokenizers_for_tests import MERGING_PATTERN, nano, qwen, small_bpe
 from tests.strategies import random_chunk, specs, specs_with_chunks
 from vlm_agent.actions import ActionChunk, ActionSpec, Click, Key, Move, make_codec
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.errors import ConfigError
 
-TOKENIZERS = {"small": small_bpe, "smaller": lambda: small_bpe(vocabulary_size=290), "qwen": qwen}
+TOKENIZERS = {"small": small_bpe, "smaller": lambda: small_bpe(vocabulary_size=290), "nano": nano, "qwen": qwen}
 SPEC = ActionSpec(1000, 1000, keys=("space", "1", "f1", "f12"), buttons=("left", "right"), max_actions=4)
 builds_automata = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

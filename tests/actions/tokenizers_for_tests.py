@@ -7,6 +7,7 @@ import random
 from functools import cache
 from importlib import resources
 
+import pytest
 import tiktoken
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -56,6 +57,15 @@ def small_bpe(pattern: str = QWEN_PATTERN, vocabulary_size: int = 400) -> BpeTok
     )
     tokenizer.train_from_iterator(texts, trainer)
     return BpeTokenizer(tokenizer)
+
+
+@cache
+def nano() -> BpeTokenizer:
+    """Return the tokenizer of the bundled model."""
+    file = resources.files("vlm_agent.models") / "nano" / "tokenizer.json"
+    if not file.is_file():
+        pytest.skip("the bundled model is not in this checkout")
+    return BpeTokenizer(Tokenizer.from_str(file.read_text(encoding="utf-8")))
 
 
 @cache

@@ -1,8 +1,8 @@
 """Chunks as text and back. Exact: `decode(encode(c)) == c`, and any other text raises InvalidActionError.
 
 Only the canonical spelling is read. An answer in another spelling is refused even where its meaning is clear: the model
-was trained on one spelling, and a decoder that forgives hides that it has left it. `docs` of the two forms: see
-`actions.layouts`.
+was trained on one spelling, and a decoder that forgives hides that it has left it. `actions.layouts` shows
+both forms.
 """
 
 from __future__ import annotations

@@ -137,9 +137,7 @@ def _npcs(state: State, world: Sequence[Visible]) -> list[Json]:
     return _nearest(entries)
 
 
-def _place(
-    entry: Json, state: State, tile: tuple[int, int], seen: Visible | None, world: Sequence[Visible]
-) -> None:
+def _place(entry: Json, state: State, tile: tuple[int, int], seen: Visible | None, world: Sequence[Visible]) -> None:
     x, y = tile
     entry["worldX"], entry["worldY"], entry["plane"] = WORLD_X + x, WORLD_Y + y, 0
     entry["distance"] = max(abs(x - state.player.x), abs(y - state.player.y))

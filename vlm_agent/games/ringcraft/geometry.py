@@ -13,6 +13,7 @@ from math import cos, pi, sin
 from typing import Literal
 
 from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
+from vlm_agent.games.ringcraft.polygons import Point, Polygon, convex_hull, is_inside
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import FULL_TURN, MAP_TILES, TICK_MS, GameObject, Menu, Npc, State
 
@@ -30,9 +31,6 @@ EYE_HEIGHT_UNITS = 50
 """The camera looks at this height above the player's tile."""
 NPC_HALF_WIDTH_UNITS = 36
 PLAYER_HEIGHT_UNITS = 190
-
-Point = tuple[float, float]
-Polygon = tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,30 +233,6 @@ def _see(
         return None
     depth = sum(corner[2] for corner in corners[:4]) / 4
     return Visible(kind, name, index, rect, convex_hull([corner[:2] for corner in corners]), depth)
-
-
-def convex_hull(points: Sequence[Point]) -> Polygon:
-    """Return the convex outline of some points (monotone chain)."""
-    ordered = sorted(points)
-    chains: list[Point] = []
-    for sequence in (ordered, ordered[::-1]):
-        start = len(chains)
-        for point in sequence:
-            while len(chains) - start >= 2 and _turn(chains[-2], chains[-1], point) <= 0:
-                chains.pop()
-            chains.append(point)
-        chains.pop()
-    return tuple(chains)
-
-
-def _turn(a: Point, b: Point, c: Point) -> float:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-
-
-def is_inside(polygon: Polygon, x: float, y: float) -> bool:
-    """Tell whether a point lies inside a convex polygon given in the order of `convex_hull`."""
-    point = (x, y)
-    return all(_turn(polygon[i - 1], polygon[i], point) >= 0 for i in range(len(polygon)))
 
 
 def minimap_point(state: State, x: float, y: float) -> Point | None:

@@ -12,8 +12,9 @@ from difflib import get_close_matches
 
 from vlm_agent.errors import ConfigError
 from vlm_agent.games.ringcraft import goal_families as family
+from vlm_agent.games.ringcraft import side_goals
 from vlm_agent.games.ringcraft.commands import count_items, lacking
-from vlm_agent.games.ringcraft.goal_families import GameGoal
+from vlm_agent.games.ringcraft.goal_families import GameGoal as GameGoal
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import QUANTITIES, State
 from vlm_agent.games.ringcraft.targets import Target
@@ -154,7 +155,7 @@ def _goals_of_items() -> Iterator[GameGoal]:
             (f"deposit {many}", f"put the {many} into the bank", f"bank the {many}", f"put away the {many}"),
             key,
         )
-        yield family.UseItem(
+        yield side_goals.UseItem(
             f"use the {one}",
             (f"click the {one} in the inventory", f"select the {one}", f"pick the {one}"),
             key,
@@ -195,33 +196,35 @@ def _goals_of_world() -> Iterator[GameGoal]:
         if kind in ("furnace", "bank_booth"):
             continue
         name, option = thing.name.lower(), thing.options[0].lower()
-        yield family.ClickObject(
+        yield side_goals.ClickObject(
             f"click the {name}", (f"{option} the {name}", f"go to the {name}", f"use the {name}"), kind
         )
     for kind, thing in RULES.objects.items():
         name = thing.name.lower()
-        yield family.Examine(
+        yield side_goals.Examine(
             f"examine the {name}", (f"right-click the {name} and examine it", f"inspect the {name}"), kind
         )
     for kind, npc in RULES.npcs.items():
         name = npc.name.lower()
         wordings = (f"speak to the {name}", f"click the {name}", f"greet the {name}")
-        yield family.TalkTo(f"talk to the {name}", wordings, kind)
+        yield side_goals.TalkTo(f"talk to the {name}", wordings, kind)
 
 
 def _goals_of_frame() -> Iterator[GameGoal]:
     for tab in TABS:
         wordings = (f"open the {tab}", f"show the {tab}", f"click the {tab} tab", f"look at your {tab}")
-        yield family.OpenTab(f"open the {tab} tab", wordings, tab)
+        yield side_goals.OpenTab(f"open the {tab} tab", wordings, tab)
     for key, verb in (("left", "turn"), ("right", "turn"), ("up", "tilt"), ("down", "tilt")):
-        yield family.TurnCamera(
+        yield side_goals.TurnCamera(
             f"{verb} the camera {key}",
             (f"press the {key} arrow key", f"{verb} the view {key}", f"rotate the camera {key}"),
             key,
         )
-    yield family.LookNorth("look north", ("click the compass", "face north", "point the camera north"))
-    yield family.ToggleRun("start running", ("turn on running", "switch run on", "click the run orb to run"), runs=True)
-    yield family.ToggleRun("stop running", ("turn off running", "switch run off", "start walking"), runs=False)
+    yield side_goals.LookNorth("look north", ("click the compass", "face north", "point the camera north"))
+    yield side_goals.ToggleRun(
+        "start running", ("turn on running", "switch run on", "click the run orb to run"), runs=True
+    )
+    yield side_goals.ToggleRun("stop running", ("turn off running", "switch run off", "start walking"), runs=False)
 
 
 def _collect() -> dict[str, GameGoal]:

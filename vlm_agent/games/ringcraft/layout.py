@@ -116,9 +116,7 @@ def load_layout() -> Layout:
     raw["chat_tabs"] = _named_row(raw["chat_tabs"])
     for name in ("bank", "furnace"):
         raw[name] = _window(raw[name])
-    return Layout(
-        **raw, menu_header_height_px=menu["header_height_px"], menu_row_height_px=menu["row_height_px"]
-    )
+    return Layout(**raw, menu_header_height_px=menu["header_height_px"], menu_row_height_px=menu["row_height_px"])
 
 
 def _cells(grid: dict[str, Any]) -> tuple[Rect, ...]:

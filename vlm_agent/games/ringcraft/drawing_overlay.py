@@ -5,18 +5,20 @@ from __future__ import annotations
 import pygame
 
 from vlm_agent.games.ringcraft.drawing_panels import ORANGE, WHITE, YELLOW, box_of
+from vlm_agent.games.ringcraft.drawing_windows import window_of
 from vlm_agent.games.ringcraft.geometry import menu_rect, menu_row_rects
 from vlm_agent.games.ringcraft.icons import pointer_picture
 from vlm_agent.games.ringcraft.interface import options_at
 from vlm_agent.games.ringcraft.layout import LAYOUT
-from vlm_agent.games.ringcraft.sprites import Colour
-from vlm_agent.games.ringcraft.state import MenuOption, State
+from vlm_agent.games.ringcraft.sprites import Colour, item_picture
+from vlm_agent.games.ringcraft.state import TICK_MS, MenuOption, State
 from vlm_agent.games.ringcraft.text import Lettering
 
 _CYAN: Colour = (0, 255, 255)
 _MENU: Colour = (93, 84, 71)
 _MENU_TITLE: Colour = (178, 164, 140)
 _CROSS_REACH_PX = 7
+_XP_DROP_MS = 1000
 _HOVER_SIZE = 18
 _MENU_SIZE = 15
 """The rows of `interface.open_menu` have room for letters of this size."""
@@ -27,30 +29,46 @@ class OverlayPainter:
     """Paints onto a finished frame; nothing of it is kept in the frame underneath."""
 
     def __init__(self, lettering: Lettering) -> None:
-        """Makes the pointer's picture."""
+        """Makes the pictures of the pointer and of the experience drop."""
         self._lettering = lettering
         self._pointer = pointer_picture()
+        self._ring = pygame.transform.smoothscale(item_picture("gold_ring"), (27, 24))
 
     def paint(self, target: pygame.Surface, state: State) -> None:
         """Paints all that a state shows over its panels."""
+        self._paint_xp_drop(target, state)
         if state.menu is not None:
             self._paint_menu(target, state)
         elif not state.pointer.is_dragging:
-            self._paint_hover(target, options_at(state, state.pointer.x, state.pointer.y))
+            self._paint_hover(target, options_at(state, state.pointer.x, state.pointer.y), window_of(state) is not None)
         if state.cross is not None:
             _paint_cross(target, (state.cross.x, state.cross.y), state.cross.is_red)
         target.blit(self._pointer, (state.pointer.x, state.pointer.y))
 
-    def _paint_hover(self, target: pygame.Surface, options: list[MenuOption]) -> None:
+    def _paint_hover(self, target: pygame.Surface, options: list[MenuOption], is_over_window: bool) -> None:
         if not options:
             return
-        x, y = LAYOUT.mouse_over.x, LAYOUT.mouse_over.y
-        x += self._lettering.write(target, options[0].text, (x, y), WHITE, _HOVER_SIZE)
-        if options[0].target:
-            x += self._lettering.write(target, f" {options[0].target}", (x, y), _target_colour(options[0]), _HOVER_SIZE)
+        first = options[0]
+        parts = [(first.text, WHITE)]
+        if first.target:
+            parts.append((f" {first.target}", _target_colour(first)))
         if len(options) > 1:
-            more = f" / {len(options) - 1} more option{'s' if len(options) > 2 else ''}"
-            self._lettering.write(target, more, (x, y), WHITE, _HOVER_SIZE)
+            parts.append((f" / {len(options) - 1} more option{'s' if len(options) > 2 else ''}", WHITE))
+        x, y = LAYOUT.mouse_over.x, LAYOUT.mouse_over.y
+        if is_over_window:
+            width = sum(self._lettering.width_px(text, _HOVER_SIZE) for text, _ in parts)
+            target.fill((0, 0, 0), (x - 4, y - 2, width + 8, LAYOUT.mouse_over.height - 2))
+        for text, colour in parts:
+            x += self._lettering.write(target, text, (x, y), colour, _HOVER_SIZE)
+
+    def _paint_xp_drop(self, target: pygame.Surface, state: State) -> None:
+        age_ms = state.now_ms - state.last_xp_tick * TICK_MS
+        if state.last_xp == 0 or age_ms >= _XP_DROP_MS:
+            return
+        right = LAYOUT.viewport.right - 16
+        top = LAYOUT.viewport.y + 96 - age_ms * 80 // _XP_DROP_MS
+        width = self._lettering.write(target, f"+{state.last_xp} xp", (right, top), WHITE, 20, anchor="right")
+        target.blit(self._ring, (right - width - self._ring.get_width() - 4, top - 4))
 
     def _paint_menu(self, target: pygame.Surface, state: State) -> None:
         if state.menu is None:

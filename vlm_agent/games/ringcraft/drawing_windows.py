@@ -60,7 +60,8 @@ def _paint_shell(target: pygame.Surface, parts: WindowLayout, title: str, palett
     bar = pygame.Rect(box.left + 6, parts.title.bottom + 4, box.width - 12, 2)
     pygame.draw.rect(target, tint(skin.panel, 0.5), bar)
     heading = palette.lettering.line(title, skin.title, 22)
-    target.blit(heading, heading.get_rect(center=parts.title.centre))
+    # The left of the bar is where the hover text appears.
+    target.blit(heading, heading.get_rect(midright=(parts.title.right, parts.title.centre[1])))
     cross = box_of(parts.close)
     slab(target, cross, _CLOSE)
     inner = cross.inflate(-11, -11)
@@ -108,7 +109,8 @@ def _paint_furnace(target: pygame.Surface, state: State, palette: Palette) -> No
         box = box_of(rect)
         slab(target, box, tint(palette.skin.panel, 0.9 if is_short else 1.35), raised=not is_short)
         picture = palette.item(product.key, is_short)
-        target.blit(picture, picture.get_rect(center=(box.centerx, box.centery)))
+        picture = pygame.transform.smoothscale(picture, (54, 48))
+        target.blit(picture, picture.get_rect(center=box.center))
         name = RULES.items[product.key].name
         colour = tint(ORANGE, 0.55) if is_short else ORANGE
         label = lettering.line(name, colour, 15)

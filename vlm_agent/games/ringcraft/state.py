@@ -272,6 +272,10 @@ class State:
     """The level that the open level-up dialog tells of; 0 without one."""
     rings_made: int = 0
     """Rings made since the start: the score."""
+    last_xp: int = 0
+    """Experience that the last item made gave; 0 before the first."""
+    last_xp_tick: int = 0
+    """World tick on which it was given; the number rises on the screen for a moment after."""
     interaction: Interaction = field(default_factory=Interaction)
     queued: list[MenuOption] = field(default_factory=list)
     """Commands given since the last world tick, to be carried out at the next."""

@@ -116,6 +116,7 @@ def _finish_one(state: State) -> None:
     state.rings_made += product.is_ring
     level = level_of(state.crafting_xp)
     state.crafting_xp += product.xp
+    state.last_xp, state.last_xp_tick = product.xp, state.tick
     job.remaining -= 1
     job.ticks_to_next = RULES.ticks_per_product
     if level_of(state.crafting_xp) > level:

@@ -16,7 +16,7 @@ import numpy as np
 from vlm_agent.actions.events import InputEvent
 from vlm_agent.games.ringcraft.hand import Hand
 from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
-from vlm_agent.games.ringcraft.plan import Step, choose_step, foresee, locate, turn_needed
+from vlm_agent.games.ringcraft.plan import Step, choose_step, foresee, locate, turn_units
 from vlm_agent.games.ringcraft.skill import Skill, draw_skill
 from vlm_agent.games.ringcraft.state import CLIENT_TICK_MS, State
 
@@ -27,7 +27,8 @@ _GLANCE_NS = 60 * _NS_PER_MS
 _PATIENCE_MS = 1500.0
 """Without an effect after this long (two world ticks and a little) a press is tried again."""
 _HOVER_CHECK_NS = 300 * _NS_PER_MS
-_TURN_UNITS_PER_MS = 0.6
+_TURN_UNITS_PER_MS = 0.8
+"""How fast a held arrow key turns the camera, as a player has learnt it."""
 _LONGEST_TURN_MS = 1200.0
 
 
@@ -57,7 +58,7 @@ class Demonstrator:
         self.skill = skill if skill is not None else draw_skill(seed, player=player)
         self._rng = np.random.default_rng([seed, 0xDE30])
         self._hand: Hand | None = None
-        self._step = Step("look", "wait")
+        self._step = Step("look", "", "wait")
         self._next_look_ns = 0
         self._ready_ns = 0
         self._is_pressed = False
@@ -71,6 +72,11 @@ class Demonstrator:
     def step(self) -> Step:
         """The step now pursued."""
         return self._step
+
+    @property
+    def current_goal(self) -> str:
+        """The short goal now pursued, by its text in `goals.GOALS`; empty before the first look."""
+        return self._step.goal
 
     def act(self, game: Game) -> list[InputEvent]:
         """Return the events of the coming client tick, in order; call once per client tick, before it passes."""
@@ -143,7 +149,7 @@ class Demonstrator:
         return rect.contains(*hand.position)
 
     def _turn(self, hand: Hand, state: State, now_ns: int) -> None:
-        wanted_ms = abs(turn_needed(state, self._step.index)) / _TURN_UNITS_PER_MS
+        wanted_ms = turn_units(state, self._step) / _TURN_UNITS_PER_MS
         hold_ms = min(wanted_ms * self._rng.lognormal(0.0, 0.1), _LONGEST_TURN_MS)
         end_ns = hand.hold(self._step.label, now_ns, int(max(hold_ms, 60.0) * _NS_PER_MS))
         self._note_press(end_ns, self.skill.reaction.draw_ms(self._rng))

@@ -24,16 +24,22 @@ LOAD = 13
 """Rings a trip: 13 bars, 13 gems and the mould fill 27 of 28 slots."""
 TURN_TILES = 9
 """A player who turns the camera does so for things no further off than this; it wouldn't show those beyond."""
+HIDDEN_TILES = 3
+"""What can't be seen from so near is hidden by something, and the camera must look at it from another side."""
+LOOK_ROUND_UNITS = 300
+AHEAD_UNITS = 128
+"""A thing within this yaw of straight ahead won't come into view by turning."""
 
 Place = Literal[
-    "menu_row", "tab", "inventory", "bank_quantity", "bank_slot", "close", "furnace_quantity", "product", "object", "minimap",
-    "nowhere",
+    "menu_row", "tab", "orb", "inventory", "bank_quantity", "bank_slot", "close", "furnace_quantity", "product",
+    "object", "minimap", "nowhere",
 ]  # fmt: skip
 
 
 _CELLS = {"inventory": LAYOUT.inventory, "bank_slot": LAYOUT.bank.cells, "product": LAYOUT.furnace.cells}
 _LABELLED = {
     "tab": LAYOUT.tabs,
+    "orb": LAYOUT.orbs,
     "bank_quantity": LAYOUT.bank.quantities,
     "furnace_quantity": LAYOUT.furnace.quantities,
     "close": {"bank": LAYOUT.bank.close, "furnace": LAYOUT.furnace.close},
@@ -45,7 +51,9 @@ class Step:
     """One thing to do, or to wait for."""
 
     name: str
-    """What it is for; also tells two steps apart."""
+    """What it is for."""
+    goal: str
+    """The short goal it serves, by its text in `goals.GOALS`."""
     kind: Literal["click", "key", "turn", "wait"]
     """A left click, a tap of a key, an arrow key held to turn the camera, or nothing."""
     place: Place = "nowhere"
@@ -53,25 +61,29 @@ class Step:
     index: int = 0
     """Which slot, cell, row or object of that place; of a waiting step, the object that is walked to."""
     label: str = ""
-    """Which tab, quantity or window; of a `key` or `turn` step, the key."""
+    """Which tab, orb, quantity or window; of a `key` or `turn` step, the key."""
 
 
 def choose_step(state: State, habits: Habits) -> Step:
     """Return what this player does next when the screen shows `state`."""
     if state.menu is not None:
-        return Step("close the menu", "click", "menu_row", len(state.menu.options) - 1)
+        return Step("close the menu", "close the menu", "click", "menu_row", len(state.menu.options) - 1)
     if state.mode == "levelup":
-        return Step("continue", "key", label="space")
+        return Step("continue", "continue the dialog", "key", label="space")
     if state.tab != "inventory":
-        return Step("show the inventory", "click", "tab", label="inventory")
-    if state.selected_slot >= 0:
-        return Step("let go of the item", "click", "inventory", state.selected_slot)
+        return Step("show the inventory", "open the inventory tab", "click", "tab", label="inventory")
     if state.mode == "bank":
         return _choose_in_bank(state, habits)
     if state.mode == "furnace":
         return _choose_at_furnace(state, habits)
     if state.crafting.remaining > 0:
-        return Step("wait for the rings", "wait")
+        return Step("wait for the rings", "wait until the rings are done", "wait")
+    if state.selected_slot >= 0:
+        picked = state.inventory[state.selected_slot]
+        goal = f"use the {RULES.items[picked.item].name.lower()}" if picked else "open the inventory tab"
+        return Step("let go of the item", goal, "click", "inventory", state.selected_slot)
+    if state.player.is_running != habits.runs:
+        return Step("set the pace", "start running" if habits.runs else "stop running", "click", "orb", label="run")
     if _num_to_make(state) > 0:
         return _go_to(state, "furnace", habits)
     return _go_to(state, "bank_booth", habits)
@@ -100,9 +112,9 @@ def foresee(state: State, step: Step) -> State:
     match step.name:
         case "close the window":
             return replace(state, mode="none")
-        case "put away" | "let go of the item":
+        case "put away":
             item = state.inventory[step.index]
-            return replace(state, selected_slot=-1, inventory=_without(state, item.item if item else ""))
+            return replace(state, inventory=_without(state, item.item if item else ""))
         case "choose X":
             return replace(state, bank_quantity="X")
         case "take":
@@ -119,6 +131,11 @@ def foresee(state: State, step: Step) -> State:
     return state
 
 
+def turn_units(state: State, step: Step) -> int:
+    """Return how far a `turn` step turns the camera, units of yaw."""
+    return LOOK_ROUND_UNITS if step.name == "look round it" else abs(turn_needed(state, step.index))
+
+
 def turn_needed(state: State, index: int) -> int:
     """Return the change of yaw, -1024..1023, that would bring an object straight ahead."""
     thing, camera = state.objects[index], state.camera
@@ -129,49 +146,54 @@ def turn_needed(state: State, index: int) -> int:
 
 
 def _choose_in_bank(state: State, habits: Habits) -> Step:
-    surplus = _first_surplus(state)
-    order = ["ring_mould", "gold_bar", "sapphire"]
-    if habits.first_item == "sapphire":
-        order = ["ring_mould", "sapphire", "gold_bar"]
-    missing = next((item for item in order if _num(state, item) == 0 and _bank_slot(state, item) is not None), None)
-    if surplus is None and missing is None:
-        if _num_to_make(state) == 0:
-            return Step("nothing left to make", "wait")
+    step = _put_away(state) or _take(state, habits)
+    if step is None and _num_to_make(state) == 0:
+        return Step("nothing left to make", "close the bank", "wait")
+    if step is None:
         return _close("bank", habits)
     if state.bank_quantity != "X":
-        return Step("choose X", "click", "bank_quantity", label="X")
-    if surplus is not None:
-        return Step("put away", "click", "inventory", surplus)
-    slot = _bank_slot(state, missing or "")
-    return Step("take", "click", "bank_slot", slot or 0)
+        return Step("choose X", "select quantity X", "click", "bank_quantity", label="X")
+    return step
+
+
+def _take(state: State, habits: Habits) -> Step | None:
+    """Return the step that withdraws what is missing first, or None."""
+    materials = ("gold_bar", "sapphire") if habits.first_item == "gold_bar" else ("sapphire", "gold_bar")
+    for item in ("ring_mould", *materials):
+        slot = _bank_slot(state, item)
+        if _num(state, item) == 0 and slot is not None:
+            return Step("take", f"withdraw {RULES.items[item].many}", "click", "bank_slot", slot)
+    return None
 
 
 def _choose_at_furnace(state: State, habits: Habits) -> Step:
     if _num_to_make(state) == 0 or state.crafting.remaining > 0:
         return _close("furnace", habits)
     if state.furnace_quantity != "All":
-        return Step("choose All", "click", "furnace_quantity", label="All")
+        return Step("choose All", "select quantity All", "click", "furnace_quantity", label="All")
     index = next(i for i, product in enumerate(RULES.products) if product.key == PRODUCT)
-    return Step("make sapphire rings", "click", "product", index)
+    return Step("make sapphire rings", "make sapphire rings", "click", "product", index)
 
 
 def _go_to(state: State, kind: str, habits: Habits) -> Step:
     """Click the object when it is in view; else come nearer by the minimap, or turn the camera to it."""
-    name = "go to the furnace" if kind == "furnace" else "go to the bank"
+    name, goal = ("go to the furnace", "use the furnace") if kind == "furnace" else ("go to the bank", "open the bank")
     if _walks_to(state, kind):
-        return Step(name, "wait", index=state.player.errand.index if state.player.errand else 0)
+        return Step(name, goal, "wait")
     index = find_object(state, kind)
     if index is None:
-        return Step(f"no {kind} anywhere", "wait")
+        return Step("nowhere to go", goal, "wait")
     if reachable_rect(state, index) is not None:
-        return Step(name, "click", "object", index)
-    if state.player.path:
-        return Step(f"come nearer to the {kind}", "wait", index=index)
-    if habits.turns_camera and _is_near(state, index):
-        return Step(
-            f"turn to the {kind}", "turn", index=index, label="left" if turn_needed(state, index) > 0 else "right"
-        )
-    return Step(f"come nearer to the {kind}", "click", "minimap", index)
+        return Step(name, goal, "click", "object", index)
+    if _is_heading_for(state, index):
+        return Step("come nearer", goal, "wait", index=index)
+    distance = _distance_tiles(state, index)
+    if distance <= HIDDEN_TILES:
+        return Step("look round it", goal, "turn", index=index, label="left")
+    turn = turn_needed(state, index)
+    if habits.turns_camera and distance <= TURN_TILES and abs(turn) > AHEAD_UNITS:
+        return Step("turn to it", goal, "turn", index=index, label="left" if turn > 0 else "right")
+    return Step("come nearer", goal, "click", "minimap", index)
 
 
 def _walks_to(state: State, kind: str) -> bool:
@@ -179,24 +201,33 @@ def _walks_to(state: State, kind: str) -> bool:
     return errand is not None and errand.verb == "interact" and state.objects[errand.index].kind == kind
 
 
-def _is_near(state: State, index: int) -> bool:
+def _is_heading_for(state: State, index: int) -> bool:
+    """Tell whether the walk under way brings the player at least half the way to an object."""
+    if not state.player.path:
+        return False
+    thing, (x, y) = state.objects[index], state.player.path[-1]
+    return max(abs(thing.x - x), abs(thing.y - y)) <= max(2, _distance_tiles(state, index) // 2)
+
+
+def _distance_tiles(state: State, index: int) -> int:
     thing, player = state.objects[index], state.player
-    return max(abs(thing.x - player.x), abs(thing.y - player.y)) <= TURN_TILES
+    return max(abs(thing.x - player.x), abs(thing.y - player.y))
 
 
 def _close(window: str, habits: Habits) -> Step:
+    goal = "close the bank" if window == "bank" else "close the furnace window"
     if habits.closes_with == "key":
-        return Step("close the window", "key", label="escape")
-    return Step("close the window", "click", "close", label=window)
+        return Step("close the window", goal, "key", label="escape")
+    return Step("close the window", goal, "click", "close", label=window)
 
 
-def _first_surplus(state: State) -> int | None:
-    """Return the first slot with something to put away: rings, oddments, and loads of the wrong size."""
+def _put_away(state: State) -> Step | None:
+    """Return the step that deposits what isn't needed: rings, oddments, loads of the wrong size; None without any."""
     for slot, stack in enumerate(state.inventory):
         if stack is None or stack.item == "ring_mould":
             continue
         if stack.item not in ("gold_bar", "sapphire") or _num(state, stack.item) != _load_of(state, stack.item):
-            return slot
+            return Step("put away", f"deposit the {RULES.items[stack.item].many}", "click", "inventory", slot)
     return None
 
 
@@ -235,8 +266,6 @@ def _with(state: State, item: str) -> list[Stack | None]:
 
 
 def _foresee_rings(state: State) -> State:
-    made = _num_to_make(state)
-    inventory = _with(
-        replace(state, inventory=_without(replace(state, inventory=_without(state, "gold_bar")), "sapphire")), PRODUCT
-    )
-    return replace(state, mode="none", inventory=inventory if made else state.inventory)
+    bare = replace(state, inventory=_without(state, "gold_bar"))
+    bare = replace(bare, mode="none", inventory=_without(bare, "sapphire"))
+    return replace(bare, inventory=_with(bare, PRODUCT))

@@ -38,7 +38,8 @@ def reachable_rect(state: State, index: int) -> Rect | None:
     if seen is None or min(seen.rect.width, seen.rect.height) < _MIN_SIDE_PX:
         return None
     covers = [widget.rect for widget in visible_widgets(state) if widget.rect.intersect(seen.rect)]
-    nearer = world[world.index(seen) + 1 :]
+    # A click goes through the player's own figure.
+    nearer = [one for one in world[world.index(seen) + 1 :] if one.kind != "player"]
     return _roomiest(seen.rect, _hits(seen, nearer, covers))
 
 

@@ -68,9 +68,11 @@ class Habits:
     """What is withdrawn first."""
     closes_with: Literal["key", "button"] = "key"
     """How a window is closed: the escape key, or its X."""
+    runs: bool = True
+    """Whether the player keeps the run orb on."""
     turns_camera: bool = False
     """When the goal isn't in view: True turns the camera by arrow key, False walks by the minimap."""
-    idle_interval_ms: float = 6000.0
+    idle_interval_ms: float = 9000.0
     """Mean time between two small idle movements while there is nothing to do, milliseconds."""
     idle_camera_share: float = 0.1
     """Share of idle movements that turn the camera a little instead."""
@@ -97,7 +99,7 @@ def draw_habits(player: int) -> Habits:
         first_item="gold_bar" if rng.random() < 0.6 else "sapphire",
         closes_with="key" if rng.random() < 0.6 else "button",
         turns_camera=bool(rng.random() < 0.4),
-        idle_interval_ms=float(rng.uniform(4500, 9000)),
+        idle_interval_ms=float(rng.uniform(6000, 15000)),
         idle_camera_share=float(rng.uniform(0.0, 0.2)),
     )
 

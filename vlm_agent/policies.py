@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,13 +21,14 @@ from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
-from vlm_agent.chat import PromptInput, Recipe, render_prompt
+from vlm_agent.chat import PromptInput, Recipe, make_recipe, render_prompt
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.errors import ConfigError
+from vlm_agent.training.config import RecipeSettings
 
 if TYPE_CHECKING:
     from vlm_agent.decoding.engine import DecodeConfig
-    from vlm_agent.models.loading import LoadedModel
+    from vlm_agent.models.loading import LoadedModel, Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,37 @@ class VlmPolicy:
         self._automaton = make_automaton(loaded, recipe, allow_done=allow_done)
         self._generator: Any = None
 
+    @classmethod
+    def from_run(
+        cls,
+        name: str | Path,
+        spec: ActionSpec,
+        *,
+        recipe: Recipe | None = None,
+        quantization: Quantization = "nf4",
+        device: str = "auto",
+        config: DecodeConfig | None = None,
+        allow_done: bool = True,
+    ) -> VlmPolicy:
+        """Load a model by name and the recipe that goes with it.
+
+        Args:
+            name: `base`, a checkpoint's folder, a run, or an adapter.
+            spec: what the environment takes, in frame pixels.
+            recipe: how to speak to the model; by default what its adapter carries, or a base model's own.
+            quantization: precision of a base model; an adapter brings its own.
+            device: `cpu`, `cuda`, or `auto`.
+            config: how answers are written.
+            allow_done: whether the model may say that the goal is reached.
+
+        Raises:
+            ModelError: there is no such model, or it can't be used as asked.
+        """
+        from vlm_agent.models.loading import load_model
+
+        loaded = load_model(name, quantization=quantization, device=device)
+        return cls(loaded, recipe or find_recipe(loaded, spec), config, allow_done=allow_done)
+
     def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
         """Start an episode with its own stream of chance.
 
@@ -326,3 +359,29 @@ class VlmPolicy:
             return self._codec.decode(text, self.recipe.spec), None
         except InvalidActionError as error:
             return None, str(error.reason)
+
+
+def find_recipe(loaded: LoadedModel, spec: ActionSpec) -> Recipe:
+    """Return the recipe that a model's adapter carries, or for a base model the one it would be tuned with by default.
+
+    Args:
+        loaded: the model.
+        spec: what the environment takes, in frame pixels.
+    """
+    from vlm_agent.models.adapters import read_adapter_recipe
+
+    if loaded.adapter is not None:
+        return Recipe.from_json(read_adapter_recipe(loaded.adapter)["recipe"])
+    settings = RecipeSettings()
+    width_px, height_px = loaded.encoder.images.fit_size(
+        spec.extent_width, spec.extent_height, max_tokens=settings.image_max_tokens
+    )
+    return make_recipe(
+        spec,
+        image_width_px=width_px,
+        image_height_px=height_px,
+        codec=settings.codec,
+        coordinates=loaded.family.coordinates,
+        history_ticks=settings.history_ticks,
+        state_text_max_chars=settings.state_text_max_chars,
+    )

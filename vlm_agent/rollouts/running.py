@@ -1,0 +1,213 @@
+"""One policy over many seeds: in parallel processes, resumable seed by seed, the same whatever the number of workers.
+
+Finished episodes stand in one JSON-lines file, whose first line says what was played; it is replaced as a whole after
+every episode, so a kill leaves complete lines only, and a file of another rollout is refused instead of continued.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.executors.in_game import Environment
+from vlm_agent.policies import Decision, Policy
+from vlm_agent.rollouts.episodes import Episode
+from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
+
+THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""One thread a worker: processes beside each other must not compete for cores."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One policy over a list of seeds."""
+
+    name: str
+    """What the policy is called in reports."""
+    episodes: tuple[Episode, ...]
+    """In the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What is played; two plans that are equal give equal episodes."""
+
+    name: str
+    """What the policy is called."""
+    make_env: Callable[[], Environment] = field(repr=False)
+    """Builds the environment, once a worker; must be picklable (a function of a module, or a partial of one)."""
+    make_policy: Callable[[], Policy] = field(repr=False)
+    """Builds the policy, once a worker; must be picklable."""
+    goal: str
+    """The instruction."""
+    seeds: tuple[int, ...]
+    """One episode each."""
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    """How each is played."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What else decides the outcome (model, adapter, prompt hash): a resumed file must agree."""
+    sessions: Path | None = None
+    """Folder to record every episode in as a session; None records none."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError without a seed, or with one twice."""
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(f"a rollout needs at least one seed, each once, got {list(self.seeds)}")
+
+
+def run_rollout(
+    plan: RolloutPlan,
+    *,
+    workers: int = 1,
+    store: Path | None = None,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> Rollout:
+    """Play all seeds that are not in the store yet, and return all episodes.
+
+    Args:
+        plan: what is played.
+        workers: processes beside this one; 1 plays here.
+        store: JSON-lines file of finished episodes; created, continued, or None to keep none.
+        on_episode: called after every episode, finished ones from the store first.
+
+    Raises:
+        DataError: the store belongs to another plan, or is not a store.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    done = _read_store(store, plan) if store is not None else {}
+    finished = {seed: done[seed] for seed in plan.seeds if seed in done}
+    for episode in finished.values():
+        _call(on_episode, episode)
+    missing = [seed for seed in plan.seeds if seed not in finished]
+    play = _play_here if workers == 1 or len(missing) < 2 else _play_beside
+    for episode in play(plan, missing, workers):
+        finished[episode.seed] = episode
+        if store is not None:
+            _write_store(store, plan, {**done, **finished})
+        _call(on_episode, episode)
+    return Rollout(plan.name, tuple(finished[seed] for seed in plan.seeds))
+
+
+def play_recorded(
+    plan: RolloutPlan,
+    env: Environment,
+    policy: Policy,
+    seed: int,
+    on_tick: Callable[[int, Decision], None] | None = None,
+) -> Episode:
+    """Play one seed of a plan, and record it where the plan says so."""
+    if plan.sessions is None:
+        return run_episode(env, policy, plan.goal, seed, plan.episode, on_tick=on_tick)
+    from vlm_agent.sessions.writer import SessionWriter
+
+    plan.sessions.mkdir(parents=True, exist_ok=True)
+    stem = _free_stem(plan.sessions, f"{plan.name}-{seed}")
+    spec = env.spec_actions
+    with SessionWriter(
+        stem,
+        width_px=spec.extent_width,
+        height_px=spec.extent_height,
+        fps=1000 / spec.horizon_ms,
+        meta={"title": plan.name, "goal": plan.goal, "seed": seed, "policy": plan.name, **plan.about},
+    ) as writer:
+        episode = run_episode(env, policy, plan.goal, seed, plan.episode, writer=writer, on_tick=on_tick)
+    return replace(episode, session=str(stem))
+
+
+def _free_stem(folder: Path, name: str) -> Path:
+    """A name that no session has, finished or cut off: an episode played again does not overwrite the one before."""
+    for number in count(1):
+        stem = folder / (name if number == 1 else f"{name}-{number}")
+        if not any(folder.glob(f"{stem.name}.*")):
+            return stem
+    raise AssertionError("counting never ends")
+
+
+def _call(on_episode: Callable[[Episode], None] | None, episode: Episode) -> None:
+    if on_episode is not None:
+        on_episode(episode)
+
+
+def _play_here(plan: RolloutPlan, seeds: Sequence[int], _: int) -> Iterator[Episode]:
+    if not seeds:
+        return
+    env, policy = plan.make_env(), plan.make_policy()
+    try:
+        for seed in seeds:
+            yield play_recorded(plan, env, policy, seed)
+    finally:
+        env.close()
+
+
+def _play_beside(plan: RolloutPlan, seeds: Sequence[int], workers: int) -> Iterator[Episode]:
+    # Spawned, not forked: a forked child of a process with torch's threads in it may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(seeds)), mp_context=context, initializer=_begin_worker)
+    with pool:
+        futures = [pool.submit(_play_in_worker, plan, seed) for seed in seeds]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    # Read by torch and numpy when they are first imported, which is after this.
+    for name in THREADS_VARIABLES:
+        os.environ[name] = "1"
+
+
+_worker: tuple[Environment, Policy] | None = None
+"""This worker's environment and policy; a model is loaded once, not once an episode."""
+
+
+def _play_in_worker(plan: RolloutPlan, seed: int) -> Episode:
+    global _worker
+    if _worker is None:
+        _worker = (plan.make_env(), plan.make_policy())
+    return play_recorded(plan, *_worker, seed)
+
+
+def _describe(plan: RolloutPlan) -> dict[str, Any]:
+    """What a store is about, as JSON gives it back."""
+    rules = asdict(plan.episode.rules)
+    rules["denied_combos"] = sorted(sorted(combo) for combo in plan.episode.rules.denied_combos)
+    about = {
+        "name": plan.name,
+        "goal": plan.goal,
+        "episode": {**asdict(plan.episode), "rules": rules},
+        "about": plan.about,
+    }
+    value: dict[str, Any] = json.loads(json.dumps(about))
+    return value
+
+
+def _read_store(path: Path, plan: RolloutPlan) -> dict[int, Episode]:
+    if not path.exists():
+        return {}
+    try:
+        head, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise DataError(f"{path}: not a store of episodes ({error})") from error
+    if head != {"rollout": _describe(plan)}:
+        raise DataError(f"{path}: holds episodes of another rollout; give another folder, or remove it")
+    episodes = [Episode.from_json(line) for line in lines]
+    return {episode.seed: episode for episode in episodes}
+
+
+def _write_store(path: Path, plan: RolloutPlan, episodes: dict[int, Episode]) -> None:
+    lines = [{"rollout": _describe(plan)}, *(episode.to_json() for episode in episodes.values())]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    part.replace(path)

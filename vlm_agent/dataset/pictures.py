@@ -24,7 +24,7 @@ JPEG_QUALITY = 92
 def name_picture(rgb: RgbFrame) -> str:
     """Return the identifier of a picture, (height, width, 3) uint8; the same pixels always give the same one."""
     digest = hashlib.blake2b(str(rgb.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(rgb))
+    digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
 
 

@@ -68,6 +68,14 @@ class ThinningError:
         self.sum_square_px2 += float(np.square(distances_px).sum())
         self.max_px = max(self.max_px, float(distances_px.max(initial=0.0)))
 
+    def merge(self, other: ThinningError) -> None:
+        """Add what another part of the dataset lost."""
+        self.samples += other.samples
+        self.sum_square_px2 += other.sum_square_px2
+        self.max_px = max(self.max_px, other.max_px)
+        self.points_in += other.points_in
+        self.points_out += other.points_out
+
     def to_json(self) -> dict[str, float | int]:
         """Return the figures that a manifest stores."""
         return {

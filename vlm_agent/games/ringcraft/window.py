@@ -1,19 +1,22 @@
-"""A window that shows frames and reads a person's mouse and keyboard, and the loop in which a person plays.
+"""Ringcraft on a real screen: a window that shows frames and hears mouse and keyboard, and the loop in which one plays.
 
-pygame is imported when a window opens, not before: the rules of the game run without it.
+Nothing else of the game opens a display. The window hides the system's pointer because the frame has its own: what a
+person sees is what a recording keeps.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pygame
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.errors import ConfigError
 from vlm_agent.games.ringcraft.core import NS_PER_MS, Ringcraft
+from vlm_agent.games.ringcraft.drawing import Renderer
 from vlm_agent.games.ringcraft.layout import LAYOUT
 from vlm_agent.games.ringcraft.state import CLIENT_TICK_MS
 
@@ -25,83 +28,118 @@ _LONGEST_STALL_MS = 200
 
 
 class GameWindow:
-    """A desktop window of the frame's size."""
+    """A desktop window of the frame's size, or of a whole multiple of it."""
 
-    def __init__(self, title: str = "Ringcraft") -> None:
-        """Open it."""
-        import pygame
+    def __init__(self, title: str = "Ringcraft", *, scale: int = 1) -> None:
+        """Open it.
 
-        self._pygame = pygame
-        pygame.display.init()
-        self._surface = pygame.display.set_mode((LAYOUT.frame.width, LAYOUT.frame.height))
+        Args:
+            title: What stands in its bar.
+            scale: Screen pixels a frame pixel, at least 1.
+
+        Raises:
+            ConfigError: `scale` is below 1, or there is no screen to open a window on.
+        """
+        if scale < 1:
+            raise ConfigError(f"scale must be at least 1, got {scale}")
+        self._scale = scale
+        self._size = (LAYOUT.frame.width * scale, LAYOUT.frame.height * scale)
+        self._pointer = (0, 0)
+        self._held: list[tuple[str, str]] = []
+        try:
+            pygame.display.init()
+            self._surface = pygame.display.set_mode(self._size)
+        except pygame.error as error:
+            raise ConfigError(f"a window needs a screen, and none can be opened here: {error}") from error
         pygame.display.set_caption(title)
-        # The frame shows the game's own pointer.
         pygame.mouse.set_visible(False)
         self.is_open = True
 
     def show(self, frame: Frame) -> None:
         """Show a (503, 765, 3) uint8 frame, and let the desktop know that the window lives."""
-        size = (frame.shape[1], frame.shape[0])
-        self._surface.blit(self._pygame.image.frombuffer(np.ascontiguousarray(frame).data, size, "RGB"), (0, 0))
-        self._pygame.display.flip()
-        self._pygame.event.pump()
+        picture = pygame.image.frombuffer(np.ascontiguousarray(frame), (frame.shape[1], frame.shape[0]), "RGB")
+        if self._scale > 1:
+            picture = pygame.transform.scale(picture, self._size)
+        self._surface.blit(picture, (0, 0))
+        pygame.display.flip()
+        pygame.event.pump()
 
     def read_events(self, t_ns: int) -> list[InputEvent]:
-        """Return what the person did since the last call, all at one time; closing the window clears `is_open`."""
-        events = []
-        for event in self._pygame.event.get():
-            if event.type == self._pygame.QUIT:
+        """Return what the person did since the last call, all at one time; closing the window clears `is_open`.
+
+        When the window is closed or loses the keyboard, all that was held is released: the release itself will never
+        be heard.
+        """
+        events: list[InputEvent] = []
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
                 self.is_open = False
+            if event.type in (pygame.QUIT, pygame.WINDOWFOCUSLOST):
+                events += [self._press(kind, name, False, t_ns) for kind, name in list(self._held)]
+                continue
             translated = self._translate(event, t_ns)
             if translated is not None:
                 events.append(translated)
         return events
 
     def close(self) -> None:
-        """Close it."""
+        """Close it; harmless when it is closed already."""
         self.is_open = False
-        self._pygame.display.quit()
+        pygame.display.quit()
 
-    def _translate(self, event: Any, t_ns: int) -> InputEvent | None:
-        pygame = self._pygame
+    def _translate(self, event: pygame.event.Event, t_ns: int) -> InputEvent | None:
+        if event.type in (pygame.MOUSEMOTION, pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
+            self._pointer = (event.pos[0] // self._scale, event.pos[1] // self._scale)
         if event.type == pygame.MOUSEMOTION:
-            x, y = event.pos
-            return PointerMoved(t_ns, x, y)
+            return PointerMoved(t_ns, *self._pointer)
         if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP) and event.button in _BUTTONS:
-            x, y = event.pos
-            return ButtonChanged(t_ns, x, y, _BUTTONS[event.button], event.type == pygame.MOUSEBUTTONDOWN)
+            return self._press("button", _BUTTONS[event.button], event.type == pygame.MOUSEBUTTONDOWN, t_ns)
         if event.type == pygame.MOUSEWHEEL:
-            x, y = pygame.mouse.get_pos()
-            return WheelTurned(t_ns, x, y, event.x, event.y)
+            return WheelTurned(t_ns, *self._pointer, event.x, event.y)
         if event.type in (pygame.KEYDOWN, pygame.KEYUP):
-            return KeyChanged(t_ns, key_name(pygame.key.name(event.key)), event.type == pygame.KEYDOWN)
+            return self._press("key", key_name(pygame.key.name(event.key)), event.type == pygame.KEYDOWN, t_ns)
         return None
+
+    def _press(self, kind: str, name: str, pressed: bool, t_ns: int) -> InputEvent:
+        if (kind, name) in self._held:
+            self._held.remove((kind, name))
+        if pressed:
+            self._held.append((kind, name))
+        if kind == "button":
+            return ButtonChanged(t_ns, *self._pointer, name, pressed)
+        return KeyChanged(t_ns, name, pressed)
 
 
 def key_name(name: str) -> str:
     """Return the canonical name of a key that pygame calls `name`: `return` is `enter`, sides of a pair are dropped."""
     name = name.lower().removeprefix("left ").removeprefix("right ")
-    return {"return": "enter"}.get(name, name.replace(" ", "_"))
+    return {"return": "enter"}.get(name, name.replace(" ", ""))
 
 
 def play(
     game: Ringcraft,
-    draw: Callable[[Ringcraft], Frame],
+    draw: Callable[[Ringcraft], Frame] | None = None,
     *,
     seconds: float | None = None,
     on_events: Callable[[list[InputEvent]], None] | None = None,
     on_frame: Callable[[int, Frame], None] | None = None,
+    scale: int = 1,
 ) -> None:
     """Let a person play in a window in real time, until it is closed or the time is over.
 
     Args:
         game: The game to play.
-        draw: Makes the frame of the game, (503, 765, 3) uint8.
+        draw: Makes the frame of the game, (503, 765, 3) uint8; by default a `Renderer`.
         seconds: How long; None for no end.
         on_events: Called with the events read in each client tick, before the game reads them.
         on_frame: Called with the game time in nanoseconds and each frame that was shown.
+        scale: Screen pixels a frame pixel.
+
+    Raises:
+        ConfigError: No window can be opened.
     """
-    window = GameWindow()
+    renderer = Renderer()
+    window = GameWindow(scale=scale)
     begun_ns = time.monotonic_ns()
     offset_ns = begun_ns - game.now_ns
     while window.is_open and (seconds is None or time.monotonic_ns() - begun_ns < seconds * 1e9):
@@ -117,7 +155,7 @@ def play(
             on_events(events)
         game.feed(events)
         game.advance(behind_ms // CLIENT_TICK_MS * CLIENT_TICK_MS)
-        frame = draw(game)
+        frame = draw(game) if draw is not None else renderer.draw(game.state)
         window.show(frame)
         if on_frame is not None:
             on_frame(game.now_ns, frame)

@@ -31,11 +31,12 @@ def _size(encoder, columns: int = 3, rows: int = 2) -> tuple[int, int]:
     return columns * encoder.images.factor_px, rows * encoder.images.factor_px
 
 
+ANSWERS = ['{"actions":[]}', '{"actions":[{"event":"KEY","dt":0,"key":"a"}]}', "C90,1,2"]
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=40)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=WORDS, answer=st.sampled_from(['{"actions":[]}', '{"actions":[{"event":"KEY","dt":0,"key":"a"}]}', "C90,1,2"]))
+@given(text=WORDS, answer=st.sampled_from(ANSWERS))
 def test_training_starts_with_the_prompt_and_learns_the_answer_and_the_stop_token(encoder, text, answer):
     messages, sizes = _messages(text), [_size(encoder)]
     prompt = encoder.encode_prompt(messages, sizes)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import ActionChunk, Click, Key
+from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
+from vlm_agent.dataset.windows import Window
+from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.loading import LoadedModel, load_model
@@ -67,3 +73,41 @@ def make_material(loaded: LoadedModel, num_frames: int = 12, num_validation: int
     train = make_rows(loaded, make_examples(loaded, num_frames))
     validation = make_rows(loaded, make_examples(loaded, num_validation, goals=1))
     return Material(train, validation, make_features(loaded))
+
+
+SPEC = ActionSpec(96, 64, keys=("a", "space"))
+
+
+def write_dataset(folder: Path, spec: ActionSpec = SPEC, num_ticks: int = 12, *, with_validation: bool = True) -> Path:
+    """Write a dataset of plain-coloured pictures; every tick is asked with its long and its short goal."""
+    counts: Counter[str] = Counter()
+    with DatasetWriter(folder, spec, history_ms=6000) as writer:
+        for tick in range(num_ticks):
+            split = "validation" if with_validation and tick % 3 == 2 else "train"
+            rgb = np.full((64, 96, 3), tick * 20, np.uint8)
+            frame_id = writer.add_frame(rgb)
+            for level in ("long", "short"):
+                counts[split] += 1
+                writer.add_window(_make_window(tick, split, frame_id, level))
+        sessions = (SessionRecord("one", "by time", "0" * 64, sum(counts.values())),)
+        writer.finish(DatasetManifest(spec, 6000, dict(counts), writer.frames, sessions, sha256=writer.fingerprint()))
+    return folder
+
+
+def _make_window(tick: int, split: str, frame_id: str, level: str) -> Window:
+    target = ActionChunk((Click(90, tick * 7, tick * 5, "left"), Key(40, "space"))) if tick % 4 else ActionChunk()
+    return Window(
+        session=split,
+        clip=tick // 4,
+        t_ns=tick * 600_000_000,
+        split=split,
+        goal=f"press {level}",
+        goal_level=level,
+        goal_source="game",
+        goal_confidence=1.0,
+        frame_id=frame_id,
+        frame_width_px=96,
+        frame_height_px=64,
+        target=target,
+        recent=((200, Click(100, 3, 4, "left")),),
+    )

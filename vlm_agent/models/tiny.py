@@ -69,6 +69,7 @@ def _make_config(family: TinyFamily, tokenizer: Any) -> tuple[Qwen3VLConfig | Qw
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 4096,
+        "initializer_range": 0.1,
         "pad_token_id": token_id("<|endoftext|>"),
         "bos_token_id": token_id("<|endoftext|>"),
         "eos_token_id": token_id("<|im_end|>"),

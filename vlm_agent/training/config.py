@@ -21,9 +21,9 @@ class LoraSettings:
     def __post_init__(self) -> None:
         """Raise ConfigError for an adapter that can't be made."""
         if self.rank < 1 or self.alpha < 1:
-            raise ConfigError(f"--lora.rank and --lora.alpha must be at least 1, got {self.rank} and {self.alpha}")
+            raise ConfigError(f"--train.lora.rank and .alpha must be at least 1, got {self.rank} and {self.alpha}")
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"--lora.dropout must be in [0, 1), got {self.dropout}")
+            raise ConfigError(f"--train.lora.dropout must be in [0, 1), got {self.dropout}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         """Raise ConfigError for a negative count."""
         if min(self.every_steps, self.patience) < 0 or self.max_windows < 1:
-            raise ConfigError("--evaluation.every-steps and .patience must be 0 or more, .max-windows 1 or more")
+            raise ConfigError("--train.evaluation.every-steps and .patience must be 0 or more, .max-windows 1 or more")
 
 
 @dataclass(frozen=True)
@@ -104,4 +104,4 @@ class RecipeSettings:
 
 def _check(name: str, is_right: bool, want: str, got: object) -> None:
     if not is_right:
-        raise ConfigError(f"--{name.replace('_', '-')} must be {want}, got {got}")
+        raise ConfigError(f"--train.{name.replace('_', '-')} must be {want}, got {got}")

@@ -1,0 +1,233 @@
+"""From a dataset to an adapter and back into a model, on both families, plain and already quantised."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.training.synthetic import SPEC, write_dataset
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.store import open_dataset
+from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
+from vlm_agent.models.loading import LoadedModel, load_model
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training.adapters import train_adapter
+from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
+from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.loop import sum_losses
+from vlm_agent.training.windows import FrameLoader, build_rows, encode_window
+
+pytestmark = pytest.mark.model
+
+CONFIG = TrainConfig(
+    lora=LoraSettings(rank=4), evaluation=EvaluationSettings(every_steps=4), learning_rate=1e-2, max_steps=4
+)
+SHORT = replace(CONFIG, max_steps=1, evaluation=EvaluationSettings(every_steps=0))
+KINDS = ["qwen3_vl", "qwen3_vl-nf4", "qwen2_5_vl", "qwen2_5_vl-nf4"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("adapters")
+    return {
+        kind: write_tiny_checkpoint(root / kind, kind.removesuffix("-nf4"), nf4=kind.endswith("-nf4")) for kind in KINDS
+    }
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def run(models, dataset, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    train_adapter(dataset, load_model(models["qwen3_vl"], device="cpu"), CONFIG, out)
+    return out
+
+
+def _losses(loaded: LoadedModel, dataset: Path, recipe: Recipe) -> torch.Tensor:
+    store = open_dataset(dataset)
+    rows = build_rows(loaded.encoder, store.windows("validation"), recipe, 2)
+    features = FeatureCache(loaded, FrameLoader(store.folder, recipe), 0)
+    loaded.model.eval()
+    with torch.no_grad():
+        return torch.stack([sum_losses(loaded, [row], features) for row in rows])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_is_trained_saved_and_reloaded_with_the_same_numbers(models, dataset, tmp_path, kind):
+    base = load_model(models[kind], device="cpu")
+    result = train_adapter(dataset, load_model(models[kind], device="cpu"), CONFIG, tmp_path / "run")
+    assert result.num_steps == 4
+    assert result.best_loss is not None
+    tuned = load_model(tmp_path / "run", device="cpu")
+    again = load_model(models[kind], adapter=result.adapter, device="cpu")
+    recipe = Recipe.from_json(json.loads((result.adapter / RECIPE_FILE).read_text())["recipe"])
+    assert recipe.coordinates == base.family.coordinates
+    before, after = _losses(base, dataset, recipe), _losses(tuned, dataset, recipe)
+    assert after.sum() < before.sum() - 1
+    assert after.equal(_losses(again, dataset, recipe))
+    with tuned.adapter_disabled():
+        assert before.equal(_losses(tuned, dataset, recipe))
+    assert after.equal(_losses(tuned, dataset, recipe))
+    assert tuned.quantization == "nf4"
+
+
+def test_plain_peft_reads_the_adapter(models, run, dataset):
+    from peft import PeftModel
+
+    plain = load_model(models["qwen3_vl"], device="cpu")
+    recipe = Recipe.from_json(json.loads((run / "adapter" / RECIPE_FILE).read_text())["recipe"])
+    wrapped = PeftModel.from_pretrained(plain.model, run / "adapter")
+    ours = _losses(load_model(run, device="cpu"), dataset, recipe)
+    torch.testing.assert_close(_losses(replace(plain, peft=wrapped), dataset, recipe), ours, rtol=0, atol=1e-4)
+
+
+def test_the_run_tells_what_it_was_made_of(models, run, dataset):
+    record = json.loads((run / "run.json").read_text())
+    recipe = json.loads((run / "adapter" / RECIPE_FILE).read_text())
+    assert {key: recipe[key] for key in record} == record
+    assert record["base"]["source"] == str(models["qwen3_vl"])
+    assert record["base"]["quantization"] == "nf4"
+    assert record["dataset"]["sha256"] == open_dataset(dataset).manifest.sha256
+    assert record["config"]["lora"] == {"rank": 4, "alpha": 16, "dropout": 0.05}
+    assert {"torch", "transformers", "peft", "bitsandbytes"} <= set(record["versions"])
+    assert set(record["git"]) == {"revision", "dirty"}
+    assert Recipe.from_json(record["recipe"]).image_width_px % 32 == 0
+    assert not list(run.rglob("*.partial"))
+    assert not [path for path in run.rglob("*") if path.suffix in {".bin", ".pt", ".pkl", ".pickle"}]
+
+
+def test_run_json_is_there_before_work_starts(models, dataset, tmp_path, monkeypatch):
+    from vlm_agent.training import adapters
+
+    def stop(*args):
+        assert (tmp_path / "run" / "run.json").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adapters, "build_rows", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(dataset, load_model(models["qwen3_vl"], device="cpu"), SHORT, tmp_path / "run")
+
+
+def test_the_same_call_again_goes_on_and_another_is_refused(models, run, dataset, tmp_path):
+    weights = (run / "adapter" / WEIGHTS_FILE).read_bytes()
+    base = load_model(models["qwen3_vl"], device="cpu")
+    assert train_adapter(dataset, base, CONFIG, run).num_steps == 4
+    assert (run / "adapter" / WEIGHTS_FILE).read_bytes() == weights
+    base = load_model(models["qwen3_vl"], device="cpu")
+    with pytest.raises(ConfigError, match=r"config\.learning_rate"):
+        train_adapter(dataset, base, replace(CONFIG, learning_rate=1e-4), run)
+    with pytest.raises(ConfigError, match=r"recipe\.codec"):
+        train_adapter(dataset, base, CONFIG, run, settings=RecipeSettings(codec="line"))
+    with pytest.raises(ConfigError, match=r"base\.fingerprint"):
+        train_adapter(dataset, load_model(models["qwen3_vl-nf4"], device="cpu"), CONFIG, run)
+    with pytest.raises(ConfigError, match="holds no run"):
+        train_adapter(dataset, base, CONFIG, models["qwen3_vl"])
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(DataError, match=r"run\.json"):
+        train_adapter(dataset, base, CONFIG, tmp_path)
+
+
+def test_a_dataset_of_another_spec_is_refused(models, run, tmp_path):
+    other = write_dataset(tmp_path / "other", replace(SPEC, keys=("a", "space", "b")), 3, with_validation=False)
+    base = load_model(models["qwen3_vl"], device="cpu")
+    with pytest.raises(DataError, match="another action spec"):
+        train_adapter(other, base, CONFIG, run)
+    tuned = load_model(run, device="cpu", trainable=True)
+    with pytest.raises(DataError, match="another action spec") as caught:
+        train_adapter(other, tuned, CONFIG, tmp_path / "next")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "next").exists()
+
+
+def test_an_adapter_can_be_trained_further_under_its_own_recipe(models, run, dataset, tmp_path):
+    tuned = load_model(run, device="cpu", trainable=True)
+    result = train_adapter(dataset, tuned, SHORT, tmp_path / "next", settings=RecipeSettings(codec="line"))
+    record = json.loads((result.adapter / RECIPE_FILE).read_text())
+    assert record["recipe"]["codec"] == "json"
+    assert record["base"]["started_from"] == str(run / "adapter")
+    assert record["base"]["source"] == str(models["qwen3_vl"])
+    old, new = (load_file(folder / WEIGHTS_FILE) for folder in (run / "adapter", result.adapter))
+    moved = [float((old[name] - new[name]).abs().max()) for name in old]
+    assert 0 < max(moved) < 0.05
+    assert load_model(tmp_path / "next", device="cpu").adapter == result.adapter.resolve()
+
+
+def test_adapters_of_another_base_are_refused(models, run, tmp_path):
+    with pytest.raises(ModelError, match="another base"):
+        load_model(models["qwen2_5_vl"], adapter=run, device="cpu")
+    with pytest.raises(ModelError, match="another base"):
+        load_model(write_tiny_checkpoint(tmp_path / "sister", seed=1), adapter=run, device="cpu")
+    with pytest.raises(ModelError, match="is an adapter already"):
+        load_model(run, adapter=run, device="cpu")
+    with pytest.raises(ModelError, match="no adapter here"):
+        load_model(models["qwen3_vl"], adapter=tmp_path, device="cpu")
+
+
+def _rename_weight(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_FILE)
+    name = sorted(weights)[0]
+    weights[name.replace("language_model.", "")] = weights.pop(name)
+    save_file(weights, folder / WEIGHTS_FILE)
+
+
+def _forget_weight(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS_FILE)
+    del weights[sorted(weights)[3]]
+    save_file(weights, folder / WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_rename_weight, "2 weights don't fit"),
+        (_forget_weight, "1 weights don't fit"),
+        (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b"no"), "can't be read"),
+        (lambda folder: (folder / WEIGHTS_FILE).unlink(), "can't be read"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "can't be read"),
+        (lambda folder: (folder / RECIPE_FILE).write_text("[]"), "recipe.json"),
+        (lambda folder: (folder / RECIPE_FILE).unlink(), "recipe.json"),
+    ],
+)
+def test_damaged_adapters_are_one_error(models, run, tmp_path, damage, message):
+    folder = shutil.copytree(run / "adapter", tmp_path / "adapter")
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(models["qwen3_vl"], adapter=folder, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_prompts_are_the_ones_play_uses_and_the_goal_is_behind_the_shared_start(models, dataset, run):
+    from vlm_agent.chat import render_prompt
+    from vlm_agent.dataset.windows import prompt_input
+
+    loaded = load_model(models["qwen3_vl"], device="cpu")
+    store = open_dataset(dataset)
+    recipe = Recipe.from_json(json.loads((run / "adapter" / RECIPE_FILE).read_text())["recipe"])
+    size = (recipe.image_width_px, recipe.image_height_px)
+    for window in store.windows("train"):
+        trained = encode_window(loaded.encoder, window, recipe).encoded
+        messages = render_prompt(prompt_input(window, recipe, store.frame(window)), recipe)
+        played = loaded.encoder.encode_prompt(messages, [size])
+        assert trained.input_ids[: len(played.input_ids)] == played.input_ids
+        assert trained.input_ids[-1] == loaded.encoder.end_of_turn_id
+    rows = build_rows(loaded.encoder, store.windows("train"), recipe, 2)
+    assert all(row.num_windows == 2 for row in rows)
+    shared = [int((row.branch == 0).sum()) for row in rows]
+    assert all(2 * part > len(row.ids) - part for part, row in zip(shared, rows, strict=True))
+
+
+def test_without_validation_windows_the_last_weights_are_taken(models, tmp_path):
+    data = write_dataset(tmp_path / "data", num_ticks=3, with_validation=False)
+    result = train_adapter(data, load_model(models["qwen3_vl"], device="cpu"), CONFIG, tmp_path / "run")
+    assert (result.best_step, result.best_loss) == (None, None)
+    assert result.adapter.is_dir()

@@ -1,0 +1,188 @@
+"""The loop learns, stops, and goes on after any interruption with the bits it would have had."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.killed_run import CONFIG, run
+from tests.training.synthetic import load_with_lora, make_features, make_material
+from vlm_agent.errors import DataError, ModelError
+from vlm_agent.models.adapters import WEIGHTS_FILE
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training import loop as loop_module
+from vlm_agent.training.checkpoints import list_checkpoints
+from vlm_agent.training.config import EvaluationSettings
+from vlm_agent.training.loop import Material, TrainingLoop, evaluate_loss
+from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
+from vlm_agent.training.progress import SilentWatcher
+
+pytestmark = pytest.mark.model
+
+NUM_STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("loop") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def whole_run(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(model, out)
+
+
+def _measured(out: Path) -> list[dict]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in MetricsLog(out / METRICS_FILE).read()]
+
+
+def _same_weights(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(left[name].equal(right[name]) for name in left)
+
+
+class StopAt(SilentWatcher):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, step: int, num_steps: int, loss: float) -> None:
+        if step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_it_learns(whole_run):
+    out, result = whole_run
+    lines = _measured(out)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    evaluations = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
+    assert len(losses) == result.num_steps == NUM_STEPS
+    assert list(evaluations) == [0, 4, 8, 12, 16, 20, 24]
+    assert losses[-1] < 0.6 * losses[0]
+    assert result.state.best_loss == min(list(evaluations.values())[1:]) < 0.6 * evaluations[0]
+    assert evaluations[result.state.best_step] == result.state.best_loss
+    assert len(list_checkpoints(out / "checkpoints")) == 2
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 13, 24])
+def test_stopped_at_any_step_it_goes_on_with_the_same_bits(model, whole_run, tmp_path, step):
+    out, result = whole_run
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path, watcher=StopAt(step))
+    again = run(model, tmp_path)
+    assert _measured(tmp_path) == _measured(out)
+    assert _same_weights(again.weights, result.weights)
+
+
+def test_killed_at_a_random_moment_it_goes_on_with_the_same_bits(model, whole_run, tmp_path):
+    out, result = whole_run
+    wanted_lines = random.randrange(2, 26)
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.killed_run", str(model), str(tmp_path / "run")])
+    metrics = tmp_path / "run" / METRICS_FILE
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= wanted_lines:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, f"ended before line {wanted_lines}"
+    again = run(model, tmp_path / "run")
+    assert _measured(tmp_path / "run") == _measured(out), f"killed at line {wanted_lines}"
+    assert _same_weights(again.weights, result.weights)
+
+
+def test_a_finished_run_does_nothing_more(model, whole_run):
+    out, result = whole_run
+    before = _measured(out)
+    again = run(model, out)
+    assert _measured(out) == before
+    assert _same_weights(again.weights, result.weights)
+
+
+def test_half_written_and_damaged_checkpoints(model, whole_run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path, watcher=StopAt(8))
+    checkpoints = list_checkpoints(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / "step-000009.partial").mkdir()
+    assert [path.name for path in checkpoints] == ["step-000003", "step-000006"]
+    weights = checkpoints[-1] / "optimizer.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(DataError, match="damaged checkpoint"):
+        run(model, tmp_path)
+    for path in checkpoints[-1].iterdir():
+        path.unlink()
+    checkpoints[-1].rmdir()
+    run(model, tmp_path)
+    assert _measured(tmp_path) == _measured(whole_run[0])
+
+
+def test_it_stops_early_and_keeps_the_best(model, tmp_path, monkeypatch):
+    config = replace(CONFIG, evaluation=EvaluationSettings(every_steps=2, patience=3))
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path / "two", replace(config, save_every_steps=2), StopAt(3))
+    two_steps = load_file(tmp_path / "two" / "checkpoints" / "step-000002" / WEIGHTS_FILE)
+    losses = iter([5.0, 3.0, 4.0, 3.5, 3.0])
+    monkeypatch.setattr(loop_module, "evaluate_loss", lambda *_: next(losses))
+    result = run(model, tmp_path / "whole", config)
+    assert result.state.has_stopped
+    assert (result.state.best_step, result.state.best_loss, result.state.step) == (2, 3.0, 8)
+    again = run(model, tmp_path / "whole", config)
+    assert again.state == result.state
+    assert _same_weights(again.weights, result.weights)
+    assert _same_weights(result.weights, two_steps)
+
+
+def test_a_loss_that_is_no_number_is_one_error_and_keeps_the_weights(model, tmp_path, monkeypatch):
+    loaded = load_with_lora(model, CONFIG)
+    true_sum = loop_module.sum_losses
+    calls = []
+
+    def poisoned(*args):
+        calls.append(1)
+        return true_sum(*args) * (float("nan") if len(calls) == 9 else 1.0)
+
+    monkeypatch.setattr(loop_module, "sum_losses", poisoned)
+    config = replace(CONFIG, evaluation=EvaluationSettings(every_steps=0))
+    with pytest.raises(ModelError, match=r"step 5 \(loss nan.*learning-rate") as caught:
+        TrainingLoop(loaded, make_material(loaded), config, tmp_path, SilentWatcher()).run()
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-000003", "step-000004"]
+    monkeypatch.undo()
+    result = run(model, tmp_path, config)
+    assert result.state.step == NUM_STEPS
+    assert all(value.isfinite().all() for value in result.weights.values())
+
+
+def test_evaluation_weighs_tokens_and_not_windows(model):
+    loaded = load_with_lora(model, CONFIG)
+    material = make_material(loaded)
+    rows = material.train[:5]
+    single = [evaluate_loss(loaded, Material((), [row], make_features(loaded)), 1) for row in rows]
+    tokens = [row.num_target_tokens for row in rows]
+    want = sum(loss * count for loss, count in zip(single, tokens, strict=True)) / sum(tokens)
+    for batch_windows in (2, 10):
+        got = evaluate_loss(loaded, Material((), rows, make_features(loaded)), batch_windows)
+        assert got == pytest.approx(want, rel=1e-5)
+
+
+def test_only_the_language_layers_get_gradients(model, tmp_path):
+    loaded = load_with_lora(model, CONFIG)
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items() if "lora" not in name}
+    TrainingLoop(loaded, make_material(loaded), replace(CONFIG, max_steps=3), tmp_path, SilentWatcher()).run()
+    after = loaded.model.state_dict()
+    assert all(after[name].equal(value) for name, value in before.items())
+    trained = [name for name, value in loaded.model.named_parameters() if value.requires_grad]
+    assert len(trained) == 3 * 7 * 2
+    assert all(
+        "language_model.layers" in name and value.dtype == torch.float32
+        for name, value in ((name, loaded.model.get_parameter(name)) for name in trained)
+    )

@@ -1,0 +1,146 @@
+"""Training an adapter from a dataset: the stage's one function."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
+from vlm_agent.errors import DataError
+from vlm_agent.models.adapters import (
+    RECIPE_FILE,
+    WEIGHTS_FILE,
+    attach_lora,
+    read_adapter_recipe,
+    write_adapter_weights,
+)
+from vlm_agent.models.compat import enable_activation_checkpointing
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.checkpoints import write_folder
+from vlm_agent.training.config import RecipeSettings, TrainConfig
+from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
+from vlm_agent.training.progress import SilentWatcher
+from vlm_agent.training.runs import describe_run, start_run
+from vlm_agent.training.windows import (
+    TRAIN_SPLIT,
+    VALIDATION_SPLIT,
+    FrameLoader,
+    build_rows,
+    choose_recipe,
+    spread,
+)
+
+ADAPTER_FOLDER = "adapter"
+CPU_CACHE_MB = 1024
+"""Memory for vision features on a CPU, unless the settings say otherwise."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained adapter."""
+
+    adapter: Path
+    """Its folder, in peft's layout, with `recipe.json`."""
+    num_steps: int
+    """Optimizer steps done."""
+    last_loss: float
+    """Training loss of the last step, nats per target token; NaN if the run had been finished before."""
+    best_step: int | None
+    """Step whose weights the adapter has; none without validation windows (then: the last)."""
+    best_loss: float | None
+    """Its loss on the validation sessions, nats per target token."""
+
+
+def train_adapter(
+    dataset: Path,
+    loaded: LoadedModel,
+    config: TrainConfig,
+    out: Path,
+    *,
+    settings: RecipeSettings | None = None,
+    watcher: Watcher | None = None,
+) -> TrainResult:
+    """Train a language-only LoRA adapter on a dataset, or go on with the run that `out` holds.
+
+    Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` on the way, and `out/adapter/`
+    at the end. Killed at any moment and called again with the same arguments, it ends with the same weights (on a CPU
+    bit for bit).
+
+    Args:
+        dataset: folder of the dataset.
+        loaded: the base; with a trainable adapter in it, training starts from that adapter and keeps its recipe.
+        config: how to train.
+        out: folder of the run.
+        settings: how windows are shown to the model; not used when an adapter brings its recipe.
+        watcher: is told about progress.
+
+    Raises:
+        DataError: there is no usable dataset there, or it was built for another action spec than the adapter.
+        ConfigError: `out` holds a run with other settings.
+        ModelError: the loss is no longer a number.
+    """
+    store = open_dataset(dataset)
+    recipe = _find_recipe(loaded, store, settings or RecipeSettings())
+    record = describe_run(loaded, store, recipe, config)
+    start_run(out, record)
+    tuned = _make_trainable(loaded, config)
+    material = _prepare(tuned, store, recipe, config)
+    result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher()).run()
+    write_adapter_weights(tuned.peft, result.weights, out)
+    folder = save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
+    state = result.state
+    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss)
+
+
+def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
+    """Write an adapter in plain peft layout with its recipe beside it."""
+    wrapped: PeftModel = loaded.peft
+    lora = replace(wrapped.peft_config["default"], inference_mode=True, base_model_name_or_path=loaded.source)
+    recipe = {**record, "steps": result.state.step, "best_loss": result.state.best_loss}
+
+    def fill(beside: Path) -> None:
+        lora.save_pretrained(beside)
+        save_file(result.weights, beside / WEIGHTS_FILE, metadata={"format": "pt"})
+        (beside / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+
+    return write_folder(folder, fill)
+
+
+def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) -> Recipe:
+    if loaded.adapter is None:
+        return choose_recipe(loaded, store, settings)
+    recipe = Recipe.from_json(read_adapter_recipe(loaded.adapter)["recipe"])
+    check_same_spec(store.spec, recipe.spec, store.folder)
+    return recipe
+
+
+def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
+    if loaded.device.type == "cuda":
+        enable_activation_checkpointing(loaded.model)
+    if loaded.peft is not None:
+        return loaded
+    lora = config.lora
+    wrapped = attach_lora(loaded.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)
+    return replace(loaded, peft=wrapped)
+
+
+def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
+    train = build_rows(loaded.encoder, store.windows(TRAIN_SPLIT), recipe, config.batch_windows)
+    if not train:
+        raise DataError(f"{store.folder}: no windows to train on")
+    validation = []
+    if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
+        chosen = spread(store.windows(VALIDATION_SPLIT), config.evaluation.max_windows)
+        validation = build_rows(loaded.encoder, chosen, recipe, config.batch_windows)
+    cache_mb = config.feature_cache_mb
+    if cache_mb is None:
+        cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
+    features = FeatureCache(loaded, FrameLoader(store.folder, recipe), cache_mb * 1_000_000)
+    return Material(train, validation, features)

@@ -1,0 +1,64 @@
+"""Showing how a run goes on: a bar with the time left, or nothing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINES_PER_RUN = 20
+"""So many lines are written instead of a bar where the output is not a terminal."""
+
+
+class SilentWatcher:
+    """Shows nothing."""
+
+    def on_step(self, step: int, num_steps: int, loss: float) -> None:
+        """A step is done."""
+
+    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+        """The loss on unseen sessions was measured."""
+
+
+class ProgressWatcher:
+    """Shows a bar with time left and losses on a terminal, and a line now and then elsewhere; a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Take the console; by default the error stream."""
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=None, losses="")
+        self._eval_text = ""
+
+    def __enter__(self) -> ProgressWatcher:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def on_step(self, step: int, num_steps: int, loss: float) -> None:
+        """Move the bar."""
+        text = f"loss {loss:.3f}{self._eval_text}"
+        self._bar.update(self._task, total=num_steps, completed=step, losses=text)
+        if not self._console.is_terminal and (step % max(1, num_steps // LINES_PER_RUN) == 0 or step == num_steps):
+            self._console.print(f"step {step}/{num_steps} {text}", highlight=False)
+
+    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+        """Show the new evaluation loss beside the bar."""
+        self._eval_text = f", unseen {loss:.3f}{' (best)' if is_best else ''}"

@@ -1,0 +1,132 @@
+"""`run.json`: what a run is made of, written before work starts; its adapter's `recipe.json` repeats it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.store import Dataset
+from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.config import TrainConfig
+
+RUN_FILE = "run.json"
+RUN_FORMAT = 1
+PACKAGES = ("vlm-agent", "torch", "transformers", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy")
+"""Whose versions are written down."""
+
+_IDENTITY = ("format", "base", "recipe", "dataset", "config")
+"""What must be equal for a run to be gone on with."""
+
+
+def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
+    """Return everything that decides how a run goes, as plain data."""
+    return {
+        "format": RUN_FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "base": describe_base(loaded),
+        "recipe": recipe.to_json(),
+        "dataset": {"path": str(dataset.folder.resolve()), "sha256": dataset.manifest.sha256},
+        "config": asdict(config),
+        "versions": read_versions(),
+        "git": read_revision(),
+    }
+
+
+def describe_base(loaded: LoadedModel) -> dict[str, Any]:
+    """Return what an adapter must find again: its base's name, weights and precision, and any adapter it began from."""
+    return {
+        "source": loaded.source,
+        "fingerprint": loaded.fingerprint,
+        "quantization": loaded.quantization,
+        "family": loaded.family.model_type,
+        "started_from": None if loaded.adapter is None else str(loaded.adapter),
+    }
+
+
+def start_run(folder: Path, record: dict[str, Any]) -> bool:
+    """Write `run.json`, or check that the folder holds the same run; return whether it is one to go on with.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings (the message names them), or something else.
+        DataError: its `run.json` is damaged, or its adapter was made for a dataset of another action spec.
+    """
+    path = folder / RUN_FILE
+    if path.is_file():
+        _check_same_run(path, read_run(folder), record)
+        return True
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"--out {folder}: is not empty and holds no run")
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return False
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the `run.json` of a run.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
+    path = folder / RUN_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: missing or broken; this is no run's folder") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected an object")
+    return record
+
+
+def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    now = json.loads(json.dumps(new))
+    if old.get("recipe", {}).get("spec") != now["recipe"]["spec"]:
+        raise DataError(f"{path}: this run was trained for another action spec than the dataset's; give another --out")
+    differing = [name for part in _IDENTITY for name in _find_differences(part, old.get(part), now[part])]
+    if differing:
+        raise ConfigError(f"{path}: holds a run with other settings ({', '.join(differing)}); give another --out")
+
+
+def _find_differences(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [found for key in keys for found in _find_differences(f"{name}.{key}", old.get(key), new.get(key))]
+    # A dataset or base that was moved is still the same; their hashes are compared.
+    return [] if old == new or name in {"dataset.path", "base.source"} else [name]
+
+
+def read_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result may depend on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def read_revision() -> dict[str, Any]:
+    """Return the git revision of this checkout and whether it has uncommitted changes; nulls outside a checkout."""
+    revision, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision, "dirty": None if revision is None or status is None else bool(status)}
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -24,7 +24,6 @@ from vlm_agent.dataset.thinning import ThinningError
 from vlm_agent.dataset.windows import Moment, Window, WindowConfig, WindowDrop, slide_windows
 from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import DataError
-from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.types import Goal
 
 
@@ -147,6 +146,8 @@ class _Builder:
         return usable
 
     def _windows(self, usable: Sequence[tuple[Moment, str, list[Goal]]], recording: Recording) -> Iterator[Window]:
+        from vlm_agent.sessions.reader import SessionReader
+
         reader = SessionReader(recording.path)
         times_ns = [moment.t_ns for moment, _, _ in usable]
         states = _states_at(reader.game_states(), times_ns)

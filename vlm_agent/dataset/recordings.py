@@ -12,7 +12,6 @@ from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.clips import CutConfig, LabeledClip, cut_session, tick_times
 from vlm_agent.errors import ConfigError, DataError
-from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.types import Goal
 
 SPEC_KEY = "action_spec"
@@ -53,6 +52,8 @@ class Recording:
 
     def read_events(self) -> Iterator[InputEvent]:
         """Yield all input in order of time, read again from the file."""
+        from vlm_agent.sessions.reader import SessionReader
+
         return SessionReader(self.path).events()
 
     @property
@@ -71,6 +72,9 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
     Raises:
         DataError: the session is damaged or has no frames.
     """
+    # Imported here because it brings the video library along, and settings must be cheap to import.
+    from vlm_agent.sessions.reader import SessionReader
+
     reader = SessionReader(path)
     info = reader.info()
     if info.width_px is None or info.height_px is None or info.first_frame_ns is None:

@@ -1,0 +1,95 @@
+"""Labelers on real models. Imported only when one is asked for: everything here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from labeling.labelers import ChoiceLabeler, LabelConfig, Labeler, ModelLabeler
+from vlm_agent.decoding.engine import Engine
+from vlm_agent.decoding.prompts import generate_text
+from vlm_agent.decoding.sequence import ModelPrompt
+from vlm_agent.games.ringcraft.goals import GOALS
+from vlm_agent.models.checkpoints import BUNDLED_NAMES
+from vlm_agent.models.images import pixel_values, resize_frame
+from vlm_agent.models.loading import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from vlm_agent.chat import RgbFrame
+
+_MAX_NEW_TOKENS = 32
+_MAX_IMAGE_TOKENS = 1024
+
+
+def load_labeler(name_or_path: str, config: LabelConfig) -> Labeler:
+    """Load a model and return the labeler that asks it.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it can't be used.
+    """
+    is_bundled = name_or_path in BUNDLED_NAMES
+    loaded = load_model(name_or_path, quantization="none" if is_bundled else "nf4")
+    name = f"{name_or_path}@{loaded.fingerprint[:12]}"
+    if is_bundled:
+        return ChoiceLabeler(
+            GoalChooser(loaded, [goal.text for goal in GOALS.values() if not goal.is_long]), name, config
+        )
+
+    def generate(messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> str:
+        return generate_text(loaded, messages, images, _MAX_NEW_TOKENS, max_image_tokens=_MAX_IMAGE_TOKENS)
+
+    return ModelLabeler(generate, name, config)
+
+
+@dataclass(frozen=True)
+class PhraseState:
+    """The token ids of a closed list of phrases, as an automaton: what has been said, and what may follow."""
+
+    phrases: tuple[tuple[int, ...], ...]
+    """What is left of the phrases that are still possible; an end mark closes each."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether one phrase has been said to its end."""
+        return () in self.phrases
+
+    def allowed(self) -> tuple[int, ...]:
+        """Return the ids that may come next."""
+        return tuple(sorted({phrase[0] for phrase in self.phrases if phrase}))
+
+    def forced(self) -> tuple[int, ...]:
+        """Return the run of ids that must come next."""
+        run = []
+        state = self
+        while not state.is_complete and len(state.allowed()) == 1:
+            run.append(state.allowed()[0])
+            state = state.advance(run[-1])
+        return tuple(run)
+
+    def advance(self, token: int) -> Self:
+        """Return the state after one more id."""
+        return type(self)(tuple(phrase[1:] for phrase in self.phrases if phrase[:1] == (token,)))
+
+
+class GoalChooser:
+    """Lets a model choose among goals: the answer is decoded along the token ids of the list."""
+
+    def __init__(self, loaded: LoadedModel, goals: Sequence[str]) -> None:
+        self._loaded = loaded
+        self._engine = Engine(loaded)
+        # The end mark keeps a goal that begins another one ("make rings", "make rings again") apart.
+        end = loaded.encoder.end_of_turn_id
+        self._goals = {(*loaded.encoder.encode_text(goal), end): goal for goal in goals}
+
+    def __call__(self, messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> tuple[str, float]:
+        """Return the chosen goal, and the probability that the model itself gives to saying one of the list."""
+        settings = self._loaded.encoder.images
+        frames = []
+        for image in images:
+            width_px, height_px = settings.fit_size(image.shape[1], image.shape[0], None)
+            frames.append(resize_frame(image, width_px, height_px))
+        encoded = self._loaded.encoder.encode_prompt(messages, [(frame.shape[1], frame.shape[0]) for frame in frames])
+        prompt = ModelPrompt(encoded, pixel_values(frames, settings))
+        generation = self._engine.decode(prompt, PhraseState(tuple(self._goals)))
+        return self._goals[generation.token_ids], round(generation.mean_p_allowed or 0.0, 4)

@@ -1,0 +1,109 @@
+"""Labels on disk: one JSONL file a session, one line a clip, replaced whole and atomically.
+
+A label belongs to the span it was made for and to the labeler that made it; when either changes it is made anew.
+What a person wrote is never made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlm_agent.clips import Clip, LabeledClip
+from vlm_agent.errors import DataError
+from vlm_agent.sessions.types import Goal, GoalSource
+
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a labeler, or a person, said about a clip."""
+
+    start_ns: int
+    """First moment of the clip, on the session's clock."""
+    stop_ns: int
+    """First moment after it."""
+    goal: str | None
+    """The short goal; `None` where it was dropped."""
+    source: GoalSource
+    """Who said so."""
+    confidence: float
+    """How sure the source is, 0 to 1."""
+    labeler: str
+    """Which labeler with which prompt; `review` for a person."""
+    dropped: str | None = None
+    """Why there is no goal."""
+
+    def apply(self, clip: Clip) -> LabeledClip:
+        """Return the clip with this label."""
+        if self.goal is None:
+            return LabeledClip(clip, dropped=self.dropped or "no_goal")
+        return LabeledClip(clip, Goal(clip.start_ns, self.goal, "short", self.source, self.confidence))
+
+
+class LabelStore:
+    """The label files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, session: str) -> Path:
+        """Return the file of a session's labels."""
+        return self.folder / f"{session}{SUFFIX}"
+
+    def read(self, session: str) -> list[Label]:
+        """Return a session's labels in order of time; none if it has no file.
+
+        Raises:
+            DataError: a line is not a label; the message names file and line.
+        """
+        path = self.path(session)
+        if not path.is_file():
+            return []
+        labels = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                labels.append(_check(Label(**json.loads(line))))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path} line {number} is not a label: {error}") from error
+        return labels
+
+    def write(self, session: str, labels: Iterable[Label]) -> None:
+        """Replace a session's labels; whoever reads sees all the old ones or all the new ones."""
+        path = self.path(session)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".jsonl.tmp")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                for label in sorted(labels, key=lambda label: label.start_ns):
+                    file.write(json.dumps(asdict(label), ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def find_kept(self, session: str, clips: Iterable[Clip], labeler: str) -> dict[int, Label]:
+        """Return the labels that need not be made anew, by index of their clip."""
+        by_span = {(label.start_ns, label.stop_ns): label for label in self.read(session)}
+        kept = {}
+        for clip in clips:
+            label = by_span.get((clip.start_ns, clip.stop_ns))
+            if label is not None and (label.source == "human" or label.labeler == labeler):
+                kept[clip.index] = label
+        return kept
+
+
+def _check(label: Label) -> Label:
+    expected: dict[str, Any] = {"start_ns": int, "stop_ns": int, "source": str, "labeler": str}
+    for name, kind in expected.items():
+        if not isinstance(getattr(label, name), kind):
+            raise TypeError(f"{name} must be {kind.__name__}, got {getattr(label, name)!r}")
+    if label.goal is not None and not isinstance(label.goal, str):
+        raise TypeError(f"goal must be a text or null, got {label.goal!r}")
+    return label

@@ -7,11 +7,9 @@ every episode, so a kill leaves complete lines only, and a file of another rollo
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,8 @@ from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.executors.in_game import Environment
 from vlm_agent.policies import Decision, Policy
 from vlm_agent.rollouts.episodes import Episode
+from vlm_agent.rollouts.parallel import run_beside
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
-
-THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""One thread a worker: processes beside each other must not compete for cores."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,14 @@ def play_recorded(
         width_px=spec.extent_width,
         height_px=spec.extent_height,
         fps=1000 / spec.horizon_ms,
-        meta={"title": plan.name, "goal": plan.goal, "seed": seed, "policy": plan.name, **plan.about},
+        meta={
+            "title": plan.name,
+            "goal": plan.goal,
+            "seed": seed,
+            "policy": plan.name,
+            "action_spec": spec.to_json(),
+            **plan.about,
+        },
     ) as writer:
         episode = run_episode(env, policy, plan.goal, seed, plan.episode, writer=writer, on_tick=on_tick)
     return replace(episode, session=str(stem))
@@ -126,9 +129,9 @@ def play_recorded(
 def _free_stem(folder: Path, name: str) -> Path:
     """A name that no session has, finished or cut off: an episode played again does not overwrite the one before."""
     for number in count(1):
-        stem = folder / (name if number == 1 else f"{name}-{number}")
-        if not any(folder.glob(f"{stem.name}.*")):
-            return stem
+        free = name if number == 1 else f"{name}-{number}"
+        if not any((folder / f"{free}{suffix}").exists() for suffix in (".mcap", ".mcap.part", ".mkv", ".mkv.part")):
+            return folder / free
     raise AssertionError("counting never ends")
 
 
@@ -149,22 +152,7 @@ def _play_here(plan: RolloutPlan, seeds: Sequence[int], _: int) -> Iterator[Epis
 
 
 def _play_beside(plan: RolloutPlan, seeds: Sequence[int], workers: int) -> Iterator[Episode]:
-    # Spawned, not forked: a forked child of a process with torch's threads in it may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(seeds)), mp_context=context, initializer=_begin_worker)
-    with pool:
-        futures = [pool.submit(_play_in_worker, plan, seed) for seed in seeds]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    # Read by torch and numpy when they are first imported, which is after this.
-    for name in THREADS_VARIABLES:
-        os.environ[name] = "1"
+    return run_beside(partial(_play_in_worker, plan), seeds, workers)
 
 
 _worker: tuple[Environment, Policy] | None = None

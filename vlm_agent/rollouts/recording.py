@@ -1,0 +1,199 @@
+"""Recording Ringcraft as it is played: by the demonstrator, or by a person in a window.
+
+Both write the same session a desktop recorder would: frames ten times a second, every device event, the game state at
+every world tick, the goal, and who is in control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm_agent.actions.events import InputEvent
+from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.rollouts.parallel import run_beside
+
+if TYPE_CHECKING:
+    from vlm_agent.games.ringcraft.core import Ringcraft
+    from vlm_agent.games.ringcraft.drawing import Renderer
+    from vlm_agent.sessions.writer import SessionWriter
+
+LONG_GOAL = "craft sapphire rings"
+"""What the demonstrator does."""
+
+FRAME_MS = 100
+"""Ten frames a second; a multiple of the client tick."""
+_FRAME_NS = FRAME_MS * 1_000_000
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig:
+    """How the demonstrator's play is recorded."""
+
+    minutes: float = 5.0
+    """Game time of each session."""
+    player: int = 0
+    """Whose habits: the same number plays in the same way, every session a little differently."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a session without a moment."""
+        if self.minutes <= 0:
+            raise ConfigError(f"--minutes must be above 0, got {self.minutes}")
+
+
+def record_demonstrations(
+    out: Path,
+    seeds: Sequence[int],
+    config: DemonstrationConfig | None = None,
+    *,
+    workers: int = 1,
+    on_session: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Record one session of the demonstrator for every seed, and return their `.mcap` files in the order of the seeds.
+
+    A session that is there already is kept; one that was cut off is recorded again.
+
+    Args:
+        out: folder for the sessions, named `ringcraft-<seed>`.
+        seeds: scenes; the player's form of the day changes with them.
+        config: length and player.
+        workers: processes; 1 records here.
+        on_session: called after every session.
+
+    Raises:
+        DataError: a session can't be written.
+    """
+    config = config or DemonstrationConfig()
+    out.mkdir(parents=True, exist_ok=True)
+    stems = [out / f"ringcraft-{seed}" for seed in seeds]
+    jobs = list(zip(stems, seeds, strict=True))
+    for path in _record_all(jobs, config, workers):
+        if on_session is not None:
+            on_session(path)
+    return [_mcap(stem) for stem in stems]
+
+
+def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> Path:
+    """Record one session of the demonstrator, unless it is there; return its `.mcap` file."""
+    from vlm_agent.games.ringcraft.core import Ringcraft
+    from vlm_agent.games.ringcraft.demonstrator import Demonstrator, demonstrate
+
+    path = _mcap(stem)
+    if path.exists():
+        return path
+    for left_over in (".mcap.part", ".mkv.part", ".mkv"):
+        stem.with_name(stem.name + left_over).unlink(missing_ok=True)
+    game = Ringcraft(seed)
+    with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}) as writer:
+        recorder = GameRecorder(writer, LONG_GOAL)
+        demonstrate(
+            game, Demonstrator(seed, player=config.player), round(config.minutes * 60_000), on_tick=recorder.write_tick
+        )
+    return path
+
+
+def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = None, scale: int = 1) -> Path:
+    """Open a window, let a person play in it, and record the session; return its `.mcap` file.
+
+    Args:
+        stem: path of the session without suffix.
+        seed: the scene.
+        goal: what the person sets out to do.
+        seconds: how long; None until the window is closed.
+        scale: screen pixels a frame pixel.
+
+    Raises:
+        ConfigError: there is no screen to open a window on.
+        DataError: the session exists, or can't be written.
+    """
+    from vlm_agent.games.ringcraft.core import Ringcraft
+    from vlm_agent.games.ringcraft.window import play
+
+    if _mcap(stem).exists():
+        raise DataError(f"{_mcap(stem)} exists; give another --out or --seed")
+    game = Ringcraft(seed)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with _open_session(stem, seed, {"player": "person"}) as writer:
+        recorder = GameRecorder(writer, goal)
+        recorder.write_scene(game)
+        play(
+            game,
+            seconds=seconds,
+            on_events=recorder.write_events,
+            on_frame=lambda _, __: recorder.write_scene(game),
+            scale=scale,
+        )
+    return _mcap(stem)
+
+
+class GameRecorder:
+    """Writes a game in play into a session."""
+
+    def __init__(self, writer: SessionWriter, goal: str) -> None:
+        """Take an open session and the goal that holds in it."""
+        from vlm_agent.games.ringcraft.drawing import Renderer
+
+        self._writer = writer
+        self._goal = goal
+        self._renderer: Renderer = Renderer()
+        self._next_frame_ns: int | None = None
+        self._last_tick: int | None = None
+
+    def write_tick(self, game: Ringcraft, events: list[InputEvent]) -> None:
+        """Write the scene before a client tick, and the events about to be fed."""
+        self.write_scene(game)
+        self.write_events(events)
+
+    def write_scene(self, game: Ringcraft) -> None:
+        """Write the frame if one is due, and the state if a world tick has passed."""
+        now_ns = game.now_ns
+        if self._next_frame_ns is None:
+            self._begin(now_ns)
+        if self._next_frame_ns is None or now_ns >= self._next_frame_ns:
+            self._writer.write_frame(now_ns, self._renderer.draw(game.state))
+            self._next_frame_ns = (now_ns // _FRAME_NS + 1) * _FRAME_NS
+        if game.state.tick != self._last_tick:
+            self._last_tick = game.state.tick
+            self._writer.write_game_state(now_ns, game.export())
+
+    def write_events(self, events: list[InputEvent]) -> None:
+        """Write device events."""
+        for event in events:
+            self._writer.write_event(event)
+
+    def _begin(self, now_ns: int) -> None:
+        from vlm_agent.sessions.types import Goal
+
+        self._writer.write_control(now_ns, "human")
+        self._writer.write_goal(now_ns, Goal(now_ns, self._goal, level="long", source="human"))
+
+
+def _open_session(stem: Path, seed: int, about: dict[str, Any]) -> SessionWriter:
+    from vlm_agent.games.ringcraft.env import ACTION_SPEC
+    from vlm_agent.sessions.writer import SessionWriter
+
+    return SessionWriter(
+        stem,
+        width_px=ACTION_SPEC.extent_width,
+        height_px=ACTION_SPEC.extent_height,
+        fps=1000 / FRAME_MS,
+        meta={"title": "Ringcraft", "game": "ringcraft", "seed": seed, "action_spec": ACTION_SPEC.to_json(), **about},
+    )
+
+
+def _mcap(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".mcap")
+
+
+def _record_all(jobs: Sequence[tuple[Path, int]], config: DemonstrationConfig, workers: int) -> Iterator[Path]:
+    record = partial(_record_job, config)
+    if workers == 1 or len(jobs) < 2:
+        return map(record, jobs)
+    return run_beside(record, jobs, workers)
+
+
+def _record_job(config: DemonstrationConfig, job: tuple[Path, int]) -> Path:
+    return record_demonstration(*job, config)

@@ -20,7 +20,7 @@ from vlm_agent.games.ringcraft.state import FULL_TURN, MAP_TILES, TICK_MS, GameO
 TILE_UNITS = 128
 """Local units in a tile."""
 PITCH_MIN, PITCH_MAX = 180, 383
-"""Limits of the camera's steepness; below the lower one the horizon would show."""
+"""Limits of the camera's steepness."""
 ZOOM_MIN, ZOOM_MAX = 220, 620
 """Limits of the projection's scale, pixels."""
 VIEW_TILES = 14

@@ -1,0 +1,1 @@
+"""Training: LoRA adapters from recorded play, and the bundled model from nothing."""

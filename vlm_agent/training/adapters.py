@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from safetensors.torch import save_file
 
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
@@ -22,9 +21,9 @@ from vlm_agent.models.adapters import (
 )
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.checkpoints import write_folder
 from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.runs import describe_run, start_run
@@ -107,7 +106,7 @@ def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], resu
 
     def fill(beside: Path) -> None:
         lora.save_pretrained(beside)
-        save_file(result.weights, beside / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_tensors(beside / WEIGHTS_FILE, result.weights)
         (beside / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
 
     return write_folder(folder, fill)

@@ -1,27 +1,26 @@
 """What a run leaves on disk to go on from: adapter, optimizer and a little JSON; whole or not there at all.
 
 Order of data, learning rate and dropout are functions of seed and step (see `order`), so no random state is kept.
-A folder is written beside its place and renamed into it; no pickle anywhere.
+No pickle anywhere.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm_agent.errors import DataError
 from vlm_agent.models.adapters import WEIGHTS_FILE, read_adapter_weights, write_adapter_weights
+from vlm_agent.training.files import write_folder, write_tensors
 
 Weights = dict[str, Tensor]
 """Adapter weights under peft's saved names."""
@@ -58,9 +57,9 @@ def save_checkpoint(
 
     def fill(beside: Path) -> None:
         if best is not None:
-            save_file(best, beside / BEST_FILE)
-        save_file(read_adapter_weights(wrapped), beside / WEIGHTS_FILE)
-        save_file(_flatten_optimizer(optimizer, _trained_names(wrapped)), beside / OPTIMIZER_FILE)
+            write_tensors(beside / BEST_FILE, best)
+        write_tensors(beside / WEIGHTS_FILE, read_adapter_weights(wrapped))
+        write_tensors(beside / OPTIMIZER_FILE, _flatten_optimizer(optimizer, _trained_names(wrapped)))
         (beside / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
     place = write_folder(folder / f"step-{state.step:06d}", fill)
@@ -94,27 +93,6 @@ def load_checkpoint(
     write_adapter_weights(wrapped, weights, folder)
     _restore_optimizer(optimizer, _trained_names(wrapped), moments, folder)
     return state, best
-
-
-def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
-    """Write a folder so that it is there whole or not at all: fill it beside its place, flush it, rename it."""
-    beside = place.with_name(place.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        fill(beside)
-    except OSError:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    for path in beside.iterdir():
-        _flush(path)
-    shutil.rmtree(place, ignore_errors=True)
-    return beside.rename(place)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _trained_names(wrapped: PeftModel) -> list[str]:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vlm_agent.training.files import write_text
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -31,6 +33,4 @@ class MetricsLog:
     def rewind(self, step: int) -> None:
         """Drop every line after `step`: a resumed run writes them again."""
         kept = [line for line in self.read() if line["step"] <= step]
-        beside = self._path.with_name(self._path.name + ".partial")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        beside.replace(self._path)
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -16,6 +16,7 @@ from vlm_agent.dataset.store import Dataset
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.files import PARTIAL_SUFFIX, write_text
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
@@ -62,12 +63,10 @@ def start_run(folder: Path, record: dict[str, Any]) -> bool:
     if path.is_file():
         _check_same_run(path, read_run(folder), record)
         return True
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path for path in folder.iterdir() if not path.name.endswith(PARTIAL_SUFFIX)):
         raise ConfigError(f"--out {folder}: is not empty and holds no run")
     folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_text(path, json.dumps(record, indent=2) + "\n")
     return False
 
 

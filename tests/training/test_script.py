@@ -1,0 +1,128 @@
+"""`train_vision_agent.py`: what a user sees when it works, and the one line and exit code 2 when it can't."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training.synthetic import SPEC, write_dataset
+from vlm_agent.errors import EXIT_USER_ERROR, run_guarded
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training.config import EvaluationSettings, LoraSettings, TrainConfig
+
+pytestmark = pytest.mark.model
+
+ROOT = Path(__file__).parents[2]
+CONFIG = TrainConfig(evaluation=EvaluationSettings(every_steps=1), max_steps=1)
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_vision_agent", ROOT / "train_vision_agent.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["train_vision_agent"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("script") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("script-data") / "dataset", num_ticks=6)
+
+
+def _run(script, capfd, **changes) -> str:
+    args = script.Args(**{"train": CONFIG, "device": "cpu", **changes})
+    assert run_guarded(lambda: script.main(args)) == EXIT_USER_ERROR
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_it_trains_from_the_command_line(model, dataset, tmp_path):
+    command = [sys.executable, "train_vision_agent.py", "--dataset", dataset, "--out", tmp_path / "run"]
+    options = ["--model", model, "--device", "cpu", "--train.max-steps", "2", "--train.evaluation.every-steps", "1"]
+    done = subprocess.run([*map(str, command + options)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 steps, loss" in done.stdout
+    assert "step 2/2 loss" in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["max_steps"] == 2
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_wrong_paths(script, model, dataset, tmp_path, capfd):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "run"
+    assert "not a folder" in _run(script, capfd, dataset=tmp_path / "nothing", out=out, model=str(model))
+    assert "dataset" in _run(script, capfd, dataset=tmp_path / "empty", out=out, model=str(model))
+    assert "no such model" in _run(script, capfd, dataset=dataset, out=out, model=str(tmp_path / "nothing"))
+    assert "not a model folder" in _run(script, capfd, dataset=dataset, out=out, model=str(tmp_path / "empty"))
+    assert not out.exists()
+    assert "holds no run" in _run(script, capfd, dataset=dataset, out=dataset, model=str(model))
+
+
+def test_a_dataset_of_another_spec_than_the_adapter(script, model, dataset, tmp_path, capfd):
+    script.main(script.Args(dataset=dataset, out=tmp_path / "run", model=str(model), train=CONFIG, device="cpu"))
+    other = write_dataset(tmp_path / "other", replace(SPEC, keys=("a", "space", "w")), 3)
+    line = _run(script, capfd, dataset=other, out=tmp_path / "next", model=str(tmp_path / "run"))
+    assert "another action spec" in line
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_damaged_picture(script, model, tmp_path, capfd):
+    dataset = write_dataset(tmp_path / "dataset", num_ticks=3)
+    for picture in (dataset / "frames").rglob("*.jpg"):
+        picture.write_bytes(picture.read_bytes()[:40])
+    assert ".jpg" in _run(script, capfd, dataset=dataset, out=tmp_path / "run", model=str(model))
+
+
+@pytest.mark.parametrize("size_kb", [0, 200])
+def test_a_full_disk(script, model, dataset, tmp_path, capfd, size_kb):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = max(size_kb, 4)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    try:
+        if not size_kb:
+            (disk / "ballast").write_bytes(b"0" * 4096)
+        line = _run(script, capfd, dataset=dataset, out=disk / "run", model=str(model))
+        assert "No space left on device" in line
+        assert not list(disk.rglob("*.partial"))
+        assert not (disk / "run" / "adapter").exists()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "flag"),
+    [
+        (lambda: TrainConfig(batch_windows=0), "--train.batch-windows"),
+        (lambda: TrainConfig(learning_rate=0.0), "--train.learning-rate"),
+        (lambda: TrainConfig(epochs=-1), "--train.epochs"),
+        (lambda: TrainConfig(warmup_fraction=1.0), "--train.warmup-fraction"),
+        (lambda: TrainConfig(max_steps=0), "--train.max-steps"),
+        (lambda: TrainConfig(feature_cache_mb=-1), "--train.feature-cache-mb"),
+        (lambda: LoraSettings(rank=0), "--train.lora.rank"),
+        (lambda: LoraSettings(dropout=1.0), "--train.lora.dropout"),
+        (lambda: EvaluationSettings(patience=-1), "--train.evaluation"),
+    ],
+)
+def test_settings_out_of_range_name_their_flag(make, flag):
+    from vlm_agent.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=flag):
+        make()

@@ -1,0 +1,21 @@
+"""Play a goal with a model, and record the episode.
+
+python agent.py --goal "craft sapphire rings"
+python agent.py --goal "craft sapphire rings" --model runs/mine --seed 7
+"""
+
+import sys
+
+import tyro
+
+from vlm_agent.errors import run_guarded
+from vlm_agent.rollouts.command import RunConfig, run
+
+
+def main() -> None:
+    """Read the command line and play."""
+    run(tyro.cli(RunConfig, description=__doc__))
+
+
+if __name__ == "__main__":
+    sys.exit(run_guarded(main))

@@ -1,0 +1,206 @@
+"""`vlm-agent`: one command a stage. A stage's code is imported when its command is given, not before.
+
+Settings are dataclasses beside the stage they belong to, and their field texts are the help; this module only knows
+where they are. A user's mistake is one line and exit code 2 (see `errors.run_guarded`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vlm_agent.errors import ConfigError, run_guarded
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a command's settings and its function are."""
+
+    help: str
+    """One line."""
+    module: str
+    """Holds both; importing it must be light."""
+    config: str
+    """Name of the settings' dataclass."""
+    function: str = "run"
+    """Name of the function that takes them."""
+
+    def load(self) -> tuple[Any, Callable[[Any], object]]:
+        """Import the stage; return its settings' class and its function."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.config), getattr(module, self.function)
+
+
+STAGES = {
+    "play": Stage("play ringcraft yourself in a window, and record it", "vlm_agent.cli", "PlayConfig", "play"),
+    "record-demo": Stage(
+        "let the demonstrator play, and record it", "vlm_agent.cli", "RecordDemoConfig", "record_demo"
+    ),
+    "info": Stage("say what a session holds", "vlm_agent.cli", "InfoConfig", "info"),
+    "repair": Stage(
+        "save what is intact of a damaged or unfinished session", "vlm_agent.cli", "RepairConfig", "repair"
+    ),
+    "label": Stage("cut and label sessions, and build a dataset of them", "labeling.command", "LabelConfig"),
+    "train": Stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
+    "run": Stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
+    "compare": Stage(
+        "compare a tuned model with its base over the same seeds", "vlm_agent.evaluation.compare", "CompareConfig"
+    ),
+    "demo": Stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
+    "pretrain-nano": Stage(
+        "train the bundled model from nothing", "vlm_agent.training.nano.pretrain", "PretrainConfig"
+    ),
+}
+"""By the name of the command."""
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """Play in a window; everything is recorded until it is closed."""
+
+    game: tyro.conf.Positional[str] = "ringcraft"
+    """Which game."""
+    seed: int = 0
+    """The scene."""
+    goal: str = "craft sapphire rings"
+    """What you set out to do."""
+    out: Path = Path("sessions")
+    """Folder for the session."""
+    scale: int = 1
+    """Screen pixels a game pixel."""
+
+
+def play(config: PlayConfig) -> None:
+    """Let a person play and record it."""
+    from vlm_agent.rollouts.environments import check_goal
+    from vlm_agent.rollouts.recording import record_person
+
+    check_goal(config.game, config.goal)
+    stem = config.out / f"{config.game}-me-{config.seed}"
+    print(record_person(stem, config.seed, goal=config.goal, scale=config.scale))
+
+
+@dataclass(frozen=True)
+class RecordDemoConfig:
+    """Record sessions of ringcraft's demonstrator."""
+
+    out: Path = Path("sessions")
+    """Folder for the sessions."""
+    num_sessions: int = 4
+    """How many; session n has seed `first_seed` + n."""
+    first_seed: int = 0
+    """Seed of the first."""
+    minutes: float = 5.0
+    """Game time of each."""
+    player: int = 0
+    """Whose habits."""
+    workers: int = 1
+    """Processes."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for no session or no process."""
+        if self.num_sessions < 1 or self.workers < 1:
+            raise ConfigError("--num-sessions and --workers must be at least 1")
+
+
+def record_demo(config: RecordDemoConfig) -> None:
+    """Record the demonstrator, with a progress bar."""
+    from rich.progress import Progress
+
+    from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
+
+    seeds = range(config.first_seed, config.first_seed + config.num_sessions)
+    settings = DemonstrationConfig(minutes=config.minutes, player=config.player)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("recording", total=config.num_sessions)
+        record_demonstrations(
+            config.out, seeds, settings, workers=config.workers, on_session=lambda _: progress.advance(task)
+        )
+    print(f"{config.num_sessions} sessions in {config.out}")
+
+
+@dataclass(frozen=True)
+class InfoConfig:
+    """Say what a session holds."""
+
+    file: tyro.conf.Positional[Path]
+    """Its `.mcap`."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON."""
+
+
+def info(config: InfoConfig) -> None:
+    """Print a session's numbers."""
+    from vlm_agent.sessions.inspect import run_info
+
+    print(run_info(config.file, as_json=config.as_json))
+
+
+@dataclass(frozen=True)
+class RepairConfig:
+    """Save what is intact of a damaged or unfinished session."""
+
+    file: tyro.conf.Positional[Path]
+    """A damaged `.mcap`, or the `.mcap.part` of a recorder that was killed."""
+    out: Path | None = None
+    """The repaired `.mcap`; by default beside it."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON."""
+
+
+def repair(config: RepairConfig) -> None:
+    """Repair a session and print what was saved."""
+    from vlm_agent.sessions.inspect import run_repair
+
+    print(run_repair(config.file, config.out, as_json=config.as_json))
+
+
+def make_usage() -> str:
+    """Return the help of `vlm-agent` itself."""
+    width = max(map(len, STAGES))
+    lines = [f"  {name:{width}}  {stage.help}" for name, stage in STAGES.items()]
+    return "\n".join(
+        [
+            "usage: vlm-agent COMMAND [OPTIONS]",
+            "",
+            "Record yourself playing, and get an agent that plays like you.",
+            "",
+            *lines,
+            "",
+            "vlm-agent COMMAND --help tells a command's options.",
+        ]
+    )
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Run one command line, program name left out.
+
+    Raises:
+        VlmAgentError: the user's mistake, in this line or in the stage.
+    """
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(make_usage())
+        return
+    stage = STAGES.get(name)
+    if stage is None:
+        raise ConfigError(f"unknown command {name!r}; there are {', '.join(STAGES)}")
+    config, function = stage.load()
+    function(
+        tyro.cli(config, args=rest, prog=f"vlm-agent {name}", description=f"{stage.help[0].upper()}{stage.help[1:]}.")
+    )
+
+
+def main() -> None:
+    """Run the command line that the program was started with."""
+    sys.exit(run_guarded(lambda: run_command(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`python agent.py` and `vlm-agent run`: one goal, one model, one episode, shown as it goes, summed up at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from vlm_agent.errors import ConfigError
+from vlm_agent.policies import Decision, Policy, VlmPolicy
+from vlm_agent.rollouts.environments import check_goal, make_environment
+from vlm_agent.rollouts.episodes import Episode, Outcome
+from vlm_agent.rollouts.playing import Clock, EpisodeConfig
+from vlm_agent.rollouts.running import RolloutPlan, play_recorded
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vlm_agent.actions.spec import ActionSpec
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Play a goal with a model, and record the episode as a session."""
+
+    goal: str
+    """What to do, e.g. "craft sapphire rings"."""
+    model: str = "base"
+    """`base` (the bundled model), a run (`runs/<id>`), an adapter, or a checkpoint's folder."""
+    env: str = "ringcraft"
+    """Where to play."""
+    seed: int = 0
+    """Decides the scene, and the policy's chance."""
+    max_ticks: int = 200
+    """Most decisions; each plays one horizon of 600 ms."""
+    out: Path = Path("episodes")
+    """Folder for the recorded session."""
+    quantization: Literal["nf4", "none"] = "nf4"
+    """Precision of a base model; a run brings its own."""
+    temperature: float = 0.0
+    """0 takes the likeliest token, 1 samples as the model is."""
+    clock: Clock = "paused"
+    """`paused`: the game waits for the model. `real`: it does not, and late decisions are dropped."""
+    show: bool = False
+    """Open a window."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a goal that says nothing."""
+        if not self.goal.strip():
+            raise ConfigError("--goal is empty; say what to do")
+
+
+def run(config: RunConfig) -> Episode:
+    """Play one episode with a progress bar, print what became of it, and return it.
+
+    Raises:
+        ConfigError: unknown goal or environment.
+        ModelError: there is no such model, or it can't be used.
+        DataError: the session can't be written.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    episode_config = EpisodeConfig(max_ticks=config.max_ticks, clock=config.clock)
+    check_goal(config.env, config.goal)
+    console = Console()
+    env = make_environment(config.env, max_ticks=config.max_ticks, is_shown=config.show)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with console.status(f"loading {config.model}"):
+            policy = load_policy(config, env.spec_actions)
+        plan = RolloutPlan(
+            name=_file_name(config.model),
+            make_env=lambda: env,
+            make_policy=lambda: policy,
+            goal=config.goal,
+            seeds=(config.seed,),
+            episode=episode_config,
+            about={"model": config.model},
+            sessions=config.out,
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("playing", total=config.max_ticks)
+
+            def show_tick(num_ticks: int, _: Decision) -> None:
+                progress.update(task, completed=num_ticks)
+
+            episode = play_recorded(plan, env, policy, config.seed, on_tick=show_tick)
+    finally:
+        env.close()
+    console.print(make_table(episode))
+    return episode
+
+
+def load_policy(config: RunConfig, spec: ActionSpec) -> Policy:
+    """Return the policy that a command asks for."""
+    from vlm_agent.decoding.engine import DecodeConfig
+    from vlm_agent.decoding.sampling import SamplingConfig
+
+    decode = DecodeConfig(SamplingConfig(temperature=config.temperature))
+    return VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
+
+
+def make_table(episode: Episode) -> Table:
+    """Return an episode's numbers as a table; failures are told apart by reason."""
+    from rich.table import Table
+
+    table = Table(title=f"{episode.goal} (seed {episode.seed})", show_header=False)
+    for name, value in _describe(episode):
+        table.add_row(name, value)
+    return table
+
+
+def _describe(episode: Episode) -> Iterator[tuple[str, str]]:
+    counts = episode.counts
+    yield "score", f"{episode.score:g} ({episode.score_per_min:.2f} a minute)"
+    yield "goal reached", "yes" if episode.is_success else "no"
+    yield "game time", f"{episode.duration_ms / 1000:.1f} s"
+    yield "decisions", f"{counts.total}, {episode.num_actions} actions executed"
+    yield "nothing to do", str(counts[Outcome.EMPTY])
+    yield "said done", str(counts[Outcome.DONE])
+    yield "invalid", _with_reasons(counts[Outcome.INVALID], counts.invalid_reasons)
+    yield "refused", _with_reasons(counts[Outcome.REFUSED], counts.refused_reasons)
+    yield "late", str(counts[Outcome.LATE])
+    if episode.latencies_ms:
+        p50, p95 = np.percentile(episode.latencies_ms, [50, 95])
+        yield "latency", f"p50 {p50:.0f} ms, p95 {p95:.0f} ms"
+    if episode.mean_p_allowed is not None:
+        yield "mass on allowed tokens", f"{episode.mean_p_allowed:.3f}"
+    if episode.session is not None:
+        yield "session", f"{episode.session}.mcap"
+
+
+def _with_reasons(number: int, reasons: dict[str, int]) -> str:
+    if not reasons:
+        return str(number)
+    return f"{number} ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})"
+
+
+def _file_name(model: str) -> str:
+    return Path(model).name or "model"

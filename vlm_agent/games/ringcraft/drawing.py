@@ -38,7 +38,7 @@ class Renderer:
         size = (LAYOUT.frame.width, LAYOUT.frame.height)
         # A surface that shares its memory with an array spares the conversion of every frame.
         self._pixels: Frame = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-        self._frame = pygame.image.frombuffer(self._pixels, size, "RGB")
+        self._frame = pygame.image.frombuffer(self._pixels.data, size, "RGB")
         self._backdrop = self._frame.copy()
         self._viewport = self._frame.subsurface(box_of(LAYOUT.viewport))
         self._lettering = Lettering()
@@ -60,7 +60,7 @@ class Renderer:
             self._minimap.paint(self._frame, self._backdrop, state, self._palette)
         self._draw_viewport(state)
         pixels = self._pixels.copy()
-        self._overlay.paint(pygame.image.frombuffer(pixels, self._frame.get_size(), "RGB"), state)
+        self._overlay.paint(pygame.image.frombuffer(pixels.data, self._frame.get_size(), "RGB"), state)
         return pixels
 
     def _dress(self, state: State) -> None:

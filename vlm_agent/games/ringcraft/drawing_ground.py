@@ -11,11 +11,18 @@ import pygame
 from vlm_agent.games.ringcraft.drawing_mesh import Floats, Integers, paint_faces, project_all
 from vlm_agent.games.ringcraft.geometry import NEAR_UNITS, TILE_UNITS, VIEW_TILES, Projection
 from vlm_agent.games.ringcraft.skins import GroundSkin
-from vlm_agent.games.ringcraft.state import MAP_TILES, Floor
+from vlm_agent.games.ringcraft.state import MAP_TILES, Floor, State
 
 Booleans = npt.NDArray[np.bool_]
 
 _SEEDS_OF_GRAIN = (73856093, 19349663, 83492791)
+
+
+def scene_key(state: State) -> tuple[object, ...]:
+    """Returns a value that is equal for states with the same things on the same ground in the same colours."""
+    things = tuple((thing.kind, thing.x, thing.y, thing.style) for thing in state.objects)
+    floors = tuple((floor.x, floor.y, floor.width, floor.depth, floor.kind) for floor in state.floors)
+    return things, floors, state.skin.ground, state.skin.brightness
 
 
 def tile_grain() -> Floats:

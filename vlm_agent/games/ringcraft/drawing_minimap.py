@@ -7,7 +7,7 @@ from math import cos, pi, sin
 import numpy as np
 import pygame
 
-from vlm_agent.games.ringcraft.drawing_ground import tile_colours
+from vlm_agent.games.ringcraft.drawing_ground import scene_key, tile_colours
 from vlm_agent.games.ringcraft.drawing_mesh import Integers
 from vlm_agent.games.ringcraft.drawing_panels import Palette, box_of
 from vlm_agent.games.ringcraft.geometry import minimap_point, npc_position, player_position
@@ -49,7 +49,8 @@ class MinimapPainter:
         camera = state.camera
         people = tuple(npc_position(npc, state) for npc in state.npcs)
         end = state.player.path[-1] if state.player.path else None
-        return camera.yaw, camera.focus_x, camera.focus_y, people, player_position(state), end, state.player.is_running
+        player = (player_position(state), end, state.player.is_running)
+        return camera.yaw, camera.focus_x, camera.focus_y, people, player, scene_key(state)
 
     def paint(self, target: pygame.Surface, backdrop: pygame.Surface, state: State, palette: Palette) -> None:
         """Paints minimap, compass and orbs.
@@ -66,6 +67,7 @@ class MinimapPainter:
         _paint_dots(target, state, palette)
         target.blit(self._rim_over(disc, backdrop, palette), disc)
         target.set_clip(None)
+        target.blit(backdrop, (LAYOUT.compass.x, LAYOUT.compass.y), box_of(LAYOUT.compass))
         target.blit(self._compass(state.camera.yaw), (LAYOUT.compass.x, LAYOUT.compass.y))
         for name in LAYOUT.orbs:
             _paint_orb(target, name, backdrop, state, palette)
@@ -76,8 +78,7 @@ class MinimapPainter:
 
     def _paint_ground(self, target: pygame.Surface, disc: pygame.Rect, state: State) -> None:
         step, yaw = LAYOUT.minimap_px_per_tile, state.camera.yaw
-        floors = tuple((floor.x, floor.y, floor.width, floor.depth, floor.kind) for floor in state.floors)
-        key = (floors, state.skin.ground, state.skin.brightness)
+        key = scene_key(state)
         if key != self._map_key or self._map is None:
             colours = tile_colours(state.floors, ground_skin(state.skin.ground), state.skin.brightness)
             self._map = _map_picture(colours, step)
@@ -117,7 +118,7 @@ class MinimapPainter:
 def _map_picture(colours: Integers, step: int) -> pygame.Surface:
     """Returns the map from above, north up, `step` px a tile, with black beyond its edge."""
     pixels = np.repeat(np.repeat(colours.transpose(1, 0, 2)[::-1], step, axis=0), step, axis=1)
-    picture = pygame.image.frombuffer(pixels.astype(np.uint8), (MAP_TILES * step, MAP_TILES * step), "RGB")
+    picture = pygame.image.frombuffer(pixels.astype(np.uint8).data, (MAP_TILES * step, MAP_TILES * step), "RGB")
     return picture.copy()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pygame
 
 from vlm_agent.games.ringcraft import scenery
-from vlm_agent.games.ringcraft.drawing_ground import paint_ground, tile_colours
+from vlm_agent.games.ringcraft.drawing_ground import paint_ground, scene_key, tile_colours
 from vlm_agent.games.ringcraft.drawing_mesh import (
     Faces,
     Integers,
@@ -35,8 +35,8 @@ from vlm_agent.games.ringcraft.state import FULL_TURN, Npc, State
 
 _FOOTPRINT_INSET = 0.06
 """As in `geometry.object_box`."""
-_SQUEEZE = (0.78, 1.0)
-"""Brings people, drawn 0.72 tiles wide, into the box of `geometry.figure_box`."""
+_SQUEEZE, _GOAT_SQUEEZE = (0.78, 1.0), (0.9, 0.6)
+"""Bring people, drawn 0.72 tiles wide, and goats, 0.8 long, into the box of `geometry.figure_box`."""
 _PLAYER_COAT: Colour = (214, 60, 150)
 _STRIDE_TILES = 0.3
 
@@ -62,7 +62,7 @@ class WorldPainter:
             projection_of(state),
             (player.x, player.y, player_position(state), player.facing, self._player_pose(state)),
             people,
-            self._scene_identity(state),
+            scene_key(state),
         )
 
     def paint(self, target: pygame.Surface, state: State) -> None:
@@ -75,13 +75,8 @@ class WorldPainter:
         faces = merge(things, faces_in_view(self._people(state), projection, player, target.get_size()))
         paint_faces(target, faces.quads, faces.colours)
 
-    def _scene_identity(self, state: State) -> tuple[object, ...]:
-        things = tuple((thing.kind, thing.x, thing.y, thing.style) for thing in state.objects)
-        floors = tuple((floor.x, floor.y, floor.width, floor.depth, floor.kind) for floor in state.floors)
-        return things, floors, state.skin.ground, state.skin.brightness
-
     def _prepare_scene(self, state: State) -> None:
-        key = self._scene_identity(state)
+        key = scene_key(state)
         if key == self._scene_key:
             return
         skin, brightness = ground_skin(state.skin.ground), state.skin.brightness
@@ -120,7 +115,8 @@ class WorldPainter:
             stride = _swing(state.ms_in_tick) if moves else 0.0
             x, y = npc_position(npc, state)
             shapes.append(self._figure(npc.kind, kind.height, kind.colour, (stride, 0.0), brightness))
-            placements.append(Placement((x + 0.5, y + 0.5), (npc.x, npc.y), _heading(npc), _SQUEEZE))
+            squeeze = _GOAT_SQUEEZE if npc.kind == "goat" else _SQUEEZE
+            placements.append(Placement((x + 0.5, y + 0.5), (npc.x, npc.y), _heading(npc), squeeze))
         player = state.player
         x, y = player_position(state)
         turn = player.facing * 2 * pi / FULL_TURN
@@ -142,7 +138,7 @@ class WorldPainter:
         if state.player.animation in ("walk", "run"):
             return _swing(state.ms_in_tick * (2 if state.player.animation == "run" else 1)), 0.0
         if state.player.animation == "smelt":
-            return 0.0, (0.26, 0.14)[state.ms_in_tick // 300 % 2]
+            return 0.0, (0.2, 0.1)[state.ms_in_tick // 300 % 2]
         return 0.0, 0.0
 
 

@@ -57,7 +57,7 @@ class GameWindow:
 
     def show(self, frame: Frame) -> None:
         """Show a (503, 765, 3) uint8 frame, and let the desktop know that the window lives."""
-        picture = pygame.image.frombuffer(np.ascontiguousarray(frame), (frame.shape[1], frame.shape[0]), "RGB")
+        picture = pygame.image.frombuffer(np.ascontiguousarray(frame).data, (frame.shape[1], frame.shape[0]), "RGB")
         if self._scale > 1:
             picture = pygame.transform.scale(picture, self._size)
         self._surface.blit(picture, (0, 0))

@@ -118,29 +118,31 @@ def _hovered_tile(state: State) -> Json | None:
 def _objects(state: State, world: Sequence[Visible]) -> list[Json]:
     seen = {one.index: one for one in world if one.kind == "object"}
     entries = []
-    for index, thing in enumerate(state.objects):
+    for index in _nearest(state, [(thing.x, thing.y) for thing in state.objects]):
+        thing = state.objects[index]
         kind = RULES.objects[thing.kind]
         entry = {"index": index, "id": kind.id, "name": kind.name, "actions": list(kind.options)}
         _place(entry, state, (thing.x, thing.y), seen.get(index), world)
         entries.append(entry)
-    return _nearest(entries)
+    return entries
 
 
 def _npcs(state: State, world: Sequence[Visible]) -> list[Json]:
     seen = {one.index: one for one in world if one.kind == "npc"}
     entries = []
-    for index, npc in enumerate(state.npcs):
+    for index in _nearest(state, [(npc.x, npc.y) for npc in state.npcs]):
+        npc = state.npcs[index]
         kind = RULES.npcs[npc.kind]
         entry = {"index": index, "id": kind.id, "name": kind.name, "actions": ["Talk-to"]}
         _place(entry, state, (npc.x, npc.y), seen.get(index), world)
         entries.append(entry)
-    return _nearest(entries)
+    return entries
 
 
 def _place(entry: Json, state: State, tile: tuple[int, int], seen: Visible | None, world: Sequence[Visible]) -> None:
     x, y = tile
     entry["worldX"], entry["worldY"], entry["plane"] = WORLD_X + x, WORLD_Y + y, 0
-    entry["distance"] = max(abs(x - state.player.x), abs(y - state.player.y))
+    entry["distance"] = _distance(state, tile)
     dot = minimap_point(state, x, y)
     if dot is not None:
         entry["minimapX"], entry["minimapY"] = round(dot[0]), round(dot[1])
@@ -152,9 +154,13 @@ def _place(entry: Json, state: State, tile: tuple[int, int], seen: Visible | Non
         entry["clickbox"] = seen.rect.to_bounds()
 
 
-def _nearest(entries: list[Json]) -> list[Json]:
-    entries.sort(key=lambda entry: (entry["distance"], entry["index"]))
-    return entries[:_CLOSEST]
+def _nearest(state: State, tiles: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the indices of the nearest few tiles, nearest first."""
+    return sorted(range(len(tiles)), key=lambda index: (_distance(state, tiles[index]), index))[:_CLOSEST]
+
+
+def _distance(state: State, tile: tuple[int, int]) -> int:
+    return max(abs(tile[0] - state.player.x), abs(tile[1] - state.player.y))
 
 
 def _bank(state: State) -> Json:

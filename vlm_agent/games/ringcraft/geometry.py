@@ -312,19 +312,26 @@ def topmost_at(state: State, x: float, y: float) -> Visible | None:
     return next((one for one in reversed(visible_world(state)) if one.contains(x, y)), None)
 
 
+def covers_of_viewport(state: State) -> list[Rect]:
+    """Return the rectangles of the interface that hide part of the world: an open window, the right-click menu."""
+    windows = {"bank": LAYOUT.bank.window, "furnace": LAYOUT.furnace.window}
+    covers = [windows[state.mode]] if state.mode in windows else []
+    return covers if state.menu is None else [*covers, menu_rect(state.menu)]
+
+
 def click_point(state: State, seen: Visible, world: Sequence[Visible]) -> tuple[int, int] | None:
     """Return a pixel at which something of the world is topmost, as near to its middle as may be; None if hidden.
 
     `world` is the state's `visible_world`, which `seen` is one of. The player hides nothing: clicks pass through it.
     """
-    covers = [one for one in world[world.index(seen) + 1 :] if one.kind != "player" and one.rect.intersect(seen.rect)]
-    widgets = [one.rect for one in visible_widgets(state) if one.rect.intersect(seen.rect)]
+    nearer = [one for one in world[world.index(seen) + 1 :] if one.kind != "player" and one.rect.overlaps(seen.rect)]
+    covers = [rect for rect in covers_of_viewport(state) if rect.overlaps(seen.rect)]
     for across, down in _PROBES:
         x, y = int(seen.rect.x + across * seen.rect.width), int(seen.rect.y + down * seen.rect.height)
         if (
             seen.contains(x, y)
-            and not any(rect.contains(x, y) for rect in widgets)
-            and not any(one.contains(x, y) for one in covers)
+            and not any(rect.contains(x, y) for rect in covers)
+            and not any(one.contains(x, y) for one in nearer)
         ):
             return x, y
     return None

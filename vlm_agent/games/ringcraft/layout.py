@@ -40,6 +40,15 @@ class Rect:
         """First row beyond it."""
         return self.y + self.height
 
+    def overlaps(self, other: Rect) -> bool:
+        """Tell whether the two have a pixel in common."""
+        return (
+            self.x < other.x + other.width
+            and other.x < self.x + self.width
+            and self.y < other.y + other.height
+            and other.y < self.y + self.height
+        )
+
     def intersect(self, other: Rect) -> Rect | None:
         """Return the part that both cover, or None."""
         x, y = max(self.x, other.x), max(self.y, other.y)

@@ -29,5 +29,10 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 def is_inside(polygon: Polygon, x: float, y: float) -> bool:
     """Tell whether a point lies inside a convex polygon given in the order of `convex_hull`."""
-    point = (x, y)
-    return all(_turn(polygon[i - 1], polygon[i], point) >= 0 for i in range(len(polygon)))
+    # A plain loop: this runs for every thing near the pointer in every export.
+    left, top = polygon[-1]
+    for right, bottom in polygon:
+        if (right - left) * (y - top) < (bottom - top) * (x - left):
+            return False
+        left, top = right, bottom
+    return True

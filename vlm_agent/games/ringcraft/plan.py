@@ -15,7 +15,7 @@ from typing import Literal
 from vlm_agent.games.ringcraft.geometry import menu_row_rects
 from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
 from vlm_agent.games.ringcraft.rules import RULES
-from vlm_agent.games.ringcraft.sight import find_object, minimap_rect, reachable_rect
+from vlm_agent.games.ringcraft.sight import minimap_rect, reachable_rect, sort_objects
 from vlm_agent.games.ringcraft.skill import Habits
 from vlm_agent.games.ringcraft.state import FULL_TURN, Crafting, Stack, State
 
@@ -82,7 +82,7 @@ def choose_step(state: State, habits: Habits) -> Step:
         picked = state.inventory[state.selected_slot]
         goal = f"use the {RULES.items[picked.item].name.lower()}" if picked else "open the inventory tab"
         return Step("let go of the item", goal, "click", "inventory", state.selected_slot)
-    if state.player.is_running != habits.runs:
+    if habits.runs not in (None, state.player.is_running):
         return Step("set the pace", "start running" if habits.runs else "stop running", "click", "orb", label="run")
     if _num_to_make(state) > 0:
         return _go_to(state, "furnace", habits)
@@ -180,11 +180,16 @@ def _go_to(state: State, kind: str, habits: Habits) -> Step:
     name, goal = ("go to the furnace", "use the furnace") if kind == "furnace" else ("go to the bank", "open the bank")
     if _walks_to(state, kind):
         return Step(name, goal, "wait")
-    index = find_object(state, kind)
-    if index is None:
+    candidates = sort_objects(state, kind)
+    if not candidates:
         return Step("nowhere to go", goal, "wait")
-    if reachable_rect(state, index) is not None:
-        return Step(name, goal, "click", "object", index)
+    for index in candidates:
+        if reachable_rect(state, index) is not None:
+            return Step(name, goal, "click", "object", index)
+    return _come_into_view(state, candidates[0], goal, habits)
+
+
+def _come_into_view(state: State, index: int, goal: str, habits: Habits) -> Step:
     if _is_heading_for(state, index):
         return Step("come nearer", goal, "wait", index=index)
     distance = _distance_tiles(state, index)

@@ -5,18 +5,18 @@ Built on `geometry`, which says what is drawn where; this module adds the choice
 
 from __future__ import annotations
 
-from math import hypot
+from math import ceil, hypot
 
 import numpy as np
 import numpy.typing as npt
 
 from vlm_agent.games.ringcraft.geometry import Visible, minimap_point, visible_widgets, visible_world
-from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
+from vlm_agent.games.ringcraft.layout import Rect
 from vlm_agent.games.ringcraft.state import State
 
 GRID = 9
 """A thing is looked at through a grid of this many points a side."""
-_MIN_SIDE_PX = 5
+_MIN_SIDE_PX = 4
 _MINIMAP_AIM_PX = 7
 _MINIMAP_REACH_TILES = 15.0
 """Tiles; a walk by the minimap goes no further than this at once, a little inside its rim."""
@@ -24,8 +24,13 @@ _MINIMAP_REACH_TILES = 15.0
 
 def find_object(state: State, kind: str) -> int | None:
     """Return the index of the object of a kind that is nearest to the player, or None."""
+    return next(iter(sort_objects(state, kind)), None)
+
+
+def sort_objects(state: State, kind: str) -> list[int]:
+    """Return the indices of all objects of a kind, the nearest to the player first."""
     near = [(_distance(state, index), index) for index, thing in enumerate(state.objects) if thing.kind == kind]
-    return min(near)[1] if near else None
+    return [index for _, index in sorted(near)]
 
 
 def reachable_rect(state: State, index: int) -> Rect | None:
@@ -96,8 +101,9 @@ def _roomiest(rect: Rect, hits: npt.NDArray[np.bool_]) -> Rect | None:
     middle = np.argwhere(hits).mean(axis=0)
     row, column = (int(value) for value in best[int(np.argmin(np.abs(best - middle).sum(axis=1)))])
     reach = int(room[row, column]) - 1
-    left, top = rect.x + (column - reach) * rect.width / GRID, rect.y + (row - reach) * rect.height / GRID
-    side = 2 * reach + 1
-    found = Rect(round(left), round(top), int(side * rect.width / GRID), int(side * rect.height / GRID))
-    found = found.intersect(LAYOUT.viewport) or found
+    if reach == 0:
+        return None
+    # From centre to centre of the outer cells: a thing's outline is convex, so all between belongs to it.
+    (left, top), (right, bottom) = (_grid_point(rect, column + side, row + side) for side in (-reach, reach))
+    found = Rect(ceil(left), ceil(top), int(right) - ceil(left) + 1, int(bottom) - ceil(top) + 1)
     return found if min(found.width, found.height) >= _MIN_SIDE_PX else None

@@ -68,8 +68,8 @@ class Habits:
     """What is withdrawn first."""
     closes_with: Literal["key", "button"] = "key"
     """How a window is closed: the escape key, or its X."""
-    runs: bool = True
-    """Whether the player keeps the run orb on."""
+    runs: bool | None = None
+    """Whether the player keeps the run orb on; None leaves it as it is."""
     turns_camera: bool = False
     """When the goal isn't in view: True turns the camera by arrow key, False walks by the minimap."""
     idle_interval_ms: float = 9000.0

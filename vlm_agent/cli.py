@@ -11,49 +11,52 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from vlm_agent.errors import ConfigError, run_guarded
 
+if TYPE_CHECKING:
+    from labeling.stage import LabelArgs
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a command's settings and its function are."""
+    """Where a command's settings and its function are, each as `module:name`."""
 
     help: str
     """One line."""
-    module: str
-    """Holds both; importing it must be light."""
     config: str
-    """Name of the settings' dataclass."""
-    function: str = "run"
-    """Name of the function that takes them."""
+    """The settings' dataclass; importing its module must be light."""
+    function: str
+    """Takes the settings."""
 
     def load(self) -> tuple[Any, Callable[[Any], object]]:
         """Import the stage; return its settings' class and its function."""
-        module = importlib.import_module(self.module)
-        return getattr(module, self.config), getattr(module, self.function)
+        return _find(self.config), _find(self.function)
+
+
+def _find(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _stage(help_line: str, module: str, config: str, function: str = "run") -> Stage:
+    return Stage(help_line, f"{module}:{config}", f"{module}:{function}")
 
 
 STAGES = {
-    "play": Stage("play ringcraft yourself in a window, and record it", "vlm_agent.cli", "PlayConfig", "play"),
-    "record-demo": Stage(
-        "let the demonstrator play, and record it", "vlm_agent.cli", "RecordDemoConfig", "record_demo"
-    ),
-    "info": Stage("say what a session holds", "vlm_agent.cli", "InfoConfig", "info"),
-    "repair": Stage(
-        "save what is intact of a damaged or unfinished session", "vlm_agent.cli", "RepairConfig", "repair"
-    ),
-    "label": Stage("cut and label sessions, and build a dataset of them", "labeling.command", "LabelConfig"),
-    "train": Stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
-    "run": Stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
-    "compare": Stage(
-        "compare a tuned model with its base over the same seeds", "vlm_agent.evaluation.compare", "CompareConfig"
-    ),
-    "demo": Stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
-    "pretrain-nano": Stage(
+    "play": _stage("play ringcraft yourself in a window, and record it", __name__, "PlayConfig", "play"),
+    "record-demo": _stage("let the demonstrator play, and record it", __name__, "RecordDemoConfig", "record_demo"),
+    "info": _stage("say what a session holds", __name__, "InfoConfig", "info"),
+    "repair": _stage("save what is intact of a damaged or unfinished session", __name__, "RepairConfig", "repair"),
+    "label": Stage("cut and label sessions, and build a dataset", "labeling.stage:LabelArgs", f"{__name__}:label"),
+    "train": _stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
+    "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
+    "compare": _stage("compare a tuned model with its base", "vlm_agent.evaluation.compare", "CompareConfig"),
+    "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
+    "pretrain-nano": _stage(
         "train the bundled model from nothing", "vlm_agent.training.nano.pretrain", "PretrainConfig"
     ),
 }
@@ -131,7 +134,7 @@ class InfoConfig:
 
     file: tyro.conf.Positional[Path]
     """Its `.mcap`."""
-    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
 
 
@@ -150,7 +153,7 @@ class RepairConfig:
     """A damaged `.mcap`, or the `.mcap.part` of a recorder that was killed."""
     out: Path | None = None
     """The repaired `.mcap`; by default beside it."""
-    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
 
 
@@ -159,6 +162,19 @@ def repair(config: RepairConfig) -> None:
     from vlm_agent.sessions.inspect import run_repair
 
     print(run_repair(config.file, config.out, as_json=config.as_json))
+
+
+def label(args: LabelArgs) -> None:
+    """Cut, label, build; show what came of it."""
+    from rich.console import Console
+
+    from labeling.stage import label_and_build
+    from vlm_agent.dataset.statistics import statistics_table
+
+    report = label_and_build(args, console=Console(stderr=True))
+    console = Console()
+    console.print(statistics_table(report.dataset.statistics))
+    console.print(report.describe(), soft_wrap=True, highlight=False)
 
 
 def make_usage() -> str:

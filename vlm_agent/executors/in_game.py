@@ -21,7 +21,8 @@ from vlm_agent.actions.types import ActionChunk
 class Environment(Protocol):
     """A Gymnasium environment that says which actions it takes.
 
-    Its `info` may tell: `game_state` (an export with `mouse.canvasX/Y`), `score`, `is_success`, `t_ns` (its clock).
+    Its `info` may tell: `game_state` (an export with `mouse.canvasX/Y`), `score`, `is_success`, `t_ns` (its clock), and
+    `events`, the step's device events where they are not those of the chunk.
     """
 
     @property
@@ -90,7 +91,8 @@ class InGameExecutor:
         self._pointer = next(((e.x, e.y) for e in reversed(events) if not isinstance(e, KeyChanged)), self._pointer)
         self._t_ns += spec.horizon_ms * NS_PER_MS
         self._reward += float(reward)
-        return self._describe(frame, info, is_over=bool(terminated or truncated), events=tuple(events))
+        played = tuple(info.get("events", events))
+        return self._describe(frame, info, is_over=bool(terminated or truncated), events=played)
 
     def _describe(
         self,

@@ -78,6 +78,8 @@ class Episode:
     """Mean probability that the model gave to allowed tokens; None for policies that have none."""
     session: str | None = None
     """Stem of the recorded session, if it was recorded."""
+    score_times_ms: tuple[int, ...] = ()
+    """Game time at which the score rose past each whole number, milliseconds; seen at the end of a horizon."""
 
     @property
     def score_per_min(self) -> float:
@@ -99,7 +101,8 @@ class Episode:
         """Rebuild an episode from `to_json`; raises DataError if it is none."""
         try:
             counts = DecisionCounts(**value["counts"])
-            return cls(**{**value, "counts": counts, "latencies_ms": tuple(value["latencies_ms"])})
+            tuples = {name: tuple(value[name]) for name in ("latencies_ms", "score_times_ms")}
+            return cls(**{**value, **tuples, "counts": counts})
         except (TypeError, KeyError) as error:
             raise DataError(f"not an episode: {error}") from error
 

@@ -109,6 +109,7 @@ class _Loop:
         self._latencies_ms: list[float] = []
         self._masses: list[float] = []
         self._num_actions = 0
+        self._score_times_ms: list[int] = []
         self.num_ticks = 0
         self.is_over = False
         policy.begin(goal, self._spec, seed)
@@ -148,6 +149,7 @@ class _Loop:
             num_actions=self._num_actions,
             latencies_ms=tuple(self._latencies_ms),
             mean_p_allowed=float(np.mean(self._masses)) if self._masses else None,
+            score_times_ms=tuple(self._score_times_ms),
         )
 
     @property
@@ -185,6 +187,7 @@ class _Loop:
         if self.is_over:
             return
         self._now = self._executor.execute(chunk)
+        self._score_times_ms += [self._now_ms] * (int(self._now.score) - len(self._score_times_ms))
         self.num_ticks += 1
         self.is_over = self._now.is_over or self.num_ticks >= self._config.max_ticks
         if self._recorder is not None:

@@ -56,8 +56,10 @@ STAGES = {
     "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
     "compare": _stage("compare a tuned model with its base", "vlm_agent.evaluation.compare", "CompareConfig"),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
-    "pretrain-nano": _stage(
-        "train the bundled model from nothing", "vlm_agent.training.nano.pretrain", "PretrainConfig"
+    "pretrain-nano": Stage(
+        "train the bundled model from nothing",
+        "vlm_agent.training.nano.config:PretrainConfig",
+        "vlm_agent.training.nano.pretrain:run",
     ),
 }
 """By the name of the command."""

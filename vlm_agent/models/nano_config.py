@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig
 
+from vlm_agent.models.images import ImageSettings
 from vlm_agent.models.templates import qwen_vl_template
 
 SPECIAL_TOKENS = (
@@ -39,6 +40,9 @@ QWEN_SPLIT = (
 
 IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX = 384, 256
 """Size frames are brought to: 24 x 16 patches of 16 px, merged 2 x 2 into 96 tokens."""
+
+IMAGE_SETTINGS = ImageSettings(min_pixels=65_536, max_pixels=100_352)
+"""Picture settings under which a frame of 765 x 503 is brought to that size."""
 
 VOCABULARY_SIZE = 1024
 
@@ -78,7 +82,7 @@ def nano_config(tokenizer: Any) -> Qwen3VLConfig:
     token_id = tokenizer.convert_tokens_to_ids
     return Qwen3VLConfig(
         text_config={
-            "vocab_size": len(tokenizer),
+            "vocab_size": VOCABULARY_SIZE,
             "hidden_size": 192,
             "intermediate_size": 512,
             "num_hidden_layers": 6,

@@ -17,29 +17,21 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
 from vlm_agent.chat import PromptInput, Recipe, render_answer, render_prompt
-from vlm_agent.models.images import patchify
-from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
+from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
+from vlm_agent.models.forward import ImageFeatures, run_language
+from vlm_agent.models.images import pixel_values
+from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
 from vlm_agent.training.nano import dense, scenes
-from vlm_agent.training.nano.samples import NanoSample
-from vlm_agent.training.nano.tree import IGNORED, TreeBatch, batch_trees, grow_tree
+from vlm_agent.training.nano.samples import NanoSample, Question
+from vlm_agent.training.nano.tree import TreeBatch, batch_trees, grow_tree
 
-PATCH_PX, MERGE = 16, 2
-ROWS, COLUMNS = IMAGE_HEIGHT_PX // PATCH_PX, IMAGE_WIDTH_PX // PATCH_PX
-IMAGE_TOKENS = ROWS * COLUMNS // MERGE**2
+_, ROWS, COLUMNS = IMAGE_SETTINGS.grid(IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
 NAME_SCAN = 400
 """Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
+TREE_TOKENS_MAX = 1216
+"""Questions beyond this length of a tree are left out, so that the trees of a batch are about equally long."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.35, 0.35
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the vision tower gives for a batch of screens."""
-
-    tokens: torch.Tensor
-    """(screens * 96, width) merged tokens."""
-    deep: list[torch.Tensor]
-    """One (screens * 96, width) tensor for each DeepStack layer."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class FollowBatch:
     frames: torch.Tensor
     """(batch, 256, 384, 3) uint8."""
     tree: TreeBatch
-    image_token_id: int
+    """Tokens, labels, positions and mask."""
     digit_ids: torch.Tensor
     """(10,) ids of the digits, for scores."""
 
@@ -131,52 +123,39 @@ def drop_text(sample: NanoSample, rng: random.Random) -> NanoSample:
 
 def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any) -> FollowBatch:
     """Return samples as one batch of token trees."""
-    trees = [grow_tree(*encode_questions(sample, recipe, tokenizer)) for sample in samples]
-    image_token_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    batch = batch_trees(trees, image_token_id, ROWS // MERGE, COLUMNS // MERGE)
+    encoder = ChatEncoder(tokenizer, IMAGE_SETTINGS)
+    trees = [
+        grow_tree([encode_question(sample, question, recipe, encoder) for question in sample.questions], TREE_TOKENS_MAX)
+        for sample in samples
+    ]
+    batch = batch_trees(trees, encoder.image_token_id, ROWS // IMAGE_SETTINGS.merge, COLUMNS // IMAGE_SETTINGS.merge)
     digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("0123456789")))
-    return FollowBatch(_stack_frames(samples), batch, image_token_id, digits)
+    return FollowBatch(_stack_frames(samples), batch, digits)
 
 
-def encode_questions(sample: NanoSample, recipe: Recipe, tokenizer: Any) -> tuple[list[list[int]], list[int]]:
-    """Return each question's conversation as tokens, and where its answer starts."""
-    conversations, starts = [], []
-    for question in sample.questions:
-        inp = PromptInput((sample.frame,), question.goal, sample.state_text, sample.recent)
-        prompt = tokenizer.apply_chat_template(render_prompt(inp, recipe), tokenize=False, add_generation_prompt=True)
-        prompt = prompt.replace("<|image_pad|>", "<|image_pad|>" * IMAGE_TOKENS)
-        prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-        answer = render_answer(question.answer, recipe) + "<|im_end|>"
-        conversations.append(prompt_ids + tokenizer.encode(answer, add_special_tokens=False))
-        starts.append(len(prompt_ids))
-    return conversations, starts
+def encode_question(sample: NanoSample, question: Question, recipe: Recipe, encoder: ChatEncoder) -> Encoded:
+    """Return one question with its answer as a conversation."""
+    inp = PromptInput((sample.frame,), question.goal, sample.state_text, sample.recent)
+    answer = render_answer(question.answer, recipe)
+    return encoder.encode_training(render_prompt(inp, recipe), answer, [(IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)])
 
 
 def _stack_frames(samples: Sequence[NanoSample]) -> torch.Tensor:
     return torch.from_numpy(np.stack([sample.frame for sample in samples]))
 
 
-def vision_features(model: Any, frames: torch.Tensor) -> Features:
-    """Return the vision tower's output for (batch, 256, 384, 3) uint8 screens."""
-    pixels = torch.cat([patchify(frame.numpy(), patch_px=PATCH_PX, merge=MERGE) for frame in frames])
+def vision_features(model: Any, frames: torch.Tensor) -> ImageFeatures:
+    """Return the vision tower's output for (batch, 256, 384, 3) uint8 screens, all screens joined, with gradients."""
+    pixels = pixel_values([frame.numpy() for frame in frames], IMAGE_SETTINGS)
     grid = torch.tensor([[1, ROWS, COLUMNS]]).expand(len(frames), -1)
     output = model.model.visual(pixels, grid_thw=grid)
-    return Features(output.pooler_output, list(output.deepstack_features))
+    return ImageFeatures(output.pooler_output, tuple(output.deepstack_features))
 
 
 def follow_logits(model: Any, batch: FollowBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits and labels (n, vocabulary), (n,) at the answer tokens of a batch."""
     features = vision_features(model, batch.frames)
-    pictures = batch.tree.ids == batch.image_token_id
-    embedded = model.get_input_embeddings()(batch.tree.ids)
-    embedded = embedded.masked_scatter(pictures[..., None], features.tokens)
-    hidden = model.model.language_model(
-        inputs_embeds=embedded,
-        position_ids=batch.tree.positions,
-        attention_mask=batch.tree.allowed,
-        visual_pos_masks=pictures,
-        deepstack_visual_embeds=features.deep,
-        use_cache=False,
-    ).last_hidden_state
-    learnt = batch.tree.labels != IGNORED
-    return functional.linear(hidden[learnt], model.get_output_embeddings().weight), batch.tree.labels[learnt]
+    tree = batch.tree
+    hidden = run_language(model, tree.ids, tree.positions, [features], attention_mask=tree.allowed)
+    learnt = tree.labels != IGNORED_LABEL
+    return functional.linear(hidden[learnt], model.get_output_embeddings().weight), tree.labels[learnt]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from vlm_agent.chat import PromptInput, render_answer, render_prompt
-from vlm_agent.models.nano_config import nano_config, train_tokenizer
+from vlm_agent.models.nano_config import IMAGE_SETTINGS, nano_config, train_tokenizer
 from vlm_agent.training.nano import scenes
 
 CORPUS_SAMPLES = 1500
@@ -20,13 +21,17 @@ CORPUS_OFFSET = 20_000_000
 """Where the tokenizer's samples start, apart from those of the training stages."""
 
 
-def build_nano(seed: int) -> tuple[Any, Any]:
-    """Return a freshly initialised nano and its tokenizer, the same for the same seed."""
-    tokenizer = train_tokenizer(_corpus(seed))
+def build_nano(seed: int, tokenizer: Any) -> Any:
+    """Return a freshly initialised nano, the same for the same seed."""
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(nano_config(tokenizer))
     _sine_positions(model.model.visual.pos_embed.weight)
-    return model.train(), tokenizer
+    return model.train()
+
+
+def make_tokenizer(seed: int) -> Any:
+    """Return nano's tokenizer, trained on the prompts and answers of some samples."""
+    return train_tokenizer(_corpus(seed))
 
 
 def _corpus(seed: int) -> Iterator[str]:
@@ -59,7 +64,8 @@ def export_nano(model: Any, tokenizer: Any, out: Path) -> Path:
     model.half().save_pretrained(beside)
     model.float()
     tokenizer.save_pretrained(beside)
-    scenes.write_preprocessor_config(beside / "preprocessor_config.json")
+    settings = json.dumps(IMAGE_SETTINGS.to_preprocessor_json(), indent=2)
+    (beside / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     beside.replace(out)
     return out

@@ -22,43 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
+from transformers import AutoTokenizer
 
-from vlm_agent.errors import ConfigError
 from vlm_agent.training.nano import batches, dense
-from vlm_agent.training.nano.build import build_nano, export_nano
+from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
+from vlm_agent.training.nano.config import PretrainConfig
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """How nano is trained from nothing."""
-
-    out: Path = Path("runs/nano")
-    """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
-    seed: int = 0
-    """Decides the weights at the start and every sample."""
-    dense_steps: int = 900
-    """Steps of the dense vision stage."""
-    dense_batch: int = 24
-    """Screens a step in the dense stage."""
-    follow_steps: int = 6000
-    """Steps of the instruction stage."""
-    follow_batch: int = 6
-    """Screens a step in the instruction stage, each with several questions."""
-    learning_rate: float = 1.5e-3
-    """Peak rate; cosine to a tenth, after a warm-up."""
-    vision_rate_factor: float = 0.3
-    """The vision tower's rate in the instruction stage, as a share of the rest's."""
-    save_every_steps: int = 200
-    """Steps between checkpoints."""
-    threads: int = 2
-    """CPU threads for the model."""
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for counts that can't be meant."""
-        if min(self.dense_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
-            raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")
 
 
 @dataclass
@@ -82,11 +52,19 @@ class Run:
         self.config = config
         self.progress = Progressed()
         config.out.mkdir(parents=True, exist_ok=True)
-        self.model, self.tokenizer = build_nano(config.seed)
+        self.tokenizer = self._take_tokenizer()
+        self.model = build_nano(config.seed, self.tokenizer)
         self.names = batches.thing_names(config.seed)
         self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
         self.optimizer = self._make_optimizer()
         self._load()
+
+    def _take_tokenizer(self) -> Any:
+        # Made once for each run: a change of prompts must not change the meaning of ids that are being learnt.
+        folder = self.config.out / "tokenizer"
+        if not folder.exists():
+            make_tokenizer(self.config.seed).save_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         vision = list(self.model.model.visual.parameters())
@@ -180,8 +158,8 @@ def _run_dense(current: Run, bar: Progress) -> None:
     loader = batches.dense_batches(config.seed, current.progress.step, config.dense_steps, config.dense_batch, current.names)
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.dense_steps, 1.0)
-        features = batches.vision_features(current.model, batch.frames)
-        loss, scores = dense.dense_loss(current.head, features.tokens.unflatten(0, (len(batch.frames), -1)), batch.classes, batch.digits)
+        tokens = batches.vision_features(current.model, batch.frames).tokens.unflatten(0, (len(batch.frames), -1))
+        loss, scores = dense.dense_loss(current.head, tokens, batch.classes, batch.digits)
         current.update(loss)
         _finish_step(current, bar, task, {"loss": loss.item(), **scores})
 

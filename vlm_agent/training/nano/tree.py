@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-IGNORED = -100
-"""Label of a token that is not trained."""
+from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class TreeSequence:
     ids: tuple[int, ...]
     """Tokens: the shared part, then each branch."""
     labels: tuple[int, ...]
-    """For each token the next token in its own branch where that is to be learnt, else `IGNORED`."""
+    """For each token the next token in its own branch where that is to be learnt, else `IGNORED_LABEL`."""
     branch: tuple[int, ...]
     """0 for the shared part, k for branch k."""
     order: tuple[int, ...]
@@ -39,19 +38,21 @@ def common_prefix(conversations: Sequence[Sequence[int]]) -> int:
     return shortest
 
 
-def grow_tree(conversations: Sequence[Sequence[int]], answer_starts: Sequence[int]) -> TreeSequence:
-    """Merge tokenised conversations of one screen into a tree; tokens from `answer_starts[k]` on are learnt."""
-    shared = min(common_prefix(conversations), min(answer_starts) - 1)
-    ids, branch, order = list(conversations[0][:shared]), [0] * shared, list(range(shared))
-    labels = [IGNORED] * shared
-    for number, (tokens, start) in enumerate(zip(conversations, answer_starts, strict=True), 1):
-        ids += tokens[shared:]
-        branch += [number] * (len(tokens) - shared)
-        order += range(shared, len(tokens))
-        following = [*tokens[shared + 1 :], IGNORED]
-        labels += [
-            token if index + 1 >= start else IGNORED for index, token in zip(range(shared, len(tokens)), following, strict=True)
-        ]
+def grow_tree(conversations: Sequence[Encoded], max_tokens: int) -> TreeSequence:
+    """Merge tokenised conversations about one screen into a tree; their answers are learnt.
+
+    Conversations that would make it longer than `max_tokens` are left out, but never the first.
+    """
+    shared = min(common_prefix([one.input_ids for one in conversations]), min(one.num_prompt_tokens for one in conversations) - 1)
+    ids, branch, order = list(conversations[0].input_ids[:shared]), [0] * shared, list(range(shared))
+    labels = [IGNORED_LABEL] * shared
+    for number, one in enumerate(conversations, 1):
+        if number > 1 and len(ids) + len(one.input_ids) - shared > max_tokens:
+            break
+        ids += one.input_ids[shared:]
+        branch += [number] * (len(one.input_ids) - shared)
+        order += range(shared, len(one.input_ids))
+        labels += [*one.labels[shared + 1 :], IGNORED_LABEL]
     return TreeSequence(tuple(ids), tuple(labels), tuple(branch), tuple(order))
 
 
@@ -74,7 +75,7 @@ def batch_trees(trees: Sequence[TreeSequence], image_token_id: int, merged_heigh
     length = max(len(tree.ids) for tree in trees)
     length += -length % 16
     ids = torch.zeros(len(trees), length, dtype=torch.long)
-    labels = torch.full((len(trees), length), IGNORED)
+    labels = torch.full((len(trees), length), IGNORED_LABEL)
     branch = torch.full((len(trees), length), -1)
     positions = torch.zeros(3, len(trees), length, dtype=torch.long)
     for row, tree in enumerate(trees):

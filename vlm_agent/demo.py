@@ -1,0 +1,89 @@
+"""`vlm-agent demo`: the whole line on the bundled game with the bundled model, from recorded play to a report.
+
+Each stage is the one a user calls; this module only names folders and sizes. A stage that finished is not done again,
+so an interrupted demo goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm_agent.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Record, label, train, play and compare on the bundled game."""
+
+    out: Path = Path("demo")
+    """Folder for everything the demo makes; the report is in its `report/`."""
+    num_sessions: int = 7
+    """Sessions that the demonstrator records; one of them is kept for evaluation."""
+    minutes: float = 3.0
+    """Game time of each session."""
+    seeds: int = 20
+    """Scenes, none of them recorded, that base and tuned are compared on."""
+    max_ticks: int = 150
+    """Length of each of those episodes in world ticks of 600 ms."""
+    workers: int = 2
+    """Processes for recording and playing."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a demo that can't be."""
+        if self.num_sessions < 2:
+            raise ConfigError(f"--num-sessions must be at least 2 (one is kept for evaluation), got {self.num_sessions}")
+
+
+def run(config: DemoConfig) -> None:
+    """Run every stage in turn and name the report."""
+    from rich.console import Console
+
+    console = Console()
+    stages = (
+        ("record: a scripted player makes sapphire rings", _record),
+        ("label: cut the sessions into clips with goals", _label),
+        ("train: tune the bundled model in 4-bit on those sessions", _train),
+        ("compare: base and tuned on scenes neither has seen", _compare),
+    )
+    for number, (title, stage) in enumerate(stages, 1):
+        console.rule(f"[bold]{number}/{len(stages)} {title}", align="left")
+        stage(config)
+    console.print(f"Open {config.out / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def _record(config: DemoConfig) -> None:
+    from vlm_agent.cli import RecordDemoConfig, record_demo
+
+    record_demo(
+        RecordDemoConfig(
+            out=config.out / "sessions", num_sessions=config.num_sessions, minutes=config.minutes, workers=config.workers
+        )
+    )
+
+
+def _label(config: DemoConfig) -> None:
+    from labeling.stage import LabelArgs
+    from vlm_agent.cli import label
+
+    label(LabelArgs(sessions=config.out / "sessions", out=config.out / "labeled"))
+
+
+def _train(config: DemoConfig) -> None:
+    from vlm_agent.training.command import TrainArgs, run
+
+    run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run"))
+
+
+def _compare(config: DemoConfig) -> None:
+    from vlm_agent.evaluation.compare import CompareConfig, run
+
+    run(
+        CompareConfig(
+            tuned=config.out / "run",
+            seeds=config.seeds,
+            max_ticks=config.max_ticks,
+            workers=config.workers,
+            out=config.out / "report",
+        )
+    )

@@ -1,0 +1,39 @@
+"""Settings of nano's training from nothing; apart from it, so that reading them needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm_agent.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How nano is trained from nothing."""
+
+    out: Path = Path("runs/nano")
+    """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
+    seed: int = 0
+    """Decides the weights at the start and every sample."""
+    dense_steps: int = 800
+    """Steps of the dense vision stage."""
+    dense_batch: int = 24
+    """Screens a step in the dense stage."""
+    follow_steps: int = 6000
+    """Steps of the instruction stage."""
+    follow_batch: int = 4
+    """Screens a step in the instruction stage, each with several questions."""
+    learning_rate: float = 1.5e-3
+    """Peak rate; cosine to a tenth, after a warm-up."""
+    vision_rate_factor: float = 0.3
+    """The vision tower's rate in the instruction stage, as a share of the rest's."""
+    save_every_steps: int = 200
+    """Steps between checkpoints."""
+    threads: int = 2
+    """CPU threads for the model."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for counts that can't be meant."""
+        if min(self.dense_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
+            raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")

@@ -1,0 +1,155 @@
+"""Screens of our own games with instructions and right answers, each a pure function of a seed and an index.
+
+A sample is a random moment of a game, often in the middle of an instruction that a perfect but impersonal player is
+following, with several instructions that make sense at that moment. There is no long goal among them, no demonstrator
+and no recording of a player: nano's base must know screens, JSON and single steps, and nothing of how a person plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from random import Random
+
+import numpy as np
+
+from vlm_agent.actions.playback import expand
+from vlm_agent.actions.space import CoordinateSpace
+from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move
+from vlm_agent.chat import Recipe, make_recipe
+from vlm_agent.dataset.state_text import render_state
+from vlm_agent.games.ringcraft.core import Ringcraft
+from vlm_agent.games.ringcraft.drawing import Renderer
+from vlm_agent.games.ringcraft.env import ACTION_SPEC
+from vlm_agent.games.ringcraft.goals import GOALS, GameGoal
+from vlm_agent.games.ringcraft.layout import LAYOUT
+from vlm_agent.games.ringcraft.random_scenes import random_scene
+from vlm_agent.games.ringcraft.state import TICK_MS, State
+from vlm_agent.models.images import resize_frame
+from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
+from vlm_agent.training.nano.samples import NanoSample, Question
+from vlm_agent.training.nano.things import list_things
+
+SPACE = CoordinateSpace(LAYOUT.frame.width, LAYOUT.frame.height)
+QUESTIONS_MAX = 18
+LEAD_TICKS_MAX = 5
+"""Longest stretch of an instruction played before the moment asked about."""
+MOVE_SHARE = 0.5
+"""Share of clicks that are led up to by a MOVE of their own."""
+ACTIONS_KEPT = 8
+"""Recent actions carried along."""
+
+
+@lru_cache(maxsize=1)
+def nano_recipe() -> Recipe:
+    """Return the recipe nano is trained with."""
+    return make_recipe(ACTION_SPEC, image_width_px=IMAGE_WIDTH_PX, image_height_px=IMAGE_HEIGHT_PX)
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> Renderer:
+    return Renderer()
+
+
+def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
+    """Return sample `index` of a seed; without `draw` its frame is black (for counting words)."""
+    rng = Random(f"nano {seed} {index}")
+    core = random_scene(rng)
+    lead = _lead_in(core, rng)
+    questions = _ask(core, rng, lead)
+    frame = np.zeros((IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, 3), dtype=np.uint8)
+    if draw:
+        frame = resize_frame(_renderer().draw(core.state), IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
+    state_text = render_state(core.export(), SPACE, nano_recipe().state_text_max_chars)
+    return NanoSample(frame, state_text, lead.recent if lead else (), questions, tuple(list_things(core.state)))
+
+
+def _possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:
+    """Yield the single-step goals that make sense now, in random order; some always do, such as opening a tab."""
+    goals = [goal for goal in GOALS.values() if not goal.is_long]
+    rng.shuffle(goals)
+    return (goal for goal in goals if goal.applicable(state))
+
+
+@dataclass(frozen=True)
+class Lead:
+    """An instruction under way."""
+
+    goal: GameGoal
+    """What was asked."""
+    before: State
+    """The state when it was asked."""
+    recent: tuple[tuple[int, Action], ...]
+    """Actions taken since, with their ages in milliseconds, in thousandths."""
+
+
+def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
+    """Play a few ticks of one instruction, or none."""
+    ticks = rng.choice((0, 0, 0, 1, 1, 2, 3, LEAD_TICKS_MAX))
+    if ticks == 0:
+        return None
+    goal, before = next(_possible_goals(core.state, rng)), deepcopy(core.state)
+    taken: list[tuple[int, Action]] = []
+    for tick in range(ticks):
+        chunk = answer_goal(core, goal, before, rng)
+        pointer = core.state.pointer
+        core.feed(expand(chunk, start_t_ns=core.now_ns, pointer=(pointer.x, pointer.y), horizon_ms=TICK_MS))
+        core.advance(TICK_MS)
+        at_ms = tick * TICK_MS
+        for action in SPACE.chunk_to_model(chunk).actions:
+            at_ms += action.dt_ms
+            taken.append((at_ms, action))
+    now_ms = ticks * TICK_MS
+    return Lead(goal, before, tuple((now_ms - at_ms, action) for at_ms, action in taken[-ACTIONS_KEPT:]))
+
+
+def _ask(core: Ringcraft, rng: Random, lead: Lead | None) -> tuple[Question, ...]:
+    goals = (goal for goal in _possible_goals(core.state, rng) if not (lead and goal is lead.goal))
+    asked = [(goal, core.state) for goal in islice(goals, QUESTIONS_MAX)]
+    if lead and (lead.goal.applicable(core.state) or lead.goal.is_done(lead.before, core.state)):
+        asked.insert(0, (lead.goal, lead.before))
+    return tuple(
+        Question(
+            rng.choice((goal.text, *goal.paraphrases)),
+            SPACE.chunk_to_model(answer_goal(core, goal, before, rng)),
+            goal.text,
+        )
+        for goal, before in asked
+    )
+
+
+def answer_goal(core: Ringcraft, goal: GameGoal, before: State, rng: Random) -> ActionChunk:
+    """Return what a perfect player does in the next horizon, in frame pixels: one press at the middle of its target."""
+    state = core.state
+    if before is not state and goal.is_done(before, state):
+        return ActionChunk(done=True)
+    target = goal.target(state)
+    if target.kind == "key":
+        return ActionChunk((Key(_round(rng.randint(60, 200)), target.key),))
+    if target.kind == "wait" or target.rect is None:
+        return ActionChunk()
+    x, y = (int(value) for value in target.rect.centre)
+    reach_ms = _reach_ms((state.pointer.x, state.pointer.y), (x, y))
+    if rng.random() < MOVE_SHARE:
+        return ActionChunk((Move(reach_ms, x, y), Click(_round(rng.randint(30, 90)), x, y, target.button)))
+    return ActionChunk((Click(reach_ms, x, y, target.button),))
+
+
+def _reach_ms(start: tuple[int, int], stop: tuple[int, int]) -> int:
+    distance = ((start[0] - stop[0]) ** 2 + (start[1] - stop[1]) ** 2) ** 0.5
+    return min(_round(120 + 0.5 * distance), 450)
+
+
+def _round(value: float) -> int:
+    return int(value) // 10 * 10
+
+
+def extra_texts() -> Iterator[str]:
+    """Yield wordings that the tokenizer should know whole besides what the samples hold."""
+    for goal in GOALS.values():
+        yield from (goal.text, *goal.paraphrases)
+
+

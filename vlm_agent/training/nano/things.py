@@ -1,0 +1,92 @@
+"""Names and boxes of everything on a Ringcraft screen, for the dense vision stage and for questions that only point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlm_agent.games.ringcraft.geometry import Visible, click_point, visible_widgets, visible_world
+from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
+from vlm_agent.games.ringcraft.rules import RULES
+from vlm_agent.games.ringcraft.state import State
+from vlm_agent.training.nano.samples import Thing
+
+
+def list_things(state: State) -> list[Thing]:
+    """Return what can be recognised on a state's screen; what is hidden by a window or by nearer things is left out."""
+    widgets = visible_widgets(state)
+    things = [thing for widget in widgets if (thing := _name_widget(widget, state))]
+    world = visible_world(state)
+    for seen in world:
+        point = click_point(state, seen, world)
+        if point is not None:
+            things.append(_thing(_words(seen.name), seen.rect))
+    pointer = state.pointer
+    if LAYOUT.frame.contains(pointer.x, pointer.y):
+        things.append(_thing("pointer", Rect(pointer.x - 4, pointer.y - 4, 9, 9)))
+    return things
+
+
+def _name_widget(widget: Visible, state: State) -> Thing | None:
+    name = _NAMES.get(widget.name)
+    words = name(widget, state) if name else ""
+    return _thing(words, widget.rect) if words else None
+
+
+def _inventory(widget: Visible, state: State) -> str:
+    stack = state.inventory[widget.index]
+    return _words(stack.item) if stack else ""
+
+
+def _bank_slot(widget: Visible, state: State) -> str:
+    return _words(state.bank[widget.index].item)
+
+
+def _product(widget: Visible, _: State) -> str:
+    return f"make {_words(RULES.products[widget.index].key)}"
+
+
+def _label(widget: Visible, _: State) -> str:
+    return f"{_words(widget.name)} {widget.label.lower()}"
+
+
+def _selected(chosen: Callable[[State], str]) -> Callable[[Visible, State], str]:
+    def name(widget: Visible, state: State) -> str:
+        mark = " selected" if widget.label == chosen(state) else ""
+        return f"quantity {widget.label.lower()}{mark}"
+
+    return name
+
+
+def _plain(widget: Visible, _: State) -> str:
+    return _words(widget.name)
+
+
+_NAMES: dict[str, Callable[[Visible, State], str]] = {
+    "inventory": _inventory,
+    "bank_slot": _bank_slot,
+    "product": _product,
+    "tab": _label,
+    "bank_quantity": _selected(lambda state: state.bank_quantity),
+    "furnace_quantity": _selected(lambda state: state.furnace_quantity),
+    "bank_close": _plain,
+    "furnace_close": _plain,
+    "deposit_inventory": _plain,
+    "dialog_continue": _plain,
+    "compass": _plain,
+    "orb": _label,
+}
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _thing(name: str, rect: Rect) -> Thing:
+    frame = LAYOUT.frame
+    return Thing(
+        name,
+        left=rect.x * 1000 // frame.width,
+        top=rect.y * 1000 // frame.height,
+        right=(rect.x + rect.width) * 1000 // frame.width,
+        bottom=(rect.y + rect.height) * 1000 // frame.height,
+    )

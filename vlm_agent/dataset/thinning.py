@@ -1,9 +1,11 @@
 """Thins a window's pointer path to few way-points, and measures what that loses.
 
-Way-points are found as Douglas and Peucker did for lines, but in t, x and y: a stretch is left out where the pointer
-stays within a tolerance of the smooth stroke that `actions.playback` would draw between its ends. Clicks and wheel
-turns are way-points already (executing them brings the pointer there), so the moves that lead to one are usually left
-out. Where the pointer is at the end of the window is kept. The error is measured by playing the thinned chunk back.
+A stretch is left out where the pointer stays within a tolerance of the smooth stroke that `actions.playback` would draw
+between its ends, so each way-point lies as far from the one before as one stroke can tell. (Douglas and Peucker's way of
+cutting at the worst point fits straight lines; strokes that start and stop make it keep about a tenth more.) Clicks and
+wheel turns are way-points already, since executing them brings the pointer there, so the moves that lead to one are
+usually left out. Where the pointer is at the end of the window is kept. The error is measured by playing the thinned
+chunk back.
 """
 
 from __future__ import annotations
@@ -101,13 +103,13 @@ def thin_path(
         return []
     path = np.concatenate([[(0.0, *start)], points])
     fixed = {0, *_nearest_in_time(path, anchors)}
-    arrival = _arrival(path, config.rest_tolerance_px)
-    edges = sorted(fixed | {arrival}) if arrival > max(fixed) else sorted(fixed)
-    keep = {i for begin, end in pairwise(edges) for i in _split(path, begin, end, config.path_tolerance_px)}
+    end = _find_end(path, max(fixed), config.rest_tolerance_px)
+    edges = sorted(fixed) if end is None else [*sorted(fixed), end]
+    keep = {i for begin, stop in pairwise(edges) for i in _split(path, begin, stop, config.path_tolerance_px)}
     kept = [(int(path[i, 0]), int(path[i, 1]), int(path[i, 2])) for i in sorted(keep)]
     before = path[max(fixed | keep), 1:]
-    if arrival > max(fixed) and _distance(path[-1, 1:], before) > config.rest_tolerance_px:
-        kept.append((int(path[arrival, 0]), int(path[-1, 1]), int(path[-1, 2])))
+    if end is not None and _distance(path[-1, 1:], before) > config.rest_tolerance_px:
+        kept.append((int(path[end, 0]), int(path[-1, 1]), int(path[-1, 2])))
     return kept
 
 
@@ -130,35 +132,44 @@ def anchors_of(actions: Sequence[tuple[int, Action]]) -> Points:
     return np.array(rows, dtype=float).reshape(-1, 3)
 
 
-def _split(path: Points, first: int, last: int, tolerance_px: float) -> set[int]:
-    keep: set[int] = set()
-    pending = [(first, last)]
-    while pending:
-        begin, end = pending.pop()
-        if end - begin < 2:
-            continue
-        inner = path[begin + 1 : end]
-        stray = inner[:, 1:] - _stroke(path[begin], path[end], inner[:, 0])
-        distances = np.hypot(stray[:, 0], stray[:, 1])
-        worst = int(distances.argmax())
-        if distances[worst] > tolerance_px:
-            middle = begin + 1 + worst
-            keep.add(middle)
-            pending += [(begin, middle), (middle, end)]
-    return keep
+def _split(path: Points, first: int, last: int, tolerance_px: float) -> list[int]:
+    """Return the way-points needed between two, each as far from the one before as one stroke can tell."""
+    keep: list[int] = []
+    begin = first
+    while True:
+        fitting = (end for end in range(last, begin, -1) if _stray(path, begin, end).max(initial=0.0) <= tolerance_px)
+        begin = next(fitting)
+        if begin == last:
+            return keep
+        keep.append(begin)
+
+
+def _stray(path: Points, begin: int, end: int) -> NDArray[np.float64]:
+    """Return how far the points between two of them are from the stroke that joins these."""
+    inner = path[begin + 1 : end]
+    off = inner[:, 1:] - _stroke(path[begin], path[end], inner[:, 0])
+    return np.hypot(off[:, 0], off[:, 1])
 
 
 def _stroke(begin: Points, end: Points, times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    # The minimum-jerk stroke of `actions.playback`, not rounded to pixels and steps.
     span = max(end[0] - begin[0], 1e-9)
     tau = (times_ms - begin[0]) / span
     share = tau**3 * (10 - 15 * tau + 6 * tau**2)
     return begin[1:] + share[:, None] * (end[1:] - begin[1:])
 
 
-def _arrival(path: Points, tolerance_px: float) -> int:
-    # The first moment at the resting place, not the last report from it: a hand that rests still trembles.
+def _find_end(path: Points, last_fixed: int, tolerance_px: float) -> int | None:
+    """Return the index at which the pointer is best said to have come to rest, or None if it has not moved since.
+
+    Not the last report: a hand that rests still trembles. Not the first point near enough either: the stroke slows down
+    before its end. So the moment, from the first near enough, at which a stroke fits best.
+    """
     away = np.hypot(path[:, 1] - path[-1, 1], path[:, 2] - path[-1, 2]) > tolerance_px
-    return int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
+    arrival = int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
+    if arrival <= last_fixed:
+        return None
+    return min(range(arrival, len(path)), key=lambda end: float(_stray(path, last_fixed, end).max(initial=0.0)))
 
 
 def _nearest_in_time(path: Points, anchors: Points) -> list[int]:

@@ -1,0 +1,131 @@
+"""Cutting: the clips of a session cover it once, on ticks, whatever the input."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm_agent.clips import CutConfig, count_drops, cut_session, find_pauses, goal_at, goal_changes, tick_times
+from vlm_agent.errors import ConfigError
+from vlm_agent.sessions.types import Goal
+
+MS = 1_000_000
+times = st.integers(0, 90_000).map(lambda ms: ms * MS)
+goals = st.builds(
+    Goal,
+    t_ns=times,
+    text=st.sampled_from(["open the bank", "close the bank", "", "craft rings"]),
+    level=st.sampled_from(["long", "short"]),
+    source=st.just("game"),
+)
+
+
+@given(
+    start=st.integers(0, 5000).map(lambda ms: ms * MS),
+    length=st.integers(1, 80_000 * MS),
+    states=st.lists(times),
+    goals=st.lists(goals, max_size=12),
+    inputs=st.lists(times, max_size=40).map(sorted),
+)
+def test_clips_cover_the_session_exactly_once(start, length, states, goals, inputs):
+    stop = start + length
+    ticks = tick_times(states, start, stop, 600)
+    clips = cut_session(start, stop, ticks_ns=ticks, goals=goals, input_times_ns=inputs)
+    assert clips[0].start_ns == start
+    assert clips[-1].stop_ns == stop
+    assert all(one.stop_ns == after.start_ns for one, after in pairwise(clips))
+    assert all(clip.start_ns < clip.stop_ns for clip in clips)
+    assert [clip.index for clip in clips] == list(range(len(clips)))
+    inner = {clip.start_ns for clip in clips[1:]}
+    assert inner <= set(ticks)
+    assert all(clip.stop_ns - clip.start_ns >= 600 * MS for clip in clips if clip.dropped is None)
+
+
+@given(states=st.lists(times), start=times, length=st.integers(0, 60_000 * MS))
+def test_ticks_stay_inside_and_apart(states, start, length):
+    ticks = tick_times(states, start, start + length, 600)
+    assert all(start <= t < start + length for t in ticks)
+    assert bool(ticks) == (length > 0)
+    assert all(0.9 * 600 * MS <= after - t < 2 * 600 * MS for t, after in pairwise(ticks))
+    if ticks:
+        assert ticks[0] - start < 600 * MS
+        assert start + length - ticks[-1] <= 600 * MS
+
+
+def test_ticks_are_the_game_s_own_and_a_grid_without_one():
+    assert tick_times([], 5 * MS, 2000 * MS, 600) == [5 * MS, 605 * MS, 1205 * MS, 1805 * MS]
+    jittered = [t * MS for t in (100, 690, 1310, 1905)]
+    assert tick_times(jittered, 0, 2000 * MS, 600) == jittered
+    fast = [t * MS for t in range(0, 2000, 250)]
+    assert tick_times(fast, 0, 2000 * MS, 600) == [t * MS for t in (0, 750, 1500)]
+    hole = [0, 600 * MS, 3000 * MS]
+    assert tick_times(hole, 0, 3200 * MS, 600) == [t * MS for t in (0, 600, 1200, 1800, 2400, 3000)]
+
+
+def test_cuts_at_goal_changes_moved_to_the_nearest_tick():
+    changes = [goal(0, "a"), goal(1000, "b"), goal(1300, "b"), goal(2900, "c")]
+    clips = cut(6000, goals=changes)
+    assert spans(clips) == [(0, 1200), (1200, 3000), (3000, 6000)]
+
+
+def test_long_stretches_are_cut_into_equal_pieces():
+    assert spans(cut(9600)) == [(0, 3000), (3000, 6600), (6600, 9600)]
+
+
+def test_a_pause_is_one_dropped_clip_and_waiting_for_rings_is_not_a_pause():
+    config = CutConfig(pause_ms=6000)
+    clips = cut(18_000, inputs=[*range(0, 3000, 100), *range(12_000, 18_000, 100)], config=config)
+    assert [(span, clip.dropped) for span, clip in zip(spans(clips), clips, strict=True)] == [
+        ((0, 3000), None),
+        ((3000, 12_000), "idle"),
+        ((12_000, 15_000), None),
+        ((15_000, 18_000), None),
+    ]
+    assert count_drops(clips) == {"idle": 1}
+    assert count_drops(cut(24_000, inputs=[0])) == {}
+
+
+def test_a_scrap_shorter_than_a_window_is_dropped():
+    clips = cut_session(0, 500 * MS, ticks_ns=[0])
+    assert [clip.dropped for clip in clips] == ["too_short"]
+    assert cut_session(0, 0, ticks_ns=[]) == []
+
+
+def test_pauses_reach_from_input_to_input():
+    assert list(find_pauses(0, 100 * MS, [20 * MS, 30 * MS], 25)) == [(30 * MS, 100 * MS)]
+    assert list(find_pauses(0, 100 * MS, [], 25)) == [(0, 100 * MS)]
+
+
+def test_a_goal_holds_until_the_next_of_its_level():
+    told = [goal(0, "rings", "long"), goal(0, "a"), goal(1000, "b"), goal(2000, "")]
+    assert goal_at(told, 1500 * MS, "short").text == "b"
+    assert goal_at(told, 1500 * MS, "long").text == "rings"
+    assert goal_at(told, 2500 * MS, "short") is None
+    assert goal_at(told, -1, "short") is None
+    assert goal_changes(told) == [0, 0, 1000 * MS, 2000 * MS]
+
+
+def test_config_refuses_what_can_t_be_meant():
+    with pytest.raises(ConfigError, match="length_ms"):
+        CutConfig(length_ms=500)
+    with pytest.raises(ConfigError, match="horizon_ms"):
+        CutConfig(horizon_ms=0)
+
+
+def goal(t_ms, text, level="short"):
+    return Goal(t_ms * MS, text, level, "game")
+
+
+def cut(length_ms, *, goals=(), inputs=None, config=None):
+    ticks = list(range(0, length_ms * MS, 600 * MS))
+    inputs = range(0, length_ms, 100) if inputs is None else inputs
+    return cut_session(
+        0, length_ms * MS, ticks_ns=ticks, goals=goals, input_times_ns=[t * MS for t in inputs], config=config
+    )
+
+
+def spans(clips):
+    return [(clip.start_ns // MS, clip.stop_ns // MS) for clip in clips]

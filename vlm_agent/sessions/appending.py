@@ -15,6 +15,8 @@ from vlm_agent.errors import DataError
 
 PART_SUFFIX = ".part"
 """Marks a file whose writer has not finished."""
+REPAIR_SUFFIX = ".repairing"
+"""The same for the output of a repair, which may stand beside a `.part` of the same name."""
 
 
 def part_path(path: Path) -> Path:
@@ -25,8 +27,8 @@ def part_path(path: Path) -> Path:
 class AppendedFile:
     """Appends whole pieces to `<path>.part`; `finish` gives the file its name."""
 
-    def __init__(self, path: Path) -> None:
-        """Create the file.
+    def __init__(self, path: Path, *, suffix: str = PART_SUFFIX) -> None:
+        """Create the file, with a suffix until it is finished.
 
         Raises:
             DataError: If the file, finished or not, is already there, or can't be created.
@@ -34,15 +36,13 @@ class AppendedFile:
         self.path = path
         self.size_bytes = 0
         self._is_named = False
-        self._part = part_path(path)
+        self._part = path.with_name(path.name + suffix)
         if path.exists():
             raise DataError(f"{path} already exists; choose another name")
         try:
             self._file = self._part.open("xb", buffering=0)
         except FileExistsError as error:
-            raise DataError(
-                f"{self._part} is an unfinished recording; save it with `vlm-agent repair {self._part}` or delete it"
-            ) from error
+            raise DataError(f"{self._part} is there: unfinished, or being written; repair or delete it") from error
         except OSError as error:
             raise DataError(f"can't create {self._part}: {error.strerror}") from error
 

@@ -8,6 +8,7 @@ with duration and index. Knows no codec beyond its private bytes. Format: https:
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -159,12 +160,14 @@ def read_codec_private(head: bytes) -> bytes:
     mark = TRACKS.to_bytes(4, "big")
     position = head.find(mark)
     while position >= 0:
-        found = read_head(head, position)
-        content = head[found.start : found.stop]
-        if is_checked(content):
-            (track,) = _split(content, _CRC_BYTES)
-            entry = content[track.start : track.stop]
-            return next(entry[part.start : part.stop] for part in _split(entry) if part.name == _CODEC_PRIVATE)
+        # The name occurs in the table of contents too, where no element head follows it.
+        with contextlib.suppress(DamagedError):
+            found = read_head(head, position)
+            content = head[found.start : found.stop]
+            if is_checked(content):
+                (track,) = _split(content, _CRC_BYTES)
+                entry = content[track.start : track.stop]
+                return next(entry[part.start : part.stop] for part in _split(entry) if part.name == _CODEC_PRIVATE)
         position = head.find(mark, position + 1)
     raise DamagedError("the video's description of its codec is lost")
 

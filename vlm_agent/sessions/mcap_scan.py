@@ -13,7 +13,9 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,10 +38,6 @@ _MAX_CHUNK_BYTES = 1 << 28
 _ALL_CHANNELS = (1 << 64) - 1
 
 Channels = dict[int, ChannelSpec]
-
-
-def _time_ns(message: LoggedMessage) -> int:
-    return message.t_ns
 
 
 def unpack_chunk(content: bytes | memoryview) -> bytes:
@@ -106,17 +104,23 @@ def learn(opcode: int, content: bytes, schemas: dict[int, Schema], channels: Cha
     Raises:
         DamagedError: If the record breaks the format.
     """
+    record = _parse_description(opcode, content)
+    if isinstance(record, Schema):
+        schemas[record.id] = record
+        return
+    known = schemas.get(record.schema_id) or Schema(id=0, data=b"", encoding="", name="")
+    channels[record.id] = ChannelSpec(record.topic, known.name, known.data, known.encoding, record.message_encoding)
+
+
+@lru_cache(maxsize=256)
+def _parse_description(opcode: int, content: bytes) -> Schema | Channel:
+    # Our files repeat these in every chunk, so the same bytes come thousands of times.
     stream = ReadDataStream(io.BytesIO(content))
     try:
-        if opcode == Opcode.SCHEMA:
-            schema = Schema.read(stream)
-            schemas[schema.id] = schema
-            return
-        channel = Channel.read(stream)
+        record: Schema | Channel = Schema.read(stream) if opcode == Opcode.SCHEMA else Channel.read(stream)
     except (McapError, struct.error, ValueError) as error:
         raise DamagedError("a schema or channel record is malformed") from error
-    known = schemas.get(channel.schema_id) or Schema(id=0, data=b"", encoding="", name="")
-    channels[channel.id] = ChannelSpec(channel.topic, known.name, known.data, known.encoding, channel.message_encoding)
+    return record
 
 
 def _split(records: bytes) -> Iterator[tuple[int, int, int]]:
@@ -166,18 +170,19 @@ class McapIndex:
         Raises:
             DamagedError: If a chunk breaks the format or its checksum.
         """
-        order = array("Q", sorted(range(self.num_chunks), key=self._starts_ns.__getitem__))
-        waiting: list[LoggedMessage] = []
+        waiting: list[tuple[int, int, int, LoggedMessage]] = []
         with self._path.open("rb") as file:
-            for chunk_index in order:
+            for chunk_index in self._in_time_order():
                 if not self._may_hold(chunk_index, topics):
                     continue
                 # Nothing from here on is earlier than this chunk's start.
-                ready = bisect_left(waiting, self._starts_ns[chunk_index], key=_time_ns)
-                yield from waiting[:ready]
-                waiting = waiting[ready:] + self._chunk_messages(file, chunk_index, topics)
-                waiting.sort(key=_time_ns)
-        yield from waiting
+                ready = bisect_left(waiting, (self._starts_ns[chunk_index],))
+                yield from (message for *_, message in waiting[:ready])
+                messages = self._chunk_messages(file, chunk_index, topics)
+                # Time first, then the place in the file; the message itself is never compared.
+                waiting = waiting[ready:] + [(m.t_ns, chunk_index, place, m) for place, m in enumerate(messages)]
+                waiting.sort()
+        yield from (message for *_, message in waiting)
 
     def has_topic(self, topic: str) -> bool:
         """Return whether the file describes a channel of this topic."""
@@ -199,6 +204,12 @@ class McapIndex:
                     times_ns = [message.t_ns for message in self._chunk_messages(file, chunk_index, wanted)]
                     latest_ns = max([*times_ns, latest_ns or 0]) if times_ns else latest_ns
         return latest_ns
+
+    def _in_time_order(self) -> Sequence[int]:
+        starts_ns = self._starts_ns
+        if all(earlier <= later for earlier, later in pairwise(starts_ns)):
+            return range(self.num_chunks)
+        return sorted(range(self.num_chunks), key=starts_ns.__getitem__)
 
     def _may_hold(self, chunk_index: int, topics: frozenset[str] | None) -> bool:
         if topics is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import DataError
-from vlm_agent.sessions.appending import PART_SUFFIX, AppendedFile, part_path
+from vlm_agent.sessions.appending import PART_SUFFIX, REPAIR_SUFFIX, AppendedFile, part_path
 from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.matroska import MatroskaWriter, read_codec_private
 from vlm_agent.sessions.mcap_scan import McapIndex
@@ -69,9 +69,15 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
                 source, None, salvage, clusters, _count(salvage), "the session is sound; nothing was written"
             )
         if session is None:
-            session = _rebuild_session(salvage, video_data[:_HEAD_BYTES], source)
+            session = _rebuild_session(salvage, video_data[:_HEAD_BYTES])
             reason += "; the session's own description was lost"
-        tally = _rewrite(out, salvage, clusters, session, kept_ms)
+            if "codec_private" not in session:
+                reason += ", and with it the video"
+                kept_ms = array("Q")
+        try:
+            tally = _rewrite(out, salvage, clusters, session, kept_ms)
+        except DamagedError as error:
+            raise DataError(f"{source}: {error}") from error
     return _report(source, out, salvage, clusters, tally, reason)
 
 
@@ -85,9 +91,10 @@ def _find_source(path: Path) -> Path:
 
 
 def _default_out(source: Path) -> Path:
-    if source.suffix == PART_SUFFIX:
-        return source.with_suffix("")
-    return source.with_name(source.name.removesuffix(".mcap") + ".repaired.mcap")
+    stem = source.name.removesuffix(PART_SUFFIX).removesuffix(".mcap")
+    # A recorder killed between its last two steps has named its video already.
+    is_name_free = source.suffix == PART_SUFFIX and not source.with_name(stem + ".mkv").exists()
+    return source.with_name(f"{stem}.mcap" if is_name_free else f"{stem}.repaired.mcap")
 
 
 def _find_video(path: Path) -> Path | None:
@@ -136,14 +143,17 @@ def _recoverable_times(clusters: ClusterSalvage) -> array[int]:
     return array("Q", (block.pts_ms for blocks in clusters.clusters() for block in blocks))
 
 
-def _rebuild_session(salvage: ChunkSalvage, video_head: bytes, source: Path) -> dict[str, Any]:
+def _rebuild_session(salvage: ChunkSalvage, video_head: bytes) -> dict[str, Any]:
+    """Return a description from what the other messages and the video's header still tell."""
+    session: dict[str, Any] = {"format": FORMAT_VERSION, "meta": {}}
     for message in _messages(salvage):
         ref = _screen(message)
         if ref and ref.width_px and ref.height_px:
-            codec_private = base64.b64encode(read_codec_private(video_head)).decode()
-            size = {"width_px": ref.width_px, "height_px": ref.height_px}
-            return {"format": FORMAT_VERSION, **size, "meta": {}, "codec_private": codec_private}
-    raise DataError(f"{source}: nothing that could be shown is intact")
+            session |= {"width_px": ref.width_px, "height_px": ref.height_px}
+            with contextlib.suppress(DamagedError):
+                session["codec_private"] = base64.b64encode(read_codec_private(video_head)).decode()
+            break
+    return session
 
 
 def _screen(message: LoggedMessage) -> ScreenRef | None:
@@ -162,11 +172,13 @@ def _rewrite(
     out, video_out = session_paths(out.with_suffix(""))
     files: list[AppendedFile] = []
     try:
-        for path in (video_out, out):
-            files.append(AppendedFile(path))
-        video_file, mcap_file = files
-        _rewrite_video(video_file, clusters, session)
-        tally = _rewrite_messages(mcap_file, salvage, session, kept_ms, video_out.name)
+        for path in (video_out, out) if "codec_private" in session else (out,):
+            files.append(AppendedFile(path, suffix=REPAIR_SUFFIX))
+        if "codec_private" in session:
+            _rewrite_video(files[0], clusters, session)
+        tally = _rewrite_messages(files[-1], salvage, session, kept_ms, video_out.name)
+        if not tally.messages:
+            raise DamagedError("no complete chunk of messages is intact")
         for file in files:
             file.finish()
     except DataError:
@@ -238,7 +250,7 @@ def _repair_foreign(source: Path, out: Path, salvage: ChunkSalvage) -> RepairRep
     if out.parent.resolve() != source.parent.resolve():
         raise DataError(f"{out}: another recorder's session is repaired in its own folder, beside its video")
     tally = _Tally()
-    file = AppendedFile(out)
+    file = AppendedFile(out, suffix=REPAIR_SUFFIX)
     try:
         writer = McapWriter(file, profile=PROFILE, library=f"{LIBRARY}, repaired")
         with PictureSource(source.parent, None) as pictures:

@@ -42,8 +42,8 @@ SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
     "session": (
         "vlm_agent/Session",
         _schema(
-            {"format": _INTEGER, "width_px": _INTEGER, "height_px": _INTEGER, "fps": {"type": "number"}, "meta": _OPEN},
-            {"codec_private": _TEXT},
+            {"format": _INTEGER, "meta": _OPEN},
+            {"width_px": _INTEGER, "height_px": _INTEGER, "fps": {"type": "number"}, "codec_private": _TEXT},
         ),
     ),
     "screen": (

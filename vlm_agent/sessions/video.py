@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
@@ -84,6 +85,7 @@ class PictureEncoder:
         }
         context.open()
         self._context = context
+        self._to_yuv = VideoReformatter()
         self.width_px: int = context.width
         self.height_px: int = context.height
         self.codec_private = _configuration_record(bytes(context.extradata))
@@ -93,7 +95,9 @@ class PictureEncoder:
         if any(self._pad):
             rgb = np.pad(rgb, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED)
+        frame = self._to_yuv.reformat(
+            frame, format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED, threads=1
+        )
         frame.pts, frame.time_base = pts_ms, _MILLISECOND
         frame.pict_type = PictureType.I if is_keyframe else PictureType.NONE
         (packet,) = self._context.encode(frame)
@@ -122,9 +126,15 @@ def _configuration_record(extradata: bytes) -> bytes:
     return record
 
 
-def _to_rgb(frame: av.VideoFrame) -> Picture:
-    rgb: Picture = frame.to_ndarray(format="rgb24")
-    return rgb
+class _ToRgb:
+    """Converts decoded frames; kept, because a frame's own converter starts new threads for every frame."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> Picture:
+        rgb: Picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return rgb
 
 
 class BlockDecoder:
@@ -168,13 +178,13 @@ class ClusteredVideo:
         self._codec_private = codec_private
         self._file = path.open("rb")
         self._offsets, self._sizes = array("Q"), array("Q")
-        self._starts_ms, self._keys_ms = array("Q"), array("Q")
-        self._key_clusters = array("Q")
+        self._keys_ms, self._key_clusters = array("Q"), array("Q")
         try:
             self._find_clusters()
         except DamagedError:
             self._file.close()
             raise
+        self._to_rgb = _ToRgb()
         self._decoder: BlockDecoder | None = None
         self._blocks: Iterator[Block] = iter(())
         self._at_ms = -1
@@ -198,7 +208,7 @@ class ClusteredVideo:
             self._step(pts_ms)
         if self._at_ms != pts_ms or self._frame is None:
             raise DamagedError(f"the video has no picture at {pts_ms / 1000:.3f} s")
-        return _to_rgb(self._frame)
+        return self._to_rgb(self._frame)
 
     def close(self) -> None:
         """Release the file."""
@@ -243,7 +253,6 @@ class ClusteredVideo:
             self._key_clusters.append(len(self._offsets))
         self._offsets.append(start)
         self._sizes.append(size)
-        self._starts_ms.append(first_ms)
 
 
 class ForeignVideo:
@@ -256,6 +265,7 @@ class ForeignVideo:
             DataError: If it is no video.
         """
         self._path = path
+        self._to_rgb = _ToRgb()
         try:
             self._container = av.open(str(path))
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -277,7 +287,7 @@ class ForeignVideo:
             self._step(pts_ns)
         if abs(self._at_ns - pts_ns) > _PTS_TOLERANCE_NS:
             raise DataError(f"{self._path} has no picture at {pts_ns / 1e9:.3f} s")
-        return _to_rgb(self._frame)
+        return self._to_rgb(self._frame)
 
     def close(self) -> None:
         """Release the file."""

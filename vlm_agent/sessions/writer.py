@@ -236,6 +236,7 @@ class SessionWriter:
             self._flushed_ns = t_ns
         if t_ns - self._state_ns >= STATE_NS:
             self._write_states()
+            self._state_ns = t_ns
         self._last_ns = t_ns
 
     def _begin(self, t_ns: int) -> None:
@@ -245,7 +246,7 @@ class SessionWriter:
         self._write_states()
 
     def _write_states(self) -> None:
-        t_ns = self._state_ns = self._last_ns or 0
+        t_ns = self._last_ns or 0
         width_px, height_px = self._size
         title = str(self._meta.get("title", ""))
         self._add("window", t_ns, {"title": title, "rect": [0, 0, width_px, height_px], "hWnd": 0})

@@ -19,6 +19,7 @@ from vlm_agent.rollouts.parallel import run_beside
 if TYPE_CHECKING:
     from vlm_agent.games.ringcraft.core import Ringcraft
     from vlm_agent.games.ringcraft.drawing import Renderer
+    from vlm_agent.games.ringcraft.state import State
     from vlm_agent.sessions.writer import SessionWriter
 
 LONG_GOAL = "craft sapphire rings"
@@ -88,9 +89,13 @@ def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> 
         stem.with_name(stem.name + left_over).unlink(missing_ok=True)
     game = Ringcraft(seed)
     with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}) as writer:
-        recorder = GameRecorder(writer, LONG_GOAL)
+        demonstrator = Demonstrator(seed, player=config.player)
+        recorder = GameRecorder(writer, LONG_GOAL, lambda _: demonstrator.current_goal)
         demonstrate(
-            game, Demonstrator(seed, player=config.player), round(config.minutes * 60_000), on_tick=recorder.write_tick
+            game,
+            demonstrator,
+            round(config.minutes * 60_000),
+            on_tick=lambda _, events: recorder.write_tick(game, events),
         )
     return path
 
@@ -110,6 +115,7 @@ def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = N
         DataError: the session exists, or can't be written.
     """
     from vlm_agent.games.ringcraft.core import Ringcraft
+    from vlm_agent.games.ringcraft.goals import next_step
     from vlm_agent.games.ringcraft.window import play
 
     if _mcap(stem).exists():
@@ -117,7 +123,7 @@ def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = N
     game = Ringcraft(seed)
     stem.parent.mkdir(parents=True, exist_ok=True)
     with _open_session(stem, seed, {"player": "person"}) as writer:
-        recorder = GameRecorder(writer, goal)
+        recorder = GameRecorder(writer, goal, next_step if goal == LONG_GOAL else lambda _: "")
         recorder.write_scene(game)
         play(
             game,
@@ -132,12 +138,17 @@ def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = N
 class GameRecorder:
     """Writes a game in play into a session."""
 
-    def __init__(self, writer: SessionWriter, goal: str) -> None:
-        """Take an open session and the goal that holds in it."""
+    def __init__(self, writer: SessionWriter, goal: str, short_goal: Callable[[State], str]) -> None:
+        """Take an open session, the long goal that holds in it, and what tells the short one of a moment.
+
+        An empty short goal changes nothing: the one before goes on.
+        """
         from vlm_agent.games.ringcraft.drawing import Renderer
 
         self._writer = writer
         self._goal = goal
+        self._short_goal = short_goal
+        self._told = ""
         self._renderer: Renderer = Renderer()
         self._next_frame_ns: int | None = None
         self._last_tick: int | None = None
@@ -158,11 +169,19 @@ class GameRecorder:
         if game.state.tick != self._last_tick:
             self._last_tick = game.state.tick
             self._writer.write_game_state(now_ns, game.export())
+        self._tell_short_goal(now_ns, self._short_goal(game.state))
 
     def write_events(self, events: list[InputEvent]) -> None:
         """Write device events."""
         for event in events:
             self._writer.write_event(event)
+
+    def _tell_short_goal(self, now_ns: int, goal: str) -> None:
+        from vlm_agent.sessions.types import Goal
+
+        if goal and goal != self._told:
+            self._told = goal
+            self._writer.write_goal(now_ns, Goal(now_ns, goal, level="short", source="game"))
 
     def _begin(self, now_ns: int) -> None:
         from vlm_agent.sessions.types import Goal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from made_sessions import write_session
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.writer import Writer
 from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
@@ -37,6 +39,12 @@ class Original(NamedTuple):
     """Start and stop byte of each cluster, and whether it starts with a keyframe."""
     frames: dict[int, tuple[int, NDArray[np.uint8]]]
     """Time -> cluster and picture."""
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the disk two thousand waits; no test here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")
@@ -285,3 +293,28 @@ def test_another_recorders_session(tmp_path: Path, shared_data: Path, version: s
     for ours, theirs in zip(mended.frames(), whole.frames(), strict=True):
         assert ours.t_ns == theirs.t_ns
         np.testing.assert_array_equal(ours.rgb, theirs.rgb)
+
+
+def test_another_recorders_later_chunks_outlive_the_first(tmp_path: Path) -> None:
+    """Other recorders describe a channel once, in their first chunk; the summary at the end tells it again."""
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=200)
+        writer.start(profile="owa", library="mcap-owa-support 0.5.6; mcap 1.3.0")
+        schema = writer.register_schema("desktop/KeyboardEvent", "jsonschema", b"{}")
+        channel = writer.register_channel("keyboard", "json", schema)
+        for t_ns in range(40):
+            writer.add_message(channel, t_ns, b'{"event_type":"press","vk":65}', t_ns)
+        writer.finish()
+    whole = list(SessionReader(path).events())
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    first, second = sorted(summary.chunk_indexes, key=lambda index: index.chunk_start_offset)[:2]
+    data[first.chunk_start_offset + 60] ^= 1
+    path.write_bytes(data)
+    report = repair(path)
+    assert list(SessionReader(tmp_path / "a.repaired.mcap").events()) == whole[second.message_start_time :]
+    assert report.chunks == len(summary.chunk_indexes) - 1
+    assert report.bytes_lost >= first.chunk_length

@@ -133,8 +133,7 @@ class _ToRgb:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Picture:
-        rgb: Picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return rgb
+        return np.asarray(self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
 
 
 class BlockDecoder:

@@ -31,13 +31,14 @@ def build_nano(seed: int, tokenizer: Any) -> Any:
 
 def make_tokenizer(seed: int) -> Any:
     """Return nano's tokenizer, trained on the prompts and answers of some samples."""
-    return train_tokenizer(_corpus(seed))
+    return train_tokenizer(corpus(seed, CORPUS_SAMPLES))
 
 
-def _corpus(seed: int) -> Iterator[str]:
+def corpus(seed: int, num_samples: int) -> Iterator[str]:
+    """Yield the texts nano will meet: wordings of goals, prompts and answers of some samples."""
     recipe = scenes.nano_recipe()
     yield from scenes.extra_texts()
-    for index in range(CORPUS_SAMPLES):
+    for index in range(num_samples):
         sample = scenes.make_sample(seed, CORPUS_OFFSET + index, draw=False)
         for question in sample.questions:
             inp = PromptInput((), question.goal, sample.state_text, sample.recent)

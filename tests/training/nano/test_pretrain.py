@@ -1,0 +1,62 @@
+"""Pretraining goes on where it was killed, and ends in a checkpoint like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from vlm_agent.errors import ConfigError
+from vlm_agent.training.nano import batches, build, pretrain
+from vlm_agent.training.nano.config import PretrainConfig
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "CORPUS_SAMPLES", 12)
+    monkeypatch.setattr(batches, "NAME_SCAN", 6)
+    monkeypatch.setattr(batches, "TREE_TOKENS_MAX", 600)
+    batches.thing_names.cache_clear()
+
+
+def config_in(folder: Path) -> PretrainConfig:
+    return PretrainConfig(
+        out=folder, dense_steps=2, dense_batch=2, follow_steps=2, follow_batch=1, save_every_steps=1, threads=1
+    )
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pretrain.run(config_in(tmp_path / "whole"))
+    save = pretrain.Run.save
+
+    def save_then_stop(self: pretrain.Run) -> None:
+        save(self)
+        if (self.progress.stage, self.progress.step) == ("follow", 1):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.Run, "save", save_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.run(config_in(tmp_path / "stopped"))
+    resumed = pretrain.run(config_in(tmp_path / "stopped"))
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_the_finished_folder_is_a_checkpoint(tmp_path: Path) -> None:
+    folder = pretrain.run(config_in(tmp_path))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model_type"] == "qwen3_vl"
+    assert (folder / "model.safetensors").stat().st_size < 16_000_000
+    assert (folder / "preprocessor_config.json").exists()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        PretrainConfig(follow_batch=0)

@@ -1,0 +1,129 @@
+"""Means with confidence intervals, by resampling whole episodes.
+
+Interval: BCa bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 14) whose tail levels are
+first widened for small samples (the "expanded percentile" rule of Hesterberg, What Teachers Should Know About the
+Bootstrap, 2015, section 4.2). Plain percentile intervals of 20 values cover about 92 % instead of 95 %, and less where
+most values are 0; a test simulates the coverage of these. Values are one number an episode: the episodes of different
+seeds are independent, the decisions within one are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_agent.errors import ConfigError
+
+LEVEL = 0.95
+"""Confidence level of every interval."""
+DEFAULT_RESAMPLES = 10_000
+"""Bootstrap resamples."""
+_SEED = 20_260_101
+"""All intervals use the same resamples, so that a number does not depend on which others were computed."""
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and what it may be."""
+
+    mean: float
+    """Of the sample."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `mean` and `ci95`, rounded far below their meaning."""
+        return {"mean": round(self.mean, 6), "ci95": [round(self.low, 6), round(self.high, 6)]}
+
+
+def mean_interval(values: Sequence[float], *, resamples: int = DEFAULT_RESAMPLES) -> Interval:
+    """Return the mean of independent values with its 95 % interval.
+
+    Values that are all the same give an interval without width: resampling can't see what never happened.
+
+    Raises:
+        ConfigError: there are fewer than two values.
+    """
+    sample = np.asarray(values, dtype=float)
+    if len(sample) < 2:
+        raise ConfigError(f"an interval needs at least 2 values, got {len(sample)}")
+    mean = float(sample.mean())
+    if float(np.ptp(sample)) == 0.0:
+        return Interval(mean, mean, mean)
+    means = _resample_means(sample, resamples)
+    tail = _expand_tail((1 - LEVEL) / 2, len(sample))
+    low, high = (_adjust_tail(level, sample, means) for level in (tail, 1 - tail))
+    return Interval(mean, float(np.quantile(means, low)), float(np.quantile(means, high)))
+
+
+def share_interval(outcomes: Sequence[bool], *, resamples: int = DEFAULT_RESAMPLES) -> Interval:
+    """Return the share of true outcomes with its 95 % interval.
+
+    Where all agree, the end that resampling can't see is the exact binomial bound (Clopper and Pearson, 1934).
+    """
+    interval = mean_interval([float(value) for value in outcomes], resamples=resamples)
+    reach = 1 - ((1 - LEVEL) / 2) ** (1 / len(outcomes))
+    if interval.high == 0.0:
+        return Interval(0.0, 0.0, reach)
+    if interval.low == 1.0:
+        return Interval(1.0, 1 - reach, 1.0)
+    return interval
+
+
+def student_quantile(level: float, degrees: int) -> float:
+    """Return the quantile of Student's t for whole degrees of freedom, by halving intervals."""
+    low, high = -1e6, 1e6
+    while high - low > 1e-9 * max(1.0, abs(low)):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_cdf(middle, degrees) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _student_cdf(t: float, degrees: int) -> float:
+    """Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4: exact, finite sums."""
+    angle = math.atan(t / math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    is_odd = degrees % 2 == 1
+    term = cosine if is_odd else 1.0
+    total = 0.0
+    for k in range(2 + is_odd, degrees + 1, 2):
+        total += term
+        term *= cosine**2 * (k - 1) / k
+    inside = 2 / math.pi * (angle + sine * total) if is_odd else sine * total
+    return (1 + inside) / 2
+
+
+def _resample_means(sample: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng(_SEED)
+    size = len(sample)
+    counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
+    return counts @ sample / size
+
+
+def _expand_tail(tail: float, size: int) -> float:
+    """The normal tail whose z reaches as far as Student's t with the unbiased variance."""
+    reach = math.sqrt(size / (size - 1)) * student_quantile(tail, size - 1)
+    return _NORMAL.cdf(reach)
+
+
+def _adjust_tail(level: float, sample: NDArray[np.float64], means: NDArray[np.float64]) -> float:
+    """BCa: move a level for the bias and the skewness of the bootstrap distribution."""
+    mean = float(sample.mean())
+    level_with = np.isclose(means, mean, rtol=1e-9, atol=1e-12)
+    below = float(((means < mean) & ~level_with).mean() + level_with.mean() / 2)
+    margin = 1 / len(means)
+    bias = _NORMAL.inv_cdf(min(max(below, margin), 1 - margin))
+    # Leaving a value out moves the mean against it, so that the jackknife's differences are those of the sample.
+    apart = sample - mean
+    skew = float((apart**3).sum() / (6 * (apart**2).sum() ** 1.5))
+    z = bias + _NORMAL.inv_cdf(level)
+    return _NORMAL.cdf(bias + z / (1 - skew * z))

@@ -1,0 +1,142 @@
+"""Who plays in a comparison: a rollout plan for every contender, all over the same seeds and under the same terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm_agent.chat import Recipe
+from vlm_agent.evaluation.sides import Pair, Side
+from vlm_agent.policies import NoOpPolicy, Policy, RandomPolicy, RepeatLastPolicy, VlmPolicy
+from vlm_agent.rollouts.environments import make_environment
+from vlm_agent.rollouts.episodes import Episode
+from vlm_agent.rollouts.parallel import run_beside
+from vlm_agent.rollouts.playing import EpisodeConfig
+from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollout
+
+if TYPE_CHECKING:
+    from vlm_agent.executors.in_game import Environment
+    from vlm_agent.models.loading import Quantization
+
+OnEpisode = Callable[[str, Episode], None]
+"""Told the contender's name and the episode."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all contenders of a comparison have in common."""
+
+    env: str
+    """Name of the environment."""
+    goal: str
+    """The instruction."""
+    seeds: tuple[int, ...]
+    """One episode each."""
+    max_ticks: int
+    """Most decisions an episode."""
+    is_long_goal: bool = True
+    """Whether the goal goes on; saying that it is reached must not end an episode then, nor raise its pace."""
+    player: int = 0
+    """Whose habits the demonstrator has."""
+    device: str = "auto"
+    """Where models run."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What else decides an outcome."""
+
+    def plan(
+        self,
+        name: str,
+        make_policy: Callable[[], Policy],
+        *,
+        make_env: Callable[[], Environment] | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> RolloutPlan:
+        """Return the plan of a contender under these terms."""
+        return RolloutPlan(
+            name=name,
+            make_env=make_env or partial(make_environment, self.env, max_ticks=self.max_ticks),
+            make_policy=make_policy,
+            goal=self.goal,
+            seeds=self.seeds,
+            episode=EpisodeConfig(max_ticks=self.max_ticks, stops_when_done=not self.is_long_goal),
+            about={"env": self.env, **self.about, **(about or {})},
+        )
+
+
+def plan_models(pair: Pair, terms: Terms) -> list[RolloutPlan]:
+    """Return the plans of base and tuned; both are spoken to by the same recipe."""
+    recipe = pair.recipe.to_json()
+    sides = {"base": pair.base, "tuned": pair.tuned}
+    return [
+        terms.plan(
+            name,
+            partial(_make_model, side, recipe, pair.quantization, terms),
+            about={**side.to_json(), "quantization": pair.quantization, "recipe": recipe},
+        )
+        for name, side in sides.items()
+    ]
+
+
+def plan_others(terms: Terms) -> list[RolloutPlan]:
+    """Return the plans of the demonstrator and of the trivial baselines.
+
+    The demonstrator knows one task; where the goal is another there is no plan for it.
+    """
+    plans = []
+    if terms.is_long_goal:
+        make_env = partial(_make_demonstrated, terms.player, terms.max_ticks)
+        plans.append(terms.plan("demonstrator", NoOpPolicy, make_env=make_env, about={"player": terms.player}))
+    plans.append(terms.plan("noop", NoOpPolicy))
+    plans.append(terms.plan("random", RandomPolicy))
+    plans.append(terms.plan("repeat", RepeatLastPolicy))
+    return plans
+
+
+def play_matches(
+    plans: list[RolloutPlan], store: Path, *, workers: int, on_episode: OnEpisode | None = None
+) -> list[Rollout]:
+    """Play all plans, one after the other, each in several processes; finished episodes are kept in `store`.
+
+    Raises:
+        DataError: `store` holds episodes of another comparison.
+    """
+    rollouts = []
+    for plan in plans:
+        tell = partial(on_episode, plan.name) if on_episode is not None else None
+        rollouts.append(run_rollout(plan, workers=workers, store=store / f"{plan.name}.jsonl", on_episode=tell))
+    return rollouts
+
+
+def record_matches(plans: list[RolloutPlan], seed: int, folder: Path, *, workers: int) -> dict[str, Episode]:
+    """Play one seed of each plan once more, recorded as sessions in `folder`; return the episodes by name."""
+    jobs = [(replace(plan, seeds=(seed,), sessions=folder), folder / f"{plan.name}-{seed}.jsonl") for plan in plans]
+    missing = [job for job in jobs if not job[1].exists()]
+    if workers > 1 and len(missing) > 1:
+        for _ in run_beside(_record, missing, workers):
+            pass
+    return {job[0].name: _record(job) for job in jobs}
+
+
+def _record(job: tuple[RolloutPlan, Path]) -> Episode:
+    plan, store = job
+    return run_rollout(plan, store=store).episodes[0]
+
+
+def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, terms: Terms) -> Policy:
+    spec = make_environment(terms.env).spec_actions
+    return VlmPolicy.from_run(
+        side.name,
+        spec,
+        recipe=Recipe.from_json(recipe),
+        quantization=quantization,
+        device=terms.device,
+    )
+
+
+def _make_demonstrated(player: int, max_ticks: int) -> Environment:
+    from vlm_agent.evaluation.demonstrated import DemonstratedEnv
+
+    return DemonstratedEnv(player=player, max_ticks=max_ticks)

@@ -1,0 +1,284 @@
+"""The report's plots, each drawn twice: for light and for dark pages.
+
+SVG with letters as paths, so that they look the same everywhere and need no font. No state of matplotlib is touched
+outside a context, and nothing is drawn on a screen.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vlm_agent.evaluation.comparison import Comparison, Row
+from vlm_agent.evaluation.metrics import MS_PER_MIN, RINGS_PER_MINUTE
+from vlm_agent.rollouts.episodes import Episode, Outcome
+
+WIDTH_IN, HEIGHT_IN = 5.2, 3.1
+"""Size of a plot; about 500 x 300 px on a page."""
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a plot."""
+
+    ink: str
+    """Text and axes."""
+    muted: str
+    """Less important text."""
+    grid: str
+    """Lines behind the data."""
+    contenders: dict[str, str]
+    """By name; told apart by people who don't see all colours (after Okabe and Ito, 2008)."""
+    outcomes: dict[Outcome, str]
+    """By what became of a decision."""
+
+
+LIGHT = Theme(
+    ink="#1c2430",
+    muted="#66707d",
+    grid="#e3e7ec",
+    contenders={
+        "base": "#d55e00",
+        "tuned": "#0072b2",
+        "demonstrator": "#009e73",
+        "noop": "#7d8794",
+        "random": "#7d8794",
+        "repeat": "#7d8794",
+    },
+    outcomes={
+        Outcome.EXECUTED: "#0072b2",
+        Outcome.EMPTY: "#c3ccd6",
+        Outcome.DONE: "#009e73",
+        Outcome.INVALID: "#d55e00",
+        Outcome.REFUSED: "#cc79a7",
+        Outcome.LATE: "#e69f00",
+    },
+)
+DARK = Theme(
+    ink="#e6ebf1",
+    muted="#9aa6b4",
+    grid="#2b3440",
+    contenders={
+        "base": "#f0883e",
+        "tuned": "#58a6ff",
+        "demonstrator": "#3fcf9d",
+        "noop": "#8b97a5",
+        "random": "#8b97a5",
+        "repeat": "#8b97a5",
+    },
+    outcomes={
+        Outcome.EXECUTED: "#58a6ff",
+        Outcome.EMPTY: "#465261",
+        Outcome.DONE: "#3fcf9d",
+        Outcome.INVALID: "#f0883e",
+        Outcome.REFUSED: "#d894bd",
+        Outcome.LATE: "#e3b341",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the report."""
+
+    title: str
+    """What it shows."""
+    caption: str
+    """How to read it."""
+    light: str
+    """`data:` address of the SVG for light pages."""
+    dark: str
+    """The same for dark pages."""
+
+
+Draw = Callable[[Axes, Comparison, Theme], None]
+
+
+def draw_plots(comparison: Comparison) -> list[Plot]:
+    """Return all plots that make sense for a comparison."""
+    metric, num_seeds = comparison.metric, len(comparison.seeds)
+    plots = [
+        _plot(
+            comparison,
+            draw_values,
+            f"{metric.label[0].upper()}{metric.label[1:]}",
+            f"Dots: one episode each, {num_seeds} seeds. Bar: mean and 95 % interval.",
+        ),
+        _plot(
+            comparison,
+            draw_differences,
+            "Tuned − base, seed by seed",
+            "A bar a seed, sorted. Band: 95 % interval of the mean difference.",
+        ),
+    ]
+    if metric is RINGS_PER_MINUTE:
+        plots.append(
+            _plot(comparison, draw_curves, "Rings made over time", "Mean over seeds; thin lines: each seed of tuned.")
+        )
+    plots.append(
+        _plot(comparison, draw_outcomes, "What became of the decisions", "Share of all decisions of a contender.")
+    )
+    plots.append(
+        _plot(
+            comparison,
+            draw_latencies,
+            "Time a decision takes",
+            f"Share of decisions that took no longer, on this machine; the game’s clock was "
+            f"{comparison.setting.clock}. Dashed: one horizon.",
+        )
+    )
+    return plots
+
+
+def _plot(comparison: Comparison, draw: Draw, title: str, caption: str) -> Plot:
+    light, dark = (_render(comparison, draw, theme) for theme in (LIGHT, DARK))
+    return Plot(title, caption, light, dark)
+
+
+def _render(comparison: Comparison, draw: Draw, theme: Theme) -> str:
+    settings = {
+        "svg.fonttype": "path",
+        "svg.hashsalt": "vlm-agent",
+        "font.size": 10,
+        "text.color": theme.ink,
+        "axes.edgecolor": theme.grid,
+        "axes.labelcolor": theme.muted,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.axisbelow": True,
+        "xtick.color": theme.muted,
+        "ytick.color": theme.ink,
+        "ytick.major.size": 0,
+        "grid.color": theme.grid,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+    }
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes, comparison, theme)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def draw_values(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Every episode as a dot, every contender's mean with its interval."""
+    rng = np.random.default_rng(_SEED)
+    rows = list(comparison.rows.values())
+    for place, row in enumerate(rows):
+        colour = theme.contenders[row.contender.name]
+        spread = rng.uniform(-0.26, 0.26, size=len(row.values))
+        axes.scatter(row.values, place + spread, s=14, color=colour, alpha=0.38, linewidths=0)
+        axes.plot([row.metric.low, row.metric.high], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
+        axes.plot(row.metric.mean, place, "o", color=colour, markersize=8, markeredgecolor=theme.ink)
+    axes.set_yticks(range(len(rows)), [row.contender.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=-0.03 * max(axes.get_xlim()[1], 1e-9))
+    axes.set_xlabel(comparison.metric.label)
+    axes.grid(axis="x")
+
+
+def draw_differences(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Tuned less base for every seed, with the interval of the mean behind them."""
+    difference = comparison.difference
+    pairs = sorted(zip(difference.values, comparison.seeds, strict=True))
+    values = [value for value, _ in pairs]
+    colours = [theme.contenders["tuned"] if value > 0 else theme.contenders["base"] for value in values]
+    axes.axhspan(difference.interval.low, difference.interval.high, color=theme.muted, alpha=0.22, linewidth=0)
+    axes.axhline(difference.interval.mean, color=theme.muted, linewidth=1.2)
+    axes.bar(range(len(values)), values, color=colours, width=0.72)
+    axes.axhline(0, color=theme.ink, linewidth=1)
+    if len(values) <= 30:
+        axes.set_xticks(range(len(values)), [str(seed) for _, seed in pairs], rotation=90, fontsize=7)
+    else:
+        axes.set_xticks([])
+    axes.set_xlabel("seed")
+    axes.set_ylabel(f"difference, {comparison.metric.label}")
+    axes.grid(axis="y")
+
+
+def draw_curves(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Rings made so far: the mean of every contender, and every episode of tuned."""
+    end_s = comparison.setting.episode_s
+    times_s = np.linspace(0, end_s, 181)
+    for episode in comparison.tuned.episodes:
+        axes.step(times_s, _count_until(episode, times_s), color=theme.contenders["tuned"], alpha=0.16, linewidth=0.8)
+    num_styles = ("-", "--", ":")
+    num_baselines = 0
+    for row in comparison.rows.values():
+        mean = np.mean([_count_until(episode, times_s) for episode in row.episodes], axis=0)
+        is_baseline = row.contender.role == "baseline"
+        style = num_styles[num_baselines % 3] if is_baseline else "-"
+        num_baselines += is_baseline
+        axes.plot(
+            times_s,
+            mean,
+            style,
+            color=theme.contenders[row.contender.name],
+            linewidth=1.2 if is_baseline else 2.2,
+            label=row.contender.label,
+        )
+    axes.set_xlim(0, end_s)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"game time, s ({end_s * 1000 / MS_PER_MIN:g} min)")
+    axes.set_ylabel("rings made")
+    axes.grid()
+    axes.legend(loc="upper left")
+
+
+def draw_outcomes(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Decisions by what became of them, as shares."""
+    rows = [row for row in comparison.rows.values() if row.num_decisions]
+    starts = np.zeros(len(rows))
+    for outcome in Outcome:
+        shares = np.array([row.share(outcome) for row in rows])
+        if shares.any():
+            axes.barh(
+                range(len(rows)), shares, left=starts, color=theme.outcomes[outcome], height=0.62, label=str(outcome)
+            )
+            starts += shares
+    axes.set_yticks(range(len(rows)), [row.contender.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=6, handlelength=1, columnspacing=1)
+
+
+def draw_latencies(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """The share of a model's decisions that took no longer than so many milliseconds."""
+    rows = [row for row in comparison.by_role("model") if row.latencies_ms]
+    for row in rows:
+        times = np.sort(row.latencies_ms)
+        shares = np.arange(1, len(times) + 1) / len(times)
+        label = f"{row.contender.label}  p50 {_tell(row, 50)}, p95 {_tell(row, 95)}"
+        axes.step(times, shares, color=theme.contenders[row.contender.name], linewidth=2, label=label, where="post")
+    axes.axvline(comparison.setting.horizon_ms, color=theme.muted, linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("milliseconds")
+    axes.grid()
+    if rows:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _tell(row: Row, percent: float) -> str:
+    value = row.latency_ms(percent)
+    return "–" if value is None else f"{value:.0f} ms"
+
+
+def _count_until(episode: Episode, times_s: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.asarray(episode.score_times_ms) / 1000, times_s, side="right")

@@ -1,0 +1,75 @@
+"""Proof that an adapter does something, before anything is played with it.
+
+A run whose adapter was never applied (all zeros, loaded into another object, left switched off) would otherwise be
+reported as "tuning makes no difference".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_agent.chat import PromptInput, Recipe, render_prompt
+from vlm_agent.dataset.state_text import render_state
+from vlm_agent.errors import ModelError
+from vlm_agent.evaluation.sides import Pair, Side
+from vlm_agent.policies import Observation
+
+MIN_LOGIT_CHANGE = 1e-5
+"""A change below this is rounding; a single step of training changes more."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What tuning changes on one prompt."""
+
+    max_logit_change: float
+    """Largest change of a logit of the next token."""
+    mean_logit_change: float
+    """Mean change over the vocabulary."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form."""
+        return {"max_logit_change": self.max_logit_change, "mean_logit_change": self.mean_logit_change}
+
+
+def probe_adapter(pair: Pair, observation: Observation, *, device: str = "auto") -> Probe:
+    """Show both models the same prompt, loaded as they will be for play, and return what tuning changes.
+
+    Raises:
+        ModelError: it changes nothing.
+    """
+    base, tuned = (read_logits(side, pair, observation, device=device) for side in (pair.base, pair.tuned))
+    change = np.abs(tuned - base)
+    probe = Probe(float(change.max()), float(change.mean()))
+    if not probe.max_logit_change > MIN_LOGIT_CHANGE:
+        raise ModelError(
+            f"--tuned {pair.tuned.name}: its adapter changes nothing: on a probe prompt all logits are those of "
+            f"--base {pair.base.name}; it was never trained, or is not applied"
+        )
+    return probe
+
+
+def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str) -> NDArray[np.float32]:
+    """Return a model's logits of the first token it would say to an observation, float32 of shape (vocabulary,)."""
+    from vlm_agent.decoding.prompts import encode_prompt
+    from vlm_agent.decoding.sequence import CachedSequence
+    from vlm_agent.models.loading import load_model
+
+    loaded = load_model(side.name, quantization=pair.quantization, device=device)
+    messages = render_prompt(_see(observation, pair.recipe), pair.recipe)
+    prompt = encode_prompt(loaded, messages, [observation.frame], pair.recipe)
+    # The same stack that plays; on a small model that is a copy of the weights, which must hold the adapter too.
+    hidden = CachedSequence(loaded).start(prompt)
+    logits: NDArray[np.float32] = loaded.model.get_output_embeddings()(hidden).detach().float().cpu().numpy()
+    return logits
+
+
+def _see(observation: Observation, recipe: Recipe) -> PromptInput:
+    height_px, width_px = observation.frame.shape[:2]
+    space = recipe.space(width_px, height_px)
+    state_text = render_state(observation.game_state or {}, space, recipe.state_text_max_chars)
+    return PromptInput((observation.frame,), observation.goal, state_text)

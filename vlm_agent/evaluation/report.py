@@ -1,0 +1,119 @@
+"""Writing a comparison down: `comparison.json`, and one HTML file that needs nothing else to be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vlm_agent.evaluation.comparison import Comparison, Row
+from vlm_agent.evaluation.films import Film
+from vlm_agent.evaluation.intervals import Interval
+from vlm_agent.evaluation.plots import draw_plots
+from vlm_agent.evaluation.verdicts import Verdict
+from vlm_agent.rollouts.episodes import Outcome
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_comparison(path: Path, comparison: Comparison, verdict: Verdict) -> None:
+    """Write `comparison.json`, whole or not at all; `comparison.schema.json` describes it."""
+    value = {**comparison.to_json(), "verdict": verdict.to_json()}
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_report(path: Path, comparison: Comparison, verdict: Verdict, films: Sequence[Film]) -> None:
+    """Write the HTML report, whole or not at all."""
+    write_whole(path, render_report(comparison, verdict, films))
+
+
+def render_report(comparison: Comparison, verdict: Verdict, films: Sequence[Film]) -> str:
+    """Return the report as one HTML text: styles, plots and pictures inside, nothing fetched from anywhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        plain=lambda value: f"{value:.2f}",
+        signed=lambda value: f"{value:+.2f}".replace("-", "−"),
+        percent=lambda value: f"{value:.0%}",
+        range=_tell_range,
+        percent_range=_tell_percent_range,
+        jpeg=lambda data: "data:image/jpeg;base64," + base64.b64encode(data).decode(),
+    )
+    return environment.get_template("report.html.j2").render(
+        comparison=comparison,
+        setting=comparison.setting,
+        metric=comparison.metric,
+        difference=comparison.difference,
+        verdict=verdict,
+        rows=list(comparison.rows.values()),
+        reference=next(iter(comparison.by_role("reference")), None),
+        troubles=[trouble for row in comparison.rows.values() for trouble in _list_troubles(row)],
+        plots=draw_plots(comparison),
+        films=films,
+        facts=list_facts(comparison),
+    )
+
+
+def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return how the comparison was made as pairs of a name and a text."""
+    setting = comparison.setting
+    facts = [
+        ("goal", setting.goal),
+        ("environment", setting.env),
+        ("clock", f"{setting.clock}: the game waits for every decision"),
+        ("episode", f"{setting.max_ticks} decisions of {setting.horizon_ms} ms, {setting.episode_s:g} s of game time"),
+        ("seeds", f"{comparison.seeds[0]} to {comparison.seeds[-1]}, {len(comparison.seeds)} in all"),
+        (
+            "intervals",
+            f"95 %, BCa bootstrap over seeds ({comparison.resamples} resamples), tails widened for small samples; "
+            "differences are paired by seed",
+        ),
+    ]
+    return facts + [(name.replace("_", " ").strip("."), text) for name, text in _flatten("", comparison.made)]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file by a text in one step; a failure leaves what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [fact for key, inner in value.items() for fact in _flatten(f"{name} {key}", inner)]
+    if value is None:
+        return [(name, "unknown" if "apart" in name else "none")]
+    if isinstance(value, bool):
+        return [(name, "yes" if value else "no")]
+    return [(name, " × ".join(map(str, value)) if isinstance(value, list) else str(value))]
+
+
+def _list_troubles(row: Row) -> list[str]:
+    reasons = ((Outcome.INVALID, row.invalid_reasons), (Outcome.REFUSED, row.refused_reasons))
+    return [
+        f"{row.contender.label}: {outcome} because of {reason}, {count} times"
+        for outcome, counts in reasons
+        for reason, count in counts.items()
+    ]
+
+
+def _tell_range(interval: Interval) -> str:
+    return f"{interval.low:.2f} to {interval.high:.2f}".replace("-", "−")
+
+
+def _tell_percent_range(interval: Interval) -> str:
+    return f"{interval.low:.0%} to {interval.high:.0%}"

@@ -30,7 +30,7 @@ EXPLANATIONS = {
 }
 """What the model is told when it is asked again."""
 
-_PREFIX = re.compile(r"^(the\s+)?(player'?s\s+)?(goal|instruction|answer)\s*(is|:)\s*", re.IGNORECASE)
+_PREFIX = re.compile(r"^(the\s+)?(player'?s\s+)?(goal|instruction|answer)\s*(is\s*:?|:)\s*", re.IGNORECASE)
 _BANNED = re.compile(
     r"[{}\[\]<>|\\`=_]|\b(the player|the user|i|as an ai|i'm|sorry|cannot|can't|image|picture|screenshot|clip|video)\b",
     re.IGNORECASE,

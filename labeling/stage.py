@@ -24,6 +24,7 @@ from vlm_agent.dataset.build import DatasetConfig, build_dataset
 from vlm_agent.dataset.manifest import DatasetManifest
 from vlm_agent.dataset.recordings import Recording, choose_spec, cut_recording, read_recording
 from vlm_agent.errors import DataError
+from vlm_agent.models.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,6 +93,8 @@ def label_and_build(args: LabelArgs, *, labeler: Labeler | None = None, console:
         ModelError: the labeler's checkpoint can't be used.
     """
     paths = find_sessions(args.sessions)
+    if labeler is None and args.labeler != GameLabeler.name:
+        find_checkpoint(args.labeler)  # a wrong name is told at once, not after all sessions are read
     with _bars(console) as start_bar:
         advance = start_bar("reading", len(paths))
         recordings = [_read(path, args.dataset.horizon_ms, advance) for path in paths]
@@ -138,7 +141,7 @@ def make_labeler(name: str, config: LabelConfig) -> Labeler:
     Raises:
         ModelError: there is no such checkpoint, or it can't be used.
     """
-    if name == "game":
+    if name == GameLabeler.name:
         return GameLabeler()
     from labeling.models import load_labeler
 
@@ -202,7 +205,7 @@ def _views(recording: Recording, clips: Sequence[Clip], labeler: Labeler, config
 @contextmanager
 def _bars(console: Console | None) -> Iterator[Callable[[str, float], Advance]]:
     """Give a function that starts one progress bar after another."""
-    if console is None:
+    if console is None or not console.is_terminal:
         yield lambda title, total: lambda number: None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.clips import CutConfig, count_drops, cut_session, find_pauses, goal_at, goal_changes, tick_times
@@ -23,6 +23,7 @@ goals = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     start=st.integers(0, 5000).map(lambda ms: ms * MS),
     length=st.integers(1, 80_000 * MS),
@@ -44,6 +45,7 @@ def test_clips_cover_the_session_exactly_once(start, length, states, goals, inpu
     assert all(clip.stop_ns - clip.start_ns >= 600 * MS for clip in clips if clip.dropped is None)
 
 
+@settings(deadline=None)
 @given(states=st.lists(times), start=times, length=st.integers(0, 60_000 * MS))
 def test_ticks_stay_inside_and_apart(states, start, length):
     ticks = tick_times(states, start, start + length, 600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
@@ -138,6 +138,7 @@ any_event = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(events=st.lists(any_event), holds=st.booleans())
 def test_whatever_the_events_every_action_is_allowed(events, holds):
     spec = SPEC if holds else NO_HOLDS

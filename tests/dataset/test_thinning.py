@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
@@ -77,6 +77,7 @@ def test_negative_tolerance_is_refused():
         ThinningConfig(path_tolerance_px=-1)
 
 
+@settings(deadline=None)
 @given(
     path=st.lists(st.tuples(st.integers(0, 764), st.integers(0, 502)), min_size=1, max_size=30),
     clicks=st.sets(st.integers(0, 29), max_size=3),

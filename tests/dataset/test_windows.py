@@ -101,7 +101,7 @@ def test_config_refuses_a_stride_of_none():
         WindowConfig(stride_ticks=0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=50, deadline=None)
 @given(
     clicks=st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 764), st.integers(0, 502)), max_size=12),
     moves=st.lists(st.tuples(st.integers(0, 9000), st.integers(-50, 900), st.integers(-50, 600)), max_size=40),

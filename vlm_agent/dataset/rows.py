@@ -17,6 +17,7 @@ from vlm_agent.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_NO_LIMIT = 1_000_000
 _PLAIN_COLUMNS = (
     "session",
     "clip",
@@ -85,7 +86,7 @@ class WindowCodec:
 
     def _specs(self, width_px: int, height_px: int) -> tuple[ActionSpec, ActionSpec]:
         spec = self._spec.with_extent(width_px, height_px)
-        return spec, replace(spec, horizon_ms=self._history_ms, max_actions=max(self._history_ms, 1))
+        return spec, replace(spec, horizon_ms=self._history_ms, max_actions=_NO_LIMIT)
 
     def _recent_chunk(self, window: Window) -> ActionChunk:
         # The history is one long chunk that starts `history_ms` before now.

@@ -1,0 +1,57 @@
+"""Label files: whole or not at all, reused where they still fit, and broken ones named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from labeling.store import Label, LabelStore
+from vlm_agent.clips import Clip
+from vlm_agent.errors import DataError
+
+LABEL = Label(0, 1000, "open the bank", "model", 0.5, "m+1")
+
+
+def test_what_is_written_is_read_in_order_of_time(tmp_path):
+    store = LabelStore(tmp_path / "labels")
+    later = replace(LABEL, start_ns=1000, stop_ns=2000, goal=None, dropped="empty")
+    store.write("s", [later, LABEL])
+    assert store.read("s") == [LABEL, later]
+    assert store.read("another") == []
+    assert [path.name for path in store.folder.iterdir()] == ["s.jsonl"]
+
+
+def test_labels_are_kept_for_the_same_span_and_labeler_or_a_person(tmp_path):
+    store = LabelStore(tmp_path)
+    clips = [Clip(0, 0, 1000), Clip(1, 1000, 2000), Clip(2, 2000, 3500)]
+    by_hand = replace(LABEL, start_ns=1000, stop_ns=2000, source="human", labeler="review")
+    moved = replace(LABEL, start_ns=2000, stop_ns=3000)
+    store.write("s", [LABEL, by_hand, moved])
+    assert store.find_kept("s", clips, "m+1") == {0: LABEL, 1: by_hand}
+    assert store.find_kept("s", clips, "m+2") == {1: by_hand}
+
+
+@pytest.mark.parametrize("line", ["{", "5", "{}", '{"start_ns": 1}', json.dumps({**asdict(LABEL), "goal": 5})])
+def test_a_broken_line_is_named(tmp_path, line):
+    store = LabelStore(tmp_path)
+    store.write("s", [LABEL])
+    with store.path("s").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=r"s\.jsonl line 2 is not a label"):
+        store.read("s")
+
+
+def test_a_failed_write_leaves_the_old_labels(tmp_path, monkeypatch):
+    store = LabelStore(tmp_path)
+    store.write("s", [LABEL])
+
+    def no_space(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labeling.store.os.fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        store.write("s", [])
+    assert store.read("s") == [LABEL]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.jsonl"]

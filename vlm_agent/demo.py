@@ -80,7 +80,7 @@ def _compare(config: DemoConfig) -> None:
 
     run(
         CompareConfig(
-            tuned=config.out / "run",
+            tuned=str(config.out / "run"),
             seeds=config.seeds,
             max_ticks=config.max_ticks,
             workers=config.workers,

@@ -68,12 +68,13 @@ def make_prompt(loaded: LoadedModel, seed: int, question: str = "Goal: open the 
 @torch.inference_mode()
 def recompute_logits(loaded: LoadedModel, prompt: ModelPrompt, then: tuple[int, ...]) -> torch.Tensor:
     """Return the next token's logits from one plain pass over everything: no cache, the model's own positions."""
-    ids = torch.tensor([[*prompt.encoded.input_ids, *then]])
+    device = loaded.device
+    ids = torch.tensor([[*prompt.encoded.input_ids, *then]], device=device)
     loaded.model.model.rope_deltas = None
     output = loaded.model(
         input_ids=ids,
-        pixel_values=prompt.pixel_values,
-        image_grid_thw=prompt.encoded.grid_tensor(),
+        pixel_values=prompt.pixel_values.to(device, loaded.dtype),
+        image_grid_thw=prompt.encoded.grid_tensor().to(device),
         mm_token_type_ids=loaded.encoder.token_types(ids),
         use_cache=False,
     )

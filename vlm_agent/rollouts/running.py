@@ -197,5 +197,8 @@ def _write_store(path: Path, plan: RolloutPlan, episodes: dict[int, Episode]) ->
     lines = [{"rollout": _describe(plan)}, *(episode.to_json() for episode in episodes.values())]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # on a full disk nothing half-written stays behind

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -57,12 +58,13 @@ def mean_interval(values: Sequence[float], *, resamples: int = DEFAULT_RESAMPLES
     if len(sample) < 2:
         raise ConfigError(f"an interval needs at least 2 values, got {len(sample)}")
     mean = float(sample.mean())
-    if float(np.ptp(sample)) == 0.0:
+    # Differences of equal numbers differ by rounding.
+    if float(np.ptp(sample)) <= 1e-9 * max(1.0, abs(mean)):
         return Interval(mean, mean, mean)
     means = _resample_means(sample, resamples)
-    tail = _expand_tail((1 - LEVEL) / 2, len(sample))
-    low, high = (_adjust_tail(level, sample, means) for level in (tail, 1 - tail))
-    return Interval(mean, float(np.quantile(means, low)), float(np.quantile(means, high)))
+    reach = _widen((1 + LEVEL) / 2, len(sample))
+    low, high = (float(np.quantile(means, _adjust(z, sample, means))) for z in (-reach, reach))
+    return Interval(mean, low, high)
 
 
 def share_interval(outcomes: Sequence[bool], *, resamples: int = DEFAULT_RESAMPLES) -> Interval:
@@ -103,20 +105,23 @@ def _student_cdf(t: float, degrees: int) -> float:
 
 
 def _resample_means(sample: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
+    return _draw_counts(len(sample), resamples) @ sample / len(sample)
+
+
+@lru_cache(maxsize=2)
+def _draw_counts(size: int, resamples: int) -> NDArray[np.float64]:
+    """How often each of `size` values is drawn in each resample, float64 of shape (resamples, size)."""
     rng = np.random.default_rng(_SEED)
-    size = len(sample)
-    counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-    return counts @ sample / size
+    return rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float)
 
 
-def _expand_tail(tail: float, size: int) -> float:
-    """The normal tail whose z reaches as far as Student's t with the unbiased variance."""
-    reach = math.sqrt(size / (size - 1)) * student_quantile(tail, size - 1)
-    return _NORMAL.cdf(reach)
+def _widen(level: float, size: int) -> float:
+    """The z that reaches as far as Student's t with the unbiased variance."""
+    return math.sqrt(size / (size - 1)) * student_quantile(level, size - 1)
 
 
-def _adjust_tail(level: float, sample: NDArray[np.float64], means: NDArray[np.float64]) -> float:
-    """BCa: move a level for the bias and the skewness of the bootstrap distribution."""
+def _adjust(z: float, sample: NDArray[np.float64], means: NDArray[np.float64]) -> float:
+    """BCa: the level of the bootstrap distribution for a z, moved for its bias and its skewness."""
     mean = float(sample.mean())
     level_with = np.isclose(means, mean, rtol=1e-9, atol=1e-12)
     below = float(((means < mean) & ~level_with).mean() + level_with.mean() / 2)
@@ -125,5 +130,5 @@ def _adjust_tail(level: float, sample: NDArray[np.float64], means: NDArray[np.fl
     # Leaving a value out moves the mean against it, so that the jackknife's differences are those of the sample.
     apart = sample - mean
     skew = float((apart**3).sum() / (6 * (apart**2).sum() ** 1.5))
-    z = bias + _NORMAL.inv_cdf(level)
-    return _NORMAL.cdf(bias + z / (1 - skew * z))
+    shifted = bias + z
+    return _NORMAL.cdf(bias + shifted / (1 - skew * shifted))

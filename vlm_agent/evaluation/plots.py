@@ -15,14 +15,19 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
 
 from vlm_agent.evaluation.comparison import Comparison, Row
-from vlm_agent.evaluation.metrics import MS_PER_MIN, RINGS_PER_MINUTE
+from vlm_agent.evaluation.metrics import RINGS_PER_MINUTE
 from vlm_agent.rollouts.episodes import Episode, Outcome
 
-WIDTH_IN, HEIGHT_IN = 5.2, 3.1
-"""Size of a plot; about 500 x 300 px on a page."""
+WIDTH_IN, HEIGHT_IN = 4.8, 3.0
+"""Size of a plot; about 460 x 290 px on a page."""
 _SEED = 7
+_BASELINE_STYLES = {"noop": "-", "random": "--", "repeat": ":"}
+
+Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -110,19 +115,20 @@ def draw_plots(comparison: Comparison) -> list[Plot]:
             comparison,
             draw_values,
             f"{metric.label[0].upper()}{metric.label[1:]}",
-            f"Dots: one episode each, {num_seeds} seeds. Bar: mean and 95 % interval.",
+            f"Dots: one episode each, {num_seeds} seeds. Bar: mean and 95% interval.",
         ),
         _plot(
             comparison,
             draw_differences,
             "Tuned − base, seed by seed",
-            "A bar a seed, sorted. Band: 95 % interval of the mean difference.",
+            "A bar a seed, sorted. Band: 95% interval of the mean difference.",
         ),
     ]
     if metric is RINGS_PER_MINUTE:
-        plots.append(
-            _plot(comparison, draw_curves, "Rings made over time", "Mean over seeds; thin lines: each seed of tuned.")
-        )
+        plots += [
+            _plot(comparison, draw_curves, "Rings made over time", "Mean over seeds; thin lines: each seed of tuned."),
+            _plot(comparison, draw_first_rings, "Seeds with a ring", "Share of seeds on which a first ring was made."),
+        ]
     plots.append(
         _plot(comparison, draw_outcomes, "What became of the decisions", "Share of all decisions of a contender.")
     )
@@ -211,31 +217,44 @@ def draw_differences(axes: Axes, comparison: Comparison, theme: Theme) -> None:
 
 def draw_curves(axes: Axes, comparison: Comparison, theme: Theme) -> None:
     """Rings made so far: the mean of every contender, and every episode of tuned."""
-    end_s = comparison.setting.episode_s
-    times_s = np.linspace(0, end_s, 181)
+    times_s = _lay_times(comparison)
     for episode in comparison.tuned.episodes:
         axes.step(times_s, _count_until(episode, times_s), color=theme.contenders["tuned"], alpha=0.16, linewidth=0.8)
-    num_styles = ("-", "--", ":")
-    num_baselines = 0
     for row in comparison.rows.values():
         mean = np.mean([_count_until(episode, times_s) for episode in row.episodes], axis=0)
-        is_baseline = row.contender.role == "baseline"
-        style = num_styles[num_baselines % 3] if is_baseline else "-"
-        num_baselines += is_baseline
-        axes.plot(
-            times_s,
-            mean,
-            style,
-            color=theme.contenders[row.contender.name],
-            linewidth=1.2 if is_baseline else 2.2,
-            label=row.contender.label,
-        )
-    axes.set_xlim(0, end_s)
+        _draw_over_time(axes, row, times_s, mean, theme)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(f"game time, s ({end_s * 1000 / MS_PER_MIN:g} min)")
     axes.set_ylabel("rings made")
-    axes.grid()
     axes.legend(loc="upper left")
+
+
+def draw_first_rings(axes: Axes, comparison: Comparison, theme: Theme) -> None:
+    """Share of seeds on which at least one ring was made so far."""
+    times_s = _lay_times(comparison)
+    for row in comparison.rows.values():
+        share = np.mean([_count_until(episode, times_s) > 0 for episode in row.episodes], axis=0)
+        _draw_over_time(axes, row, times_s, share, theme)
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+
+def _lay_times(comparison: Comparison) -> Times:
+    return np.linspace(0, comparison.setting.episode_s, 181)
+
+
+def _draw_over_time(axes: Axes, row: Row, times_s: Times, values: Times, theme: Theme) -> None:
+    is_baseline = row.contender.role == "baseline"
+    axes.plot(
+        times_s,
+        values,
+        _BASELINE_STYLES.get(row.contender.name, "-"),
+        color=theme.contenders[row.contender.name],
+        linewidth=1.2 if is_baseline else 2.2,
+        label=row.contender.label,
+    )
+    axes.set_xlim(times_s[0], times_s[-1])
+    axes.set_xlabel("game time, s")
+    axes.grid(visible=True)
 
 
 def draw_outcomes(axes: Axes, comparison: Comparison, theme: Theme) -> None:
@@ -267,6 +286,8 @@ def draw_latencies(axes: Axes, comparison: Comparison, theme: Theme) -> None:
     axes.axvline(comparison.setting.horizon_ms, color=theme.muted, linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(1, 1.5 * max(comparison.setting.horizon_ms, *(max(row.latencies_ms) for row in rows), 1))
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("milliseconds")
@@ -280,5 +301,5 @@ def _tell(row: Row, percent: float) -> str:
     return "–" if value is None else f"{value:.0f} ms"
 
 
-def _count_until(episode: Episode, times_s: np.ndarray) -> np.ndarray:
+def _count_until(episode: Episode, times_s: Times) -> NDArray[np.int64]:
     return np.searchsorted(np.asarray(episode.score_times_ms) / 1000, times_s, side="right")

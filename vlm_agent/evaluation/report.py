@@ -74,7 +74,7 @@ def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("seeds", f"{comparison.seeds[0]} to {comparison.seeds[-1]}, {len(comparison.seeds)} in all"),
         (
             "intervals",
-            f"95 %, BCa bootstrap over seeds ({comparison.resamples} resamples), tails widened for small samples; "
+            f"95%, BCa bootstrap over seeds ({comparison.resamples} resamples), tails widened for small samples; "
             "differences are paired by seed",
         ),
     ]
@@ -112,8 +112,12 @@ def _list_troubles(row: Row) -> list[str]:
 
 
 def _tell_range(interval: Interval) -> str:
+    if interval.low == interval.high:
+        return "on every seed"
     return f"{interval.low:.2f} to {interval.high:.2f}".replace("-", "−")
 
 
 def _tell_percent_range(interval: Interval) -> str:
+    if interval.low == interval.high:
+        return "on every seed"
     return f"{interval.low:.0%} to {interval.high:.0%}"

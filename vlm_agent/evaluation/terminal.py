@@ -85,7 +85,7 @@ def print_comparison(comparison: Comparison, verdict: Verdict, report: Path, con
 
 def make_table(comparison: Comparison) -> Table:
     """Return the table of all contenders, and the difference."""
-    caption = f"mean [95 % interval] over {len(comparison.seeds)} seeds; {comparison.setting.clock} clock"
+    caption = f"mean [95% interval] over {len(comparison.seeds)} seeds; {comparison.setting.clock} clock"
     table = Table(caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in (comparison.metric.label, "success %", "valid %", "p50, p95 ms"):

@@ -77,7 +77,7 @@ def _tell_difference(comparison: Comparison) -> str:
     num_level = len(difference.values) - difference.num_ahead - difference.num_behind
     return (
         f"Over the same {len(comparison.seeds)} seeds, tuned reached {tuned.metric.mean:.2f} {comparison.metric.unit} "
-        f"and base {base.metric.mean:.2f}: a difference of {interval.mean:+.2f} (95 % interval {interval.low:+.2f} to "
+        f"and base {base.metric.mean:.2f}: a difference of {interval.mean:+.2f} (95% interval {interval.low:+.2f} to "
         f"{interval.high:+.2f}); tuned was ahead on {difference.num_ahead} seeds, level on {num_level}, behind on "
         f"{difference.num_behind}."
     )
@@ -116,12 +116,12 @@ def _tell_standing(comparison: Comparison) -> Iterator[str]:
 
 
 def _tell_decisions(tuned: Row) -> Iterator[str]:
-    parts = []
-    for outcome, words in ((Outcome.INVALID, "unreadable"), (Outcome.REFUSED, "refused"), (Outcome.LATE, "late")):
-        share = tuned.share(outcome)
-        if share >= _NOTABLE_SHARE:
-            parts.append(f"{share:.0%} {words}")
+    shares = {
+        words: tuned.share(outcome)
+        for outcome, words in ((Outcome.INVALID, "unreadable"), (Outcome.REFUSED, "refused"), (Outcome.LATE, "late"))
+    }
+    parts = [f"{share:.0%} were {words}" for words, share in shares.items() if share >= _NOTABLE_SHARE]
     if parts:
-        yield f"Of its decisions, {', '.join(parts)}; none of these did anything."
+        yield f"Of its {tuned.num_decisions} decisions {' and '.join(parts)}, and did nothing."
     elif tuned.valid is not None:
-        yield f"Of its {tuned.num_decisions} decisions, {tuned.valid.mean:.1%} were valid."
+        yield f"Of its {tuned.num_decisions} decisions {tuned.valid.mean:.1%} were valid."

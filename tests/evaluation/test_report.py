@@ -1,0 +1,171 @@
+"""The report: one file, nothing fetched, nothing of a user's text run as markup, readable in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from tests.evaluation.canned import BASE_RINGS, GOOD_RINGS, canned_comparison, canned_rollout
+from vlm_agent.evaluation.comparison import Comparison, compare_rollouts, read_schema
+from vlm_agent.evaluation.films import Film, Shot
+from vlm_agent.evaluation.metrics import GOAL_SUCCESS
+from vlm_agent.evaluation.report import render_report, write_comparison, write_report, write_whole
+from vlm_agent.evaluation.terminal import print_comparison
+from vlm_agent.evaluation.verdicts import write_verdict
+
+# The smallest JPEG there is would do; browsers refuse broken ones.
+PIXEL = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAAMCAgICAgMCAgIDAwMDBAYEBAQEBAgGBgUGCQgKCgkICQkKDA8MCgsOCwkJDRENDg8QEBEQCgwSExIQ"
+    "Ew8QEBD/yQALCAABAAEBAREA/8wABgAQEAX/2gAIAQEAAD8A0s8g/9k="
+)
+FILMS = [
+    Film(name, name, 10_004, 7.0, (Shot(0.0, 0, "click 10, 20", PIXEL), Shot(12.6, 1, "waits", PIXEL)))
+    for name in ("base", "tuned", "demonstrator")
+]
+MAX_REPORT_BYTES = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return canned_comparison(BASE_RINGS, GOOD_RINGS, num_invalid=2)
+
+
+@pytest.fixture(scope="module")
+def report(comparison: Comparison) -> str:
+    return render_report(comparison, write_verdict(comparison), FILMS)
+
+
+class Tags(HTMLParser):
+    """Collects tags, addresses and visible text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data) -> None:
+        self.text += data
+
+
+def read_tags(report: str) -> Tags:
+    tags = Tags()
+    tags.feed(report)
+    return tags
+
+
+def test_the_report_needs_nothing_from_anywhere(report: str) -> None:
+    tags = read_tags(report)
+    assert len(tags.addresses) > 15
+    assert all(address.startswith("data:") for address in tags.addresses)
+    assert "script" not in tags.tags
+    assert not re.search(r"https?://|@import|url\(", report)
+    for svg in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", report):
+        # An SVG names its namespaces; it must not refer to anything else.
+        inside = base64.b64decode(svg).decode()
+        assert not re.search(r"(?:href|src)=\"(?!#)", inside)
+
+
+def test_the_report_says_what_was_found(comparison: Comparison, report: str) -> None:
+    text = read_tags(report).text
+    assert write_verdict(comparison).text in text
+    for words in ("4.47", "3.35 to 5.27", "+4.17", "no-op", "repeat last", "paused", "invalid because of truncated"):
+        assert words in text
+    assert "prefers-color-scheme: dark" in report
+    assert text.count("12.6 s") == 3
+    assert len(report.encode()) < MAX_REPORT_BYTES
+
+
+def test_the_same_comparison_gives_the_same_report(comparison: Comparison, report: str) -> None:
+    assert render_report(comparison, write_verdict(comparison), FILMS) == report
+
+
+def test_foreign_text_stays_text(comparison: Comparison) -> None:
+    evil = "<script>alert(1)</script>"
+    setting = replace(comparison.setting, goal=evil)
+    made = {"command": evil, "tuned": {"name": f'"{evil}'}}
+    report = render_report(replace(comparison, setting=setting, made=made), write_verdict(comparison), FILMS)
+    tags = read_tags(report)
+    assert "script" not in tags.tags
+    assert tags.text.count(evil) >= 3
+
+
+def test_a_short_goal_without_demonstrator_has_a_report() -> None:
+    rollouts = [canned_rollout(name, (0, 1, 1, 0)) for name in ("base", "tuned", "noop", "random", "repeat")]
+    setting = canned_comparison((0, 1), (1, 1)).setting
+    comparison = compare_rollouts(rollouts, GOAL_SUCCESS, setting, resamples=500)
+    text = read_tags(render_report(comparison, write_verdict(comparison), [])).text
+    assert "goal success" in text
+    assert "of the demonstrator" not in text
+
+
+def test_files_are_written_whole(comparison: Comparison, tmp_path: Path) -> None:
+    verdict = write_verdict(comparison)
+    write_comparison(tmp_path / "out" / "comparison.json", comparison, verdict)
+    write_report(tmp_path / "out" / "index.html", comparison, verdict, FILMS)
+    jsonschema.validate(json.loads((tmp_path / "out" / "comparison.json").read_text()), read_schema())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "index.html"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    write_whole(path, "before")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half a text, then \ud800")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numbers_that_are_none_are_not_written(comparison: Comparison, tmp_path: Path) -> None:
+    broken = replace(comparison, made={"probe": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        write_comparison(tmp_path / "comparison.json", broken, write_verdict(comparison))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_terminal_shows_verdict_and_table(comparison: Comparison) -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    print_comparison(comparison, write_verdict(comparison), Path("report/index.html"), console)
+    text = console.export_text()
+    assert "better than its base" in text
+    assert "4.47 [3.35, 5.27]" in text
+    assert "+4.17 [+3.17, +5.00]" in text
+    assert "report/index.html" in text
+    assert "…" not in text
+
+
+def open_in_chromium(report: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Let a real browser load the page; its own contacts with the world are cut off."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    page = folder / "index.html"
+    page.write_text(report, encoding="utf-8")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
+    return subprocess.run([browser, *options, page.as_uri()], capture_output=True, text=True, timeout=200, check=True)
+
+
+def test_chromium_opens_it_without_error_or_request(report: str, tmp_path: Path) -> None:
+    # The page's own policy forbids every request; one that is tried is an error on the console, as the second page
+    # shows.
+    result = open_in_chromium(report, tmp_path)
+    assert "How it was made" in result.stdout
+    assert "CONSOLE" not in result.stderr
+    result = open_in_chromium(report.replace("<main>", '<main><img src="http://example.invalid/x.png">'), tmp_path)
+    assert "CONSOLE" in result.stderr
+    assert "example.invalid" in result.stderr

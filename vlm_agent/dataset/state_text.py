@@ -115,7 +115,8 @@ def _inventory(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
         if name:
             counts[name] = counts.get(name, 0) + _quantity(slot)
             places.setdefault(name, reader.place(slot))
-    items = [f"{name} {count}{places[name]}" for name, count in counts.items()]
+    # The place follows the name at once: what a model looks up by name it then copies from the next tokens.
+    items = [f"{name}{places[name]} x{count}" for name, count in counts.items()]
     free = _number(_get(state, "inventory", "emptySlots"))
     if free is not None:
         items.append(f"free {int(free)}")
@@ -131,7 +132,7 @@ def _bank(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
     most = sorted(range(len(slots)), key=lambda i: (-_quantity(slots[i]), i))[:MAX_BANK_ITEMS]
     shown = [slots[i] for i in sorted(most)]
     yield _Line(
-        90, "bank: ", [f"{_item_name(slot)} {_quantity(slot)}{reader.place(slot)}" for slot in shown] or ["empty"]
+        90, "bank: ", [f"{_item_name(slot)}{reader.place(slot)} x{_quantity(slot)}" for slot in shown] or ["empty"]
     )
     yield from _widgets(_get(state, "bank_widgets"), "bank buttons: ", reader)
 

@@ -30,7 +30,7 @@ NAME_SCAN = 400
 """Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
 TREE_TOKENS_MAX = 1216
 """Questions beyond this length of a tree are left out, so that the trees of a batch are about equally long."""
-DROP_ALL_TEXT, DROP_SOME_LINES = 0.35, 0.35
+DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
 
 

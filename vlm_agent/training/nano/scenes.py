@@ -12,6 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from math import hypot
+from typing import Any
 from random import Random
 
 import numpy as np
@@ -25,7 +27,7 @@ from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.drawing import Renderer
 from vlm_agent.games.ringcraft.env import ACTION_SPEC
 from vlm_agent.games.ringcraft.goals import GOALS, GameGoal
-from vlm_agent.games.ringcraft.layout import LAYOUT
+from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
 from vlm_agent.games.ringcraft.random_scenes import random_scene
 from vlm_agent.games.ringcraft.state import TICK_MS, State
 from vlm_agent.models.images import resize_frame
@@ -37,8 +39,14 @@ SPACE = CoordinateSpace(LAYOUT.frame.width, LAYOUT.frame.height)
 QUESTIONS_MAX = 18
 LEAD_TICKS_MAX = 5
 """Longest stretch of an instruction played before the moment asked about."""
-MOVE_SHARE = 0.5
-"""Share of clicks that are led up to by a MOVE of their own."""
+FAR_PX = 200
+"""A click further than this from the pointer is led up to by a MOVE of its own."""
+REACH_MS, HOLD_OFF_MS, TAP_MS = 250, 60, 100
+"""Time to a place, from there to the press, and to a key: always the same, so that there is no noise to learn."""
+SAME_DOT_PX = 5
+"""Two points of the minimap this near to each other are the same thing."""
+TAB_SHARE = 0.25
+"""Share of the goals that ask for a tab which is kept: tabs stand still and are learnt at once."""
 ACTIONS_KEPT = 8
 """Recent actions carried along."""
 
@@ -68,8 +76,8 @@ def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
 
 
 def _possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:
-    """Yield the single-step goals that make sense now, in random order; some always do, such as opening a tab."""
-    goals = [goal for goal in GOALS.values() if not goal.is_long]
+    """Yield the single-step goals that make sense now, in random order; some always do, such as tapping a key."""
+    goals = [goal for goal in GOALS.values() if not goal.is_long and (" tab" not in goal.text or rng.random() < TAB_SHARE)]
     rng.shuffle(goals)
     return (goal for goal in goals if goal.applicable(state))
 
@@ -94,7 +102,7 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
     goal, before = next(_possible_goals(core.state, rng)), deepcopy(core.state)
     taken: list[tuple[int, Action]] = []
     for tick in range(ticks):
-        chunk = answer_goal(core, goal, before, rng)
+        chunk = answer_goal(core, goal, before)
         pointer = core.state.pointer
         core.feed(expand(chunk, start_t_ns=core.now_ns, pointer=(pointer.x, pointer.y), horizon_ms=TICK_MS))
         core.advance(TICK_MS)
@@ -114,37 +122,55 @@ def _ask(core: Ringcraft, rng: Random, lead: Lead | None) -> tuple[Question, ...
     return tuple(
         Question(
             rng.choice((goal.text, *goal.paraphrases)),
-            SPACE.chunk_to_model(answer_goal(core, goal, before, rng)),
+            SPACE.chunk_to_model(answer_goal(core, goal, before)),
             goal.text,
         )
         for goal, before in asked
     )
 
 
-def answer_goal(core: Ringcraft, goal: GameGoal, before: State, rng: Random) -> ActionChunk:
+def answer_goal(core: Ringcraft, goal: GameGoal, before: State) -> ActionChunk:
     """Return what a perfect player does in the next horizon, in frame pixels: one press at the middle of its target."""
     state = core.state
     if before is not state and goal.is_done(before, state):
         return ActionChunk(done=True)
     target = goal.target(state)
     if target.kind == "key":
-        return ActionChunk((Key(_round(rng.randint(60, 200)), target.key),))
+        return ActionChunk((Key(TAP_MS, target.key),))
     if target.kind == "wait" or target.rect is None:
         return ActionChunk()
-    x, y = (int(value) for value in target.rect.centre)
-    reach_ms = _reach_ms((state.pointer.x, state.pointer.y), (x, y))
-    if rng.random() < MOVE_SHARE:
-        return ActionChunk((Move(reach_ms, x, y), Click(_round(rng.randint(30, 90)), x, y, target.button)))
-    return ActionChunk((Click(reach_ms, x, y, target.button),))
+    x, y = aim(core, target.rect)
+    if hypot(x - state.pointer.x, y - state.pointer.y) > FAR_PX:
+        return ActionChunk((Move(REACH_MS, x, y), Click(HOLD_OFF_MS, x, y, target.button)))
+    return ActionChunk((Click(REACH_MS, x, y, target.button),))
 
 
-def _reach_ms(start: tuple[int, int], stop: tuple[int, int]) -> int:
-    distance = ((start[0] - stop[0]) ** 2 + (start[1] - stop[1]) ** 2) ** 0.5
-    return min(_round(120 + 0.5 * distance), 450)
+def aim(core: Ringcraft, rect: Rect) -> tuple[int, int]:
+    """Return where to click for a target: the point the game state gives for it, else the middle of its rectangle.
+
+    Of several things of one name the state text shows the nearest that can be seen, so that is the one to click: what
+    is read and what is seen must ask for the same answer, digit for digit.
+    """
+    x, y = (int(value) for value in rect.centre)
+    if core.state.menu is not None or core.state.mode in ("bank", "furnace"):
+        return x, y
+    exported = core.export()
+    things = [*exported["closestGameObjects"], *exported["closestNPCs"]]
+    named = {thing["name"] for thing in things if _is_at(thing, rect)}
+    alike = [thing for thing in things if thing["name"] in named]
+    for column, row in (("canvasX", "canvasY"), ("minimapX", "minimapY")):
+        seen = [thing for thing in alike if column in thing]
+        if seen:
+            nearest = min(seen, key=lambda thing: thing["distance"])
+            return nearest[column], nearest[row]
+    return x, y
 
 
-def _round(value: float) -> int:
-    return int(value) // 10 * 10
+def _is_at(thing: dict[str, Any], rect: Rect) -> bool:
+    if "canvasX" in thing and rect.contains(thing["canvasX"], thing["canvasY"]):
+        return True
+    x, y = rect.centre
+    return "minimapX" in thing and hypot(thing["minimapX"] - x, thing["minimapY"] - y) < SAME_DOT_PX
 
 
 def extra_texts() -> Iterator[str]:

@@ -144,7 +144,7 @@ def test_items_are_gathered_by_name_and_placed_at_the_first():
         {"itemId": 1, "itemName": "Gold bar", "quantity": 1, "bounds": {**BOUNDS, "x": 700}},
     ]
     text = render_state({"inventory": {"slots": slots, "emptySlots": 26}}, SPACE, 700)
-    assert text == "inv: gold bar 2 @756,430; free 26"
+    assert text == "inv: gold bar @756,430 x2; free 26"
 
 
 def test_names_lose_tags_and_capitals():

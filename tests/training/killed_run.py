@@ -23,11 +23,17 @@ CONFIG = TrainConfig(
 """24 steps, with dropout and evaluations, and checkpoints that fall beside the evaluations."""
 
 
-def run(model: Path, out: Path, config: TrainConfig = CONFIG, watcher: Watcher | None = None) -> LoopResult:
-    torch.set_num_threads(1)
-    loaded = load_with_lora(model, config)
-    out.mkdir(exist_ok=True)
-    return TrainingLoop(loaded, make_material(loaded), config, out, watcher or SilentWatcher()).run()
+def run(
+    model: Path, out: Path, config: TrainConfig = CONFIG, watcher: Watcher | None = None, num_cores: int = 1
+) -> LoopResult:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_cores)
+    try:
+        loaded = load_with_lora(model, config)
+        out.mkdir(exist_ok=True)
+        return TrainingLoop(loaded, make_material(loaded), config, out, watcher or SilentWatcher()).run()
+    finally:
+        torch.set_num_threads(before)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
-from vlm_agent.training.loop import sum_losses
+from vlm_agent.training.passes import sum_losses
 from vlm_agent.training.windows import FrameLoader, build_rows, encode_window
 
 pytestmark = pytest.mark.model

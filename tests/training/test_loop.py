@@ -20,10 +20,12 @@ from vlm_agent.errors import DataError, ModelError
 from vlm_agent.models.adapters import WEIGHTS_FILE
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training import loop as loop_module
+from vlm_agent.training import passes as passes_module
 from vlm_agent.training.checkpoints import list_checkpoints
 from vlm_agent.training.config import EvaluationSettings
-from vlm_agent.training.loop import Material, TrainingLoop, evaluate_loss
+from vlm_agent.training.loop import TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
+from vlm_agent.training.passes import measure_loss
 from vlm_agent.training.progress import SilentWatcher
 
 pytestmark = pytest.mark.model
@@ -100,6 +102,13 @@ def test_killed_at_a_random_moment_it_goes_on_with_the_same_bits(model, whole_ru
     assert _same_weights(again.weights, result.weights)
 
 
+def test_on_several_cores_it_has_the_same_bits(model, whole_run, tmp_path):
+    out, result = whole_run
+    again = run(model, tmp_path, num_cores=3)
+    assert _measured(tmp_path) == _measured(out)
+    assert _same_weights(again.weights, result.weights)
+
+
 def test_a_finished_run_does_nothing_more(model, whole_run):
     out, result = whole_run
     before = _measured(out)
@@ -131,7 +140,7 @@ def test_it_stops_early_and_keeps_the_best(model, tmp_path, monkeypatch):
         run(model, tmp_path / "two", replace(config, save_every_steps=2), StopAt(3))
     two_steps = load_file(tmp_path / "two" / "checkpoints" / "step-000002" / WEIGHTS_FILE)
     losses = iter([5.0, 3.0, 4.0, 3.5, 3.0])
-    monkeypatch.setattr(loop_module, "evaluate_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop_module, "measure_loss", lambda *_: next(losses))
     result = run(model, tmp_path / "whole", config)
     assert result.state.has_stopped
     assert (result.state.best_step, result.state.best_loss, result.state.step) == (2, 3.0, 8)
@@ -143,14 +152,14 @@ def test_it_stops_early_and_keeps_the_best(model, tmp_path, monkeypatch):
 
 def test_a_loss_that_is_no_number_is_one_error_and_keeps_the_weights(model, tmp_path, monkeypatch):
     loaded = load_with_lora(model, CONFIG)
-    true_sum = loop_module.sum_losses
+    true_sum = passes_module.sum_losses
     calls = []
 
     def poisoned(*args):
         calls.append(1)
         return true_sum(*args) * (float("nan") if len(calls) == 9 else 1.0)
 
-    monkeypatch.setattr(loop_module, "sum_losses", poisoned)
+    monkeypatch.setattr(passes_module, "sum_losses", poisoned)
     config = replace(CONFIG, evaluation=EvaluationSettings(every_steps=0))
     with pytest.raises(ModelError, match=r"step 5 \(loss nan.*learning-rate") as caught:
         TrainingLoop(loaded, make_material(loaded), config, tmp_path, SilentWatcher()).run()
@@ -166,11 +175,11 @@ def test_evaluation_weighs_tokens_and_not_windows(model):
     loaded = load_with_lora(model, CONFIG)
     material = make_material(loaded)
     rows = material.train[:5]
-    single = [evaluate_loss(loaded, Material((), [row], make_features(loaded)), 1) for row in rows]
+    single = [measure_loss(loaded, [row], make_features(loaded), 1) for row in rows]
     tokens = [row.num_target_tokens for row in rows]
     want = sum(loss * count for loss, count in zip(single, tokens, strict=True)) / sum(tokens)
     for batch_windows in (2, 10):
-        got = evaluate_loss(loaded, Material((), rows, make_features(loaded)), batch_windows)
+        got = measure_loss(loaded, rows, make_features(loaded), batch_windows)
         assert got == pytest.approx(want, rel=1e-5)
 
 

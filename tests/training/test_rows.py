@@ -15,8 +15,8 @@ from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.config import LoraSettings, TrainConfig
-from vlm_agent.training.loop import Material, accumulate_gradients, sum_losses
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
+from vlm_agent.training.passes import add_gradients, sum_losses
 from vlm_agent.training.rows import collate_rows, group_examples
 
 pytestmark = pytest.mark.model
@@ -35,7 +35,8 @@ def loaded(request, tmp_path_factory):
 def _gradients(loaded, rows, step) -> tuple[float, dict[str, torch.Tensor]]:
     loaded.peft.zero_grad(set_to_none=True)
     loaded.peft.train()
-    loss, _ = accumulate_gradients(loaded, Material(rows, (), make_features(loaded)), step)
+    passes = [[rows[index] for index in indices] for indices in step]
+    loss, _ = add_gradients(loaded, passes, make_features(loaded), seed=0)
     return loss, {name: p.grad.clone() for name, p in loaded.peft.named_parameters() if p.grad is not None}
 
 

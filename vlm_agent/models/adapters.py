@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.dropout import seed_dropout
 
 TARGET_MODULES = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 """Full names of the adapted layers. A list of short names would also hit Qwen2.5-VL's vision tower."""
@@ -28,7 +29,8 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
     """Put a fresh LoRA into the language layers of a model; it changes nothing until trained.
 
-    Its weights are drawn from `seed`, are float32, and are the only ones with gradients.
+    Its weights are drawn from `seed`, are float32, and are the only ones with gradients. Its dropout wants a seed for
+    every pass, see `models.dropout`.
     """
     config = LoraConfig(
         r=rank,
@@ -40,7 +42,9 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int)
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        wrapped = get_peft_model(model, config)
+    seed_dropout(wrapped)
+    return wrapped
 
 
 def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: bool = False) -> PeftModel:
@@ -61,6 +65,7 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
         raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
     config.inference_mode = not trainable
     wrapped = get_peft_model(model, config)
+    seed_dropout(wrapped)
     write_adapter_weights(wrapped, weights, folder)
     wrapped.eval()
     return wrapped

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+from transformers.utils import logging as hf_logging
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import load_adapter, read_adapter_recipe
@@ -25,6 +26,9 @@ from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_check
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
+
+SHOWN_BYTES = 1_000_000_000
+"""Weights above this size are loaded under a progress bar."""
 
 Quantization = Literal["nf4", "none"]
 """`nf4`: language layers in 4 bits; `none`: all weights as they are."""
@@ -169,7 +173,8 @@ def _load_base(name: str, quantization: Quantization, device: torch.device) -> L
 
 def _read_weights(family: Family, folder: Path, options: dict[str, Any]) -> nn.Module:
     try:
-        model, report = family.model_class.from_pretrained(folder, output_loading_info=True, **options)
+        with _quiet_if_small(folder):
+            model, report = family.model_class.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: the weights can't be loaded: {_first_line(error)}") from error
     wrong = {kind: sorted(report.get(kind) or ()) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
@@ -178,6 +183,20 @@ def _read_weights(family: Family, folder: Path, options: dict[str, Any]) -> nn.M
             raise ModelError(f"{folder}: weights don't fit the config: {len(keys)} {kind}, the first {keys[0]}")
     loaded: nn.Module = model
     return loaded
+
+
+@contextmanager
+def _quiet_if_small(folder: Path) -> Iterator[None]:
+    """Show transformers' bar only where loading takes a while."""
+    num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if num_bytes > SHOWN_BYTES or not hf_logging.is_progress_bar_enabled():
+        yield
+        return
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.enable_progress_bar()
 
 
 def _read_tokenizer(folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +17,7 @@ class FeatureCache:
 
     Every picture goes through the tower alone, so its features are the same bits whether they were kept or computed
     anew, and whatever else is in the batch. What no longer fits is computed each time; nothing is ever thrown out.
+    May be used from several threads.
     """
 
     def __init__(self, loaded: LoadedModel, load_frame: Callable[[str], RgbFrame], limit_bytes: int) -> None:
@@ -24,6 +26,7 @@ class FeatureCache:
         self._load_frame = load_frame
         self._limit_bytes = limit_bytes
         self._kept: dict[str, ImageFeatures] = {}
+        self._lock = threading.Lock()
         self.num_bytes = 0
         """Memory held."""
         self.num_computed = 0
@@ -40,8 +43,9 @@ class FeatureCache:
         grids = torch.tensor([images.grid(width, height)])
         device = self._loaded.device
         [features] = see_images(self._loaded.model, pixel_values([frame], images).to(device), grids.to(device))
-        self.num_computed += 1
-        if self.num_bytes + features.num_bytes <= self._limit_bytes:
-            self._kept[key] = features
-            self.num_bytes += features.num_bytes
+        with self._lock:
+            self.num_computed += 1
+            if key not in self._kept and self.num_bytes + features.num_bytes <= self._limit_bytes:
+                self._kept[key] = features
+                self.num_bytes += features.num_bytes
         return features

@@ -1,8 +1,7 @@
 """The training loop: gradient steps over rows, evaluation, checkpoints, early stopping.
 
 The loss of a step is the sum of cross entropies over all its target tokens divided by their number, however the tokens
-fall into passes. The head is applied to positions that have a target and to no other. A run that was killed goes on
-from its last checkpoint with the bits it would have had.
+fall into passes. A run that was killed goes on from its last checkpoint with the bits it would have had.
 This module does not know datasets, recipes or how progress is shown.
 """
 
@@ -17,20 +16,17 @@ from typing import Protocol
 
 import torch
 from peft import PeftModel
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import read_adapter_weights
-from vlm_agent.models.encoding import IGNORED_LABEL
-from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoch
-from vlm_agent.training.rows import Row, collate_rows
+from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
+from vlm_agent.training.rows import Row
 
 
 class Watcher(Protocol):
@@ -89,6 +85,7 @@ class TrainingLoop:
         self._state = RunState()
         self._best: Weights | None = None
         self._last_loss = math.nan
+        self._run_all: RunAll = map
 
     def run(self) -> LoopResult:
         """Train from the newest checkpoint in the folder, or from the start, to the end.
@@ -98,6 +95,12 @@ class TrainingLoop:
             DataError: the newest checkpoint is damaged.
         """
         self._resume()
+        with spread_over_cores(self._loaded) as self._run_all:
+            self._run_steps()
+        weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
+        return LoopResult(self._state, self._num_steps, weights, self._last_loss)
+
+    def _run_steps(self) -> None:
         if self._state.step == 0:
             self._evaluate()
         for step in self._remaining_steps():
@@ -110,8 +113,6 @@ class TrainingLoop:
                 self._save()
             if self._state.has_stopped:
                 break
-        weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
-        return LoopResult(self._state, self._num_steps, weights, self._last_loss)
 
     def _resume(self) -> None:
         checkpoints = list_checkpoints(self._checkpoints)
@@ -141,27 +142,31 @@ class TrainingLoop:
         rate = learning_rate(self._state.step, self._num_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        # Dropout depends on seed and step alone: a resumed run needs no stored random state.
-        torch.manual_seed(self._config.seed * 1_000_003 + self._state.step)
         self._wrapped.train()
         self._optimizer.zero_grad(set_to_none=True)
-        loss, num_tokens = accumulate_gradients(self._loaded, self._material, step)
+        passes = [[self._material.train[row] for row in rows] for rows in step]
+        loss, num_tokens = add_gradients(
+            self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all
+        )
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._give_up(loss, norm)
         self._optimizer.step()
         self._last_loss = loss
-        windows = sum(self._material.train[row].num_windows for rows in step for row in rows)
         self._metrics.append(
             step=self._state.step + 1,
             loss=loss,
             grad_norm=norm,
             learning_rate=rate,
             target_tokens=num_tokens,
-            windows=windows,
+            windows=sum(row.num_windows for rows in passes for row in rows),
             seconds=round(time.perf_counter() - started, 4),
         )
         self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
+
+    def _dropout_seed(self) -> int:
+        # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
+        return (self._config.seed * 1_000_003 + self._state.step) * self._config.accumulation
 
     def _give_up(self, loss: float, norm: float) -> None:
         place = self._save()
@@ -177,7 +182,8 @@ class TrainingLoop:
         settings = self._config.evaluation
         if not self._material.validation or not settings.every_steps:
             return
-        loss = evaluate_loss(self._loaded, self._material, self._config.batch_windows)
+        rows, features = self._material.validation, self._material.features
+        loss = measure_loss(self._loaded, rows, features, self._config.batch_windows, self._run_all)
         step, best = self._state.step, self._state.best_loss
         self._metrics.append(step=step, eval_loss=loss)
         # The untrained start is measured to be compared with, never taken as the result.
@@ -190,42 +196,3 @@ class TrainingLoop:
             has_stopped = 0 < settings.patience <= waited
             self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
         self._watcher.on_evaluation(step, loss, is_best=is_best)
-
-
-def accumulate_gradients(loaded: LoadedModel, material: Material, step: Step) -> tuple[float, int]:
-    """Add the gradients of a whole step to the trained weights; return (loss per target token, target tokens)."""
-    rows = material.train
-    num_tokens = sum(rows[row].num_target_tokens for indices in step for row in indices)
-    total = 0.0
-    for indices in step:
-        loss = sum_losses(loaded, [rows[row] for row in indices], material.features) / num_tokens
-        loss.backward()
-        total += loss.item()
-    return total, num_tokens
-
-
-def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
-    """Return the sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
-    pad_id = loaded.tokenizer.pad_token_id or 0
-    batch = collate_rows(rows, pad_id, loaded.device)
-    hidden = run_language(
-        loaded.model,
-        batch.ids,
-        batch.positions,
-        features.get(batch.image_keys),
-        attention_mask=batch.allowed,
-    )
-    is_target = batch.targets != IGNORED_LABEL
-    logits = apply_head(loaded.model, hidden[is_target])
-    return cross_entropy(logits, batch.targets[is_target], reduction="sum")
-
-
-def evaluate_loss(loaded: LoadedModel, material: Material, batch_windows: int) -> float:
-    """Return the loss over all validation rows, nats per target token; every token weighs the same."""
-    loaded.model.eval()
-    rows = sorted(material.validation, key=lambda row: len(row.ids))
-    total = 0.0
-    with torch.no_grad():
-        for start in range(0, len(rows), batch_windows):
-            total += sum_losses(loaded, rows[start : start + batch_windows], material.features).item()
-    return total / sum(row.num_target_tokens for row in rows)

@@ -1,0 +1,60 @@
+"""Dropout that depends on a seed alone."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from vlm_agent.errors import ModelError
+from vlm_agent.models.dropout import SeededDropout, dropout_seed
+
+pytestmark = pytest.mark.model
+
+
+def _drop(seed: int, probability: float = 0.25, shape: tuple[int, ...] = (3, 1001, 7)) -> torch.Tensor:
+    with dropout_seed(seed):
+        return SeededDropout(probability)(torch.ones(shape))
+
+
+def test_values_are_dropped_as_often_as_asked_and_the_mean_stays():
+    for probability in (0.05, 0.25, 0.9):
+        dropped = _drop(1, probability, (400, 1000))
+        assert float((dropped == 0).float().mean()) == pytest.approx(probability, abs=0.003)
+        assert float(dropped.mean()) == pytest.approx(1, abs=0.02)
+        assert len(dropped.unique()) == 2
+
+
+def test_it_is_a_function_of_the_seed_in_every_thread():
+    want, found = _drop(5), []
+    threads = [threading.Thread(target=lambda: found.append(_drop(5))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(one.equal(want) for one in found)
+    assert not _drop(6).equal(want)
+
+
+def test_layers_of_one_pass_draw_differently():
+    layer = SeededDropout(0.5)
+    with dropout_seed(0):
+        assert not layer(torch.ones(100)).equal(layer(torch.ones(100)))
+
+
+def test_gradients_pass_where_values_do():
+    x = torch.ones(50, requires_grad=True)
+    with dropout_seed(0):
+        y = SeededDropout(0.5)(x)
+    y.sum().backward()
+    assert x.grad.equal(y.detach())
+
+
+def test_outside_training_nothing_happens_and_training_needs_a_seed():
+    layer, x = SeededDropout(0.5), torch.ones(8)
+    with pytest.raises(ModelError, match="dropout_seed"):
+        layer(x)
+    assert layer.eval()(x) is x
+    assert SeededDropout(0.0)(x) is x

@@ -1,0 +1,105 @@
+"""Forward and backward passes of one step or evaluation, side by side where that is quicker, with the same bits.
+
+The matrices of a small model are too small to be shared by several cores, but the passes of a step don't depend on each
+other: each runs in a thread of its own on one core. Losses and gradients are added up in the order of the passes, and
+dropout is seeded for each, so the result does not depend on how many ran at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vlm_agent.models.dropout import dropout_seed
+from vlm_agent.models.encoding import IGNORED_LABEL
+from vlm_agent.models.forward import apply_head, run_language
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.rows import Row, collate_rows
+
+SMALL_HIDDEN_SIZE = 1024
+"""Models up to this width run one pass a core; wider ones share the cores within a pass."""
+
+RunAll = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Like `map`: applies a function to all items and gives the results in their order."""
+
+
+@contextmanager
+def spread_over_cores(loaded: LoadedModel) -> Iterator[RunAll]:
+    """Give a `map` for passes; within the context torch uses one core per pass if the model is small and on a CPU."""
+    num_cores = torch.get_num_threads()
+    is_small = loaded.model.config.text_config.hidden_size <= SMALL_HIDDEN_SIZE
+    if num_cores == 1 or not is_small or loaded.device.type != "cpu":
+        yield map
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(num_cores, "pass", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(num_cores)
+
+
+def add_gradients(
+    loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, seed: int, run_all: RunAll = map
+) -> tuple[float, int]:
+    """Add the gradients of a whole step to the trained weights; return (loss per target token, target tokens).
+
+    Args:
+        loaded: a model with a trainable adapter, in training mode.
+        passes: the rows of each pass.
+        features: gives the pictures' features.
+        seed: draws the dropout of the step; each pass gets its own.
+        run_all: runs the passes, see `spread_over_cores`.
+    """
+    trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    num_tokens = sum(row.num_target_tokens for rows in passes for row in rows)
+
+    def differentiate(index: int) -> tuple[float, tuple[Tensor, ...]]:
+        with dropout_seed(seed + index):
+            loss = sum_losses(loaded, passes[index], features) / num_tokens
+            return loss.item(), torch.autograd.grad(loss, trained)
+
+    total = 0.0
+    for loss, gradients in run_all(differentiate, range(len(passes))):
+        total += loss
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return total, num_tokens
+
+
+def measure_loss(
+    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, batch_rows: int, run_all: RunAll = map
+) -> float:
+    """Return the loss over rows in nats per target token; every token weighs the same, dropout is off."""
+    loaded.model.eval()
+    ordered = sorted(rows, key=lambda row: len(row.ids))
+    passes = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
+
+    def measure(rows: Sequence[Row]) -> float:
+        with torch.no_grad():
+            return sum_losses(loaded, rows, features).item()
+
+    return sum(run_all(measure, passes)) / sum(row.num_target_tokens for row in rows)
+
+
+def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
+    """Return the sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    pad_id = loaded.tokenizer.pad_token_id or 0
+    batch = collate_rows(rows, pad_id, loaded.device)
+    hidden = run_language(
+        loaded.model,
+        batch.ids,
+        batch.positions,
+        features.get(batch.image_keys),
+        attention_mask=batch.allowed,
+    )
+    is_target = batch.targets != IGNORED_LABEL
+    logits = apply_head(loaded.model, hidden[is_target])
+    return cross_entropy(logits, batch.targets[is_target], reduction="sum")

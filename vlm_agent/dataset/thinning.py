@@ -1,11 +1,10 @@
 """Thins a window's pointer path to few way-points, and measures what that loses.
 
 A stretch is left out where the pointer stays within a tolerance of the smooth stroke that `actions.playback` would draw
-between its ends, so each way-point lies as far from the one before as one stroke can tell. (Douglas and Peucker's way of
-cutting at the worst point fits straight lines; strokes that start and stop make it keep about a tenth more.) Clicks and
-wheel turns are way-points already, since executing them brings the pointer there, so the moves that lead to one are
-usually left out. Where the pointer is at the end of the window is kept. The error is measured by playing the thinned
-chunk back.
+between its ends, so each way-point lies as far from the one before as one stroke can tell. (Cutting at the worst point,
+as Douglas and Peucker do for lines, keeps more: strokes that start and stop are not lines.) Clicks and wheel turns are
+way-points already, since executing them brings the pointer there, so the moves that lead to one are usually left out.
+Where the pointer is at the end of the window is kept. The error is measured by playing the thinned chunk back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does base nano follow single-step goals, and does it look? Success by goal, with the game-state text, without it, and blind.
+"""Does base nano follow single-step goals, and by which of its senses? Success with state text, without it, and blind.
 
     python bench/nano_goals.py [--json] [--goals 60] [--model base]
 
@@ -13,16 +13,18 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.games.ringcraft.env import ACTION_SPEC, RingcraftEnv
 from vlm_agent.games.ringcraft.goals import GOALS
 from vlm_agent.games.ringcraft.random_scenes import random_scene
-from vlm_agent.policies import NoOpPolicy, Policy, VlmPolicy
+from vlm_agent.policies import Decision, NoOpPolicy, Observation, Policy, VlmPolicy
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
 
 MAX_TICKS = 12
@@ -49,10 +51,12 @@ class Impaired:
     def __init__(self, policy: Policy, *, sees: bool, reads: bool) -> None:
         self._policy, self._sees, self._reads = policy, sees, reads
 
-    def begin(self, goal, spec, seed) -> None:  # noqa: ANN001
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Start an episode."""
         self._policy.begin(goal, spec, seed)
 
-    def decide(self, observation):  # noqa: ANN001, ANN201
+    def decide(self, observation: Observation) -> Decision:
+        """Show what is left of the observation."""
         if not self._sees:
             observation = replace(observation, frame=np.full_like(observation.frame, 127))
         if not self._reads:
@@ -60,7 +64,7 @@ class Impaired:
         return self._policy.decide(observation)
 
 
-def draw_tasks(args: Args) -> list[tuple[str, dict]]:
+def draw_tasks(args: Args) -> list[tuple[str, dict[str, Any]]]:
     """Return (goal, snapshot of a scene in which it makes sense), goals in turn."""
     singles = [goal for goal in GOALS.values() if not goal.is_long]
     rng, tasks = Random(args.seed), []
@@ -73,6 +77,7 @@ def draw_tasks(args: Args) -> list[tuple[str, dict]]:
 
 
 def main(args: Args) -> None:
+    """Play every task under every condition and report."""
     vlm = VlmPolicy.from_run(args.model, ACTION_SPEC, allow_done=False)
     policies = {
         "text and picture": vlm,
@@ -94,11 +99,12 @@ def main(args: Args) -> None:
 class SceneEnv(RingcraftEnv):
     """Ringcraft that always begins in one scene."""
 
-    def __init__(self, goal: str, scene: dict) -> None:
+    def __init__(self, goal: str, scene: dict[str, Any]) -> None:
         super().__init__(goal=goal, max_ticks=MAX_TICKS)
         self._scene = scene
 
-    def reset(self, *, seed=None, options=None):  # noqa: ANN001, ANN201
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin in the scene."""
         return super().reset(seed=seed, options={**(options or {}), "scene": self._scene})
 
 
@@ -109,9 +115,15 @@ def report(args: Args, won: dict[str, dict[str, list[bool]]]) -> None:
     rows += [(verb, {name: won[name][verb] for name in CONDITIONS}) for verb in verbs]
     if args.json:
         for verb, hits in rows:
-            print(json.dumps({"goals": verb, "scenes": len(hits["nothing"]), **{n: float(np.mean(h)) for n, h in hits.items()}}))
+            print(
+                json.dumps(
+                    {"goals": verb, "scenes": len(hits["nothing"]), **{n: float(np.mean(h)) for n, h in hits.items()}}
+                )
+            )
         return
-    table = Table("goals", "scenes", *CONDITIONS, title=f"single-step goals reached by {args.model} within {MAX_TICKS} ticks")
+    table = Table(
+        "goals", "scenes", *CONDITIONS, title=f"single-step goals reached by {args.model} within {MAX_TICKS} ticks"
+    )
     for verb, hits in rows:
         table.add_row(verb, str(len(hits["nothing"])), *(f"{np.mean(hits[name]):.0%}" for name in CONDITIONS))
     Console().print(table)

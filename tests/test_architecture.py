@@ -77,9 +77,15 @@ def test_help_of_the_command_is_light(command: list[str]) -> None:
 def assert_light_help(arguments: list[str]) -> None:
     """Run `--help` under an import log; none of the heavy libraries may appear in it."""
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-X", "importtime", *arguments, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "usage" in result.stdout.lower()
-    imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+    imported = {
+        line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")
+    }
     assert imported.isdisjoint(HEAVY)

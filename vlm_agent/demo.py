@@ -32,7 +32,9 @@ class DemoConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for a demo that can't be."""
         if self.num_sessions < 2:
-            raise ConfigError(f"--num-sessions must be at least 2 (one is kept for evaluation), got {self.num_sessions}")
+            raise ConfigError(
+                f"--num-sessions must be at least 2 (one is kept for evaluation), got {self.num_sessions}"
+            )
 
 
 def run(config: DemoConfig) -> None:
@@ -57,7 +59,10 @@ def _record(config: DemoConfig) -> None:
 
     record_demo(
         RecordDemoConfig(
-            out=config.out / "sessions", num_sessions=config.num_sessions, minutes=config.minutes, workers=config.workers
+            out=config.out / "sessions",
+            num_sessions=config.num_sessions,
+            minutes=config.minutes,
+            workers=config.workers,
         )
     )
 

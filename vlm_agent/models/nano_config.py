@@ -1,7 +1,7 @@
 """Architecture and tokenizer of nano, the bundled Qwen3-VL of about four million parameters.
 
-Everything Qwen code expects is there: the special tokens and chat format, digits as single tokens, interleaved M-RoPE and
-DeepStack. Only the sizes are small. It does not know how nano is trained (see `training.nano`).
+All that Qwen code expects is there: the special tokens and chat format, digits as single tokens, interleaved M-RoPE
+and DeepStack. Only the sizes are small. It does not know how nano is trained (see `training.nano`).
 """
 
 from __future__ import annotations

@@ -25,5 +25,5 @@ _TEMPLATE = """\
 
 
 def qwen_vl_template() -> str:
-    """Return the Jinja source of the template; `block.type` decides, so an Arrow-made `image: None` key does no harm."""
+    """Return the template's Jinja source; `block.type` decides, so an Arrow-made `image: None` key does no harm."""
     return _TEMPLATE

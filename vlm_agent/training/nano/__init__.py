@@ -1,1 +1,1 @@
-"""How nano is made from nothing: synthetic scenes of our own games, a dense vision stage, then following instructions."""
+"""How nano is made from nothing: scenes of our own games, a dense vision stage, then following instructions."""

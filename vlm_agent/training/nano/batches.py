@@ -125,7 +125,9 @@ def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any)
     """Return samples as one batch of token trees."""
     encoder = ChatEncoder(tokenizer, IMAGE_SETTINGS)
     trees = [
-        grow_tree([encode_question(sample, question, recipe, encoder) for question in sample.questions], TREE_TOKENS_MAX)
+        grow_tree(
+            [encode_question(sample, question, recipe, encoder) for question in sample.questions], TREE_TOKENS_MAX
+        )
         for sample in samples
     ]
     batch = batch_trees(trees, encoder.image_token_id, ROWS // IMAGE_SETTINGS.merge, COLUMNS // IMAGE_SETTINGS.merge)

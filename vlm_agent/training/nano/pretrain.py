@@ -92,7 +92,9 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint beside the old one, then rename."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items() if name != "lm_head.weight"}
+        tensors = {
+            f"model.{name}": tensor for name, tensor in self.model.state_dict().items() if name != "lm_head.weight"
+        }
         tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
@@ -139,7 +141,11 @@ def run(config: PretrainConfig) -> Path:
     """Train nano and export it; returns the folder of the finished checkpoint."""
     current = Run(config)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     ) as bar:
         if current.progress.stage == "dense":
             _run_dense(current, bar)
@@ -155,7 +161,9 @@ def run(config: PretrainConfig) -> Path:
 def _run_dense(current: Run, bar: Progress) -> None:
     config = current.config
     task = bar.add_task("vision", total=config.dense_steps, completed=current.progress.step, note="")
-    loader = batches.dense_batches(config.seed, current.progress.step, config.dense_steps, config.dense_batch, current.names)
+    loader = batches.dense_batches(
+        config.seed, current.progress.step, config.dense_steps, config.dense_batch, current.names
+    )
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.dense_steps, 1.0)
         tokens = batches.vision_features(current.model, batch.frames).tokens.unflatten(0, (len(batch.frames), -1))
@@ -181,7 +189,11 @@ def _run_follow(current: Run, bar: Progress) -> None:
             current,
             bar,
             task,
-            {"loss": loss.item(), "right": right.mean().item(), "digits": right[digit].mean().item() if digit.any() else 0.0},
+            {
+                "loss": loss.item(),
+                "right": right.mean().item(),
+                "digits": right[digit].mean().item() if digit.any() else 0.0,
+            },
         )
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from math import hypot
-from typing import Any
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +77,9 @@ def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
 
 def _possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:
     """Yield the single-step goals that make sense now, in random order; some always do, such as tapping a key."""
-    goals = [goal for goal in GOALS.values() if not goal.is_long and (" tab" not in goal.text or rng.random() < TAB_SHARE)]
+    goals = [
+        goal for goal in GOALS.values() if not goal.is_long and (" tab" not in goal.text or rng.random() < TAB_SHARE)
+    ]
     rng.shuffle(goals)
     return (goal for goal in goals if goal.applicable(state))
 
@@ -177,5 +179,3 @@ def extra_texts() -> Iterator[str]:
     """Yield wordings that the tokenizer should know whole besides what the samples hold."""
     for goal in GOALS.values():
         yield from (goal.text, *goal.paraphrases)
-
-

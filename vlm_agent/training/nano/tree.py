@@ -43,7 +43,9 @@ def grow_tree(conversations: Sequence[Encoded], max_tokens: int) -> TreeSequence
 
     Conversations that would make it longer than `max_tokens` are left out, but never the first.
     """
-    shared = min(common_prefix([one.input_ids for one in conversations]), min(one.num_prompt_tokens for one in conversations) - 1)
+    shared = min(
+        common_prefix([one.input_ids for one in conversations]), min(one.num_prompt_tokens for one in conversations) - 1
+    )
     ids, branch, order = list(conversations[0].input_ids[:shared]), [0] * shared, list(range(shared))
     labels = [IGNORED_LABEL] * shared
     for number, one in enumerate(conversations, 1):

@@ -6,56 +6,13 @@
 Stopped or killed, the same command goes on where it was.
 """
 
-from __future__ import annotations
-
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from vlm_agent.errors import run_guarded
-from vlm_agent.training.config import RecipeSettings, TrainConfig
-
-
-@dataclass(frozen=True)
-class Args:
-    """What to train, on what, and how."""
-
-    dataset: Path
-    """Folder that label_segments.py wrote."""
-    out: Path
-    """Folder of the run, made if need be, e.g. runs/first; the adapter comes into its `adapter/`."""
-    model: str = "nano"
-    """`nano`, a checkpoint's folder, a name on the hub, or an earlier run to train further."""
-    quantization: Literal["nf4", "none"] = "nf4"
-    """Precision of the frozen language layers; an earlier run brings its own."""
-    device: str = "auto"
-    """`cpu`, `cuda`, or `auto`."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-    """How to train."""
-    recipe: RecipeSettings = field(default_factory=RecipeSettings)
-    """How windows are shown to the model; an earlier run brings its own."""
-
-
-def main(args: Args) -> None:
-    """Load the model, train, and say where the adapter is."""
-    from rich.console import Console
-
-    from vlm_agent.dataset.store import open_dataset
-    from vlm_agent.models.loading import load_model
-    from vlm_agent.training.adapters import train_adapter
-    from vlm_agent.training.progress import ProgressWatcher
-
-    open_dataset(args.dataset)  # a wrong path should not wait for a large model to load
-    loaded = load_model(args.model, quantization=args.quantization, device=args.device, trainable=True)
-    with ProgressWatcher() as watcher:
-        result = train_adapter(args.dataset, loaded, args.train, args.out, settings=args.recipe, watcher=watcher)
-    best = "" if result.best_loss is None else f", loss {result.best_loss:.4f} on unseen sessions"
-    Console().print(f"{result.adapter}: {result.num_steps} steps{best}", highlight=False, soft_wrap=True)
-
+from vlm_agent.training.command import TrainArgs, run
 
 if __name__ == "__main__":
-    args = tyro.cli(Args, description=__doc__)
-    sys.exit(run_guarded(lambda: main(args)))
+    args = tyro.cli(TrainArgs, description=__doc__)
+    sys.exit(run_guarded(lambda: run(args)))

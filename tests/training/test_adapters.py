@@ -194,7 +194,8 @@ def _forget_weight(folder: Path) -> None:
         (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b"no"), "can't be read"),
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "can't be read"),
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "can't be read"),
-        (lambda folder: (folder / RECIPE_FILE).write_text("[]"), "recipe.json"),
+        (lambda folder: (folder / RECIPE_FILE).write_text("[]"), "tells no base"),
+        (lambda folder: (folder / RECIPE_FILE).write_text('{"base": {"source": "nano"}}'), "tells no base"),
         (lambda folder: (folder / RECIPE_FILE).unlink(), "recipe.json"),
     ],
 )

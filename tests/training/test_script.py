@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,21 +13,13 @@ import pytest
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.errors import EXIT_USER_ERROR, run_guarded
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training.command import TrainArgs, run
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, TrainConfig
 
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
 CONFIG = TrainConfig(evaluation=EvaluationSettings(every_steps=1), max_steps=1)
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("train_vision_agent", ROOT / "train_vision_agent.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_vision_agent"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +32,9 @@ def dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("script-data") / "dataset", num_ticks=6)
 
 
-def _run(script, capfd, **changes) -> str:
-    args = script.Args(**{"train": CONFIG, "device": "cpu", **changes})
-    assert run_guarded(lambda: script.main(args)) == EXIT_USER_ERROR
+def _run(capfd, **changes) -> str:
+    args = TrainArgs(**{"train": CONFIG, "device": "cpu", **changes})
+    assert run_guarded(lambda: run(args)) == EXIT_USER_ERROR
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     return errors[0]
@@ -60,34 +51,40 @@ def test_it_trains_from_the_command_line(model, dataset, tmp_path):
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_wrong_paths(script, model, dataset, tmp_path, capfd):
+def test_wrong_paths(model, dataset, tmp_path, capfd):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "run"
-    assert "not a folder" in _run(script, capfd, dataset=tmp_path / "nothing", out=out, model=str(model))
-    assert "dataset" in _run(script, capfd, dataset=tmp_path / "empty", out=out, model=str(model))
-    assert "no such model" in _run(script, capfd, dataset=dataset, out=out, model=str(tmp_path / "nothing"))
-    assert "not a model folder" in _run(script, capfd, dataset=dataset, out=out, model=str(tmp_path / "empty"))
+    assert "not a folder" in _run(capfd, dataset=tmp_path / "nothing", out=out, model=str(model))
+    assert "dataset" in _run(capfd, dataset=tmp_path / "empty", out=out, model=str(model))
+    assert "no such model" in _run(capfd, dataset=dataset, out=out, model=str(tmp_path / "nothing"))
+    assert "not a model folder" in _run(capfd, dataset=dataset, out=out, model=str(tmp_path / "empty"))
     assert not out.exists()
-    assert "holds no run" in _run(script, capfd, dataset=dataset, out=dataset, model=str(model))
+    assert "holds no run" in _run(capfd, dataset=dataset, out=dataset, model=str(model))
 
 
-def test_a_dataset_of_another_spec_than_the_adapter(script, model, dataset, tmp_path, capfd):
-    script.main(script.Args(dataset=dataset, out=tmp_path / "run", model=str(model), train=CONFIG, device="cpu"))
+def test_a_dataset_of_another_spec_than_the_adapter(model, dataset, tmp_path, capfd):
+    run(TrainArgs(dataset=dataset, out=tmp_path / "run", model=str(model), train=CONFIG, device="cpu"))
     other = write_dataset(tmp_path / "other", replace(SPEC, keys=("a", "space", "w")), 3)
-    line = _run(script, capfd, dataset=other, out=tmp_path / "next", model=str(tmp_path / "run"))
+    line = _run(capfd, dataset=other, out=tmp_path / "next", model=str(tmp_path / "run"))
     assert "another action spec" in line
     assert not (tmp_path / "next").exists()
 
 
-def test_a_damaged_picture(script, model, tmp_path, capfd):
+def test_a_run_that_has_no_adapter_yet(model, dataset, tmp_path, capfd):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert "no adapter yet" in _run(capfd, dataset=dataset, out=tmp_path / "next", model=str(tmp_path / "run"))
+
+
+def test_a_damaged_picture(model, tmp_path, capfd):
     dataset = write_dataset(tmp_path / "dataset", num_ticks=3)
     for picture in (dataset / "frames").rglob("*.jpg"):
         picture.write_bytes(picture.read_bytes()[:40])
-    assert ".jpg" in _run(script, capfd, dataset=dataset, out=tmp_path / "run", model=str(model))
+    assert ".jpg" in _run(capfd, dataset=dataset, out=tmp_path / "run", model=str(model))
 
 
 @pytest.mark.parametrize("size_kb", [0, 200])
-def test_a_full_disk(script, model, dataset, tmp_path, capfd, size_kb):
+def test_a_full_disk(model, dataset, tmp_path, capfd, size_kb):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = max(size_kb, 4)
@@ -99,7 +96,7 @@ def test_a_full_disk(script, model, dataset, tmp_path, capfd, size_kb):
     try:
         if not size_kb:
             (disk / "ballast").write_bytes(b"0" * 4096)
-        line = _run(script, capfd, dataset=dataset, out=disk / "run", model=str(model))
+        line = _run(capfd, dataset=dataset, out=disk / "run", model=str(model))
         assert "No space left on device" in line
         assert not list(disk.rglob("*.partial"))
         assert not (disk / "run" / "adapter").exists()

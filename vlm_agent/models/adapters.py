@@ -53,10 +53,10 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     Raises:
         ModelError: it was made for another base, or its weights and the model don't match name for name.
     """
-    recipe_base = read_adapter_recipe(folder).get("base", {})
-    if recipe_base.get("fingerprint") != base_fingerprint:
+    base = read_adapter_recipe(folder)["base"]
+    if base["fingerprint"] != base_fingerprint:
         raise ModelError(
-            f"{folder}: adapter of another base: made for {recipe_base.get('source')}, whose weights are not these"
+            f"{folder}: adapter of another base: made for {base['source']}, and the weights here are not its weights"
         )
     try:
         config = LoraConfig.from_pretrained(folder)
@@ -104,6 +104,7 @@ def read_adapter_recipe(folder: Path) -> dict[str, Any]:
         recipe = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: missing or broken; an adapter needs it to tell its base and prompt") from error
-    if not isinstance(recipe, dict):
-        raise ModelError(f"{path}: expected an object")
-    return recipe
+    base = recipe.get("base") if isinstance(recipe, dict) else None
+    if not isinstance(base, dict) or not {"source", "fingerprint", "quantization"} <= base.keys():
+        raise ModelError(f"{path}: tells no base of this adapter")
+    return dict(recipe)

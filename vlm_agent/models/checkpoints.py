@@ -33,6 +33,8 @@ def find_checkpoint(name: str) -> tuple[str, Path]:
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER})")
         return "nano", BUNDLED_FOLDER
     path = Path(name).expanduser()
+    if (path / "run.json").is_file():
+        raise ModelError(f"{name}: this run has no adapter yet; go on with it by the training command that began it")
     if path.is_dir():
         return str(path.resolve()), path.resolve()
     if path.exists():

@@ -115,7 +115,7 @@ def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], resu
 def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) -> Recipe:
     if loaded.adapter is None:
         return choose_recipe(loaded, store, settings)
-    recipe = Recipe.from_json(read_adapter_recipe(loaded.adapter)["recipe"])
+    recipe = Recipe.from_json(read_adapter_recipe(loaded.adapter).get("recipe", {}))
     check_same_spec(store.spec, recipe.spec, store.folder)
     return recipe
 

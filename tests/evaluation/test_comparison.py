@@ -51,7 +51,7 @@ def test_the_verdict_names_the_numbers() -> None:
 
 def test_a_tuned_model_that_does_not_beat_chance_is_told_so() -> None:
     text = write_verdict(canned_comparison((0,) * 20, (3, 4, 3, 2) * 5, baseline=3)).text
-    assert "does not stand clearly above no-op or random or repeat last" in text
+    assert "does not stand clearly above no-op, random or repeat last" in text
 
 
 def test_unreadable_and_refused_decisions_are_in_the_verdict() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vlm_agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vlm_agent.evaluation.comparison import Comparison
+    from vlm_agent.evaluation.comparison import Comparison, Setting
     from vlm_agent.evaluation.matches import Terms
     from vlm_agent.evaluation.sides import Pair
 
@@ -123,7 +123,7 @@ def _agree_on_terms(config: CompareConfig) -> Terms:
     )
 
 
-def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str, Any], Any]:
+def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str, Any], Setting]:
     """Check the models against the environment and each other; return how it was made, and the setting."""
     from vlm_agent.evaluation.comparison import Setting
     from vlm_agent.evaluation.making import describe_making

@@ -208,15 +208,15 @@ def _draw_path(draw: ImageDraw.ImageDraw, path: Sequence[Point]) -> None:
 
 
 def _draw_ring(draw: ImageDraw.ImageDraw, point: Point) -> None:
-    for radius, colour, width in ((14, _EDGE, 7), (13, _DONE, 4)):
+    for radius, colour, width in ((20, _EDGE, 9), (18, _DONE, 5)):
         draw.ellipse(_box(point, radius), outline=colour, width=width)
-    draw.ellipse(_box(point, 3), fill=_DONE, outline=_EDGE)
+    draw.ellipse(_box(point, 4), fill=_DONE, outline=_EDGE)
 
 
 def _draw_cross(draw: ImageDraw.ImageDraw, point: Point) -> None:
     x, y = point
-    for colour, width in ((_EDGE, 7), (_SAID, 3)):
-        reach = 22 if colour == _SAID else 24
+    for colour, width in ((_EDGE, 8), (_SAID, 4)):
+        reach = 30 if colour == _SAID else 32
         draw.line([(x - reach, y), (x + reach, y)], fill=colour, width=width)
         draw.line([(x, y - reach), (x, y + reach)], fill=colour, width=width)
 

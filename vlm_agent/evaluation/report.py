@@ -72,13 +72,15 @@ def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("clock", f"{setting.clock}: the game waits for every decision"),
         ("episode", f"{setting.max_ticks} decisions of {setting.horizon_ms} ms, {setting.episode_s:g} s of game time"),
         ("seeds", f"{comparison.seeds[0]} to {comparison.seeds[-1]}, {len(comparison.seeds)} in all"),
+        ("seeds apart from the demonstrated", _tell_apart(comparison.made)),
         (
             "intervals",
             f"95%, BCa bootstrap over seeds ({comparison.resamples} resamples), tails widened for small samples; "
             "differences are paired by seed",
         ),
     ]
-    return facts + [(name.replace("_", " ").strip("."), text) for name, text in _flatten("", comparison.made)]
+    made = {name: value for name, value in comparison.made.items() if name != "seeds_apart_from_demonstrations"}
+    return facts + [(name.replace("_", " ").strip(), text) for name, text in _flatten("", made)]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -96,10 +98,16 @@ def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return [fact for key, inner in value.items() for fact in _flatten(f"{name} {key}", inner)]
     if value is None:
-        return [(name, "unknown" if "apart" in name else "none")]
+        return []
     if isinstance(value, bool):
         return [(name, "yes" if value else "no")]
     return [(name, " × ".join(map(str, value)) if isinstance(value, list) else str(value))]
+
+
+def _tell_apart(made: dict[str, Any]) -> str:
+    if made.get("seeds_apart_from_demonstrations"):
+        return "yes: none of them is in the recordings that tuned learned from"
+    return "unknown: the dataset is no longer there, or its recordings name no seed"
 
 
 def _list_troubles(row: Row) -> list[str]:

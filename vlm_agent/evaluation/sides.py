@@ -37,7 +37,7 @@ class Side:
         record = self.record or {}
         return {
             "name": self.name,
-            "base_fingerprint": self.base_fingerprint,
+            "weights_sha256": self.base_fingerprint,
             "adapter_sha256": self.adapter_sha256,
             "dataset_sha256": record.get("dataset", {}).get("sha256"),
             "training_steps": record.get("steps"),

@@ -105,7 +105,8 @@ def _tell_standing(comparison: Comparison) -> Iterator[str]:
         not_beaten = [row for row in baselines if comparison.differences[row.contender.name].interval.low <= 0]
         best = max(baselines, key=lambda row: row.metric.mean)
         if not_beaten:
-            names = " or ".join(row.contender.label for row in not_beaten)
+            *others, last = (row.contender.label for row in not_beaten)
+            names = f"{', '.join(others)} or {last}" if others else last
             yield f"It does not stand clearly above {names}, which need no learning at all."
         else:
             yield f"It stands above every trivial baseline (the best, {best.contender.label}: {best.metric.mean:.2f})."
@@ -124,4 +125,5 @@ def _tell_decisions(tuned: Row) -> Iterator[str]:
     if parts:
         yield f"Of its {tuned.num_decisions} decisions {' and '.join(parts)}, and did nothing."
     elif tuned.valid is not None:
-        yield f"Of its {tuned.num_decisions} decisions {tuned.valid.mean:.1%} were valid."
+        share = "all" if tuned.valid.mean == 1 else f"{tuned.valid.mean:.1%}"
+        yield f"Of its {tuned.num_decisions} decisions {share} were valid."

@@ -1,0 +1,81 @@
+"""What the benchmarks share: their command line, a stopwatch, and rows as a table or as JSON lines.
+
+Begins with an underscore because `make bench` runs every other file here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Stopwatch:
+    """Measures a block by the wall clock, and by this process's own time: the same on a core that others use too."""
+
+    def __enter__(self) -> Self:
+        self._began, self._began_cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wall_s = time.perf_counter() - self._began
+        self.cpu_s = time.process_time() - self._began_cpu
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a benchmark's rows are shown as a table."""
+
+    title: str
+    """Above the table: what was measured, on what."""
+    note: str
+    """Below it: what the figures are held against."""
+
+
+def make_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser that knows `--json`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    return parser
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is being measured: it takes a while."""
+    Console(stderr=True).print(f"[dim]{text}[/dim]", highlight=False)
+
+
+def print_rows(rows: Sequence[Any], shown: Shown, *, as_json: bool) -> None:
+    """Print rows, which are all of one dataclass."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(asdict(row)))
+        return
+    table = Table(title=shown.title, caption=shown.note, title_justify="left", caption_justify="left")
+    columns = [name for name in asdict(rows[0]) if name != "benchmark"]
+    for name in columns:
+        is_text = isinstance(getattr(rows[0], name), str)
+        justify: Any = "left" if is_text else "right"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=is_text)
+    for row in rows:
+        table.add_row(*(_write(getattr(row, name)) for name in columns))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _write(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}"
+        case _:
+            return str(value)

@@ -21,7 +21,7 @@ from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
-from vlm_agent.training.nano import dense, scenes
+from vlm_agent.training.nano import copying, dense, scenes
 from vlm_agent.training.nano.samples import NanoSample, Question
 from vlm_agent.training.nano.tree import TreeBatch, batch_trees, grow_tree
 
@@ -54,8 +54,6 @@ class FollowBatch:
     """(batch, 256, 384, 3) uint8."""
     tree: TreeBatch
     """Tokens, labels, positions and mask."""
-    digit_ids: torch.Tensor
-    """(10,) ids of the digits, for scores."""
 
 
 @lru_cache(maxsize=1)
@@ -109,6 +107,17 @@ def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) 
     return _stream(make, start, stop)
 
 
+def copy_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[TreeBatch]:
+    """Yield the copying stage's batches for steps start..stop: text alone."""
+    recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
+
+    def make(step: int) -> TreeBatch:
+        lists = [copying.make_list(seed, step, row, recipe, encoder) for row in range(size)]
+        return batch_trees([grow_tree(one, TREE_TOKENS_MAX) for one in lists], encoder.image_token_id, 1, 1)
+
+    return _stream(make, start, stop)
+
+
 def drop_text(sample: NanoSample, rng: random.Random) -> NanoSample:
     """Return the sample with all, some or none of its game-state text, so that the picture is needed."""
     chance = rng.random()
@@ -131,8 +140,7 @@ def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any)
         for sample in samples
     ]
     batch = batch_trees(trees, encoder.image_token_id, ROWS // IMAGE_SETTINGS.merge, COLUMNS // IMAGE_SETTINGS.merge)
-    digits = torch.tensor(tokenizer.convert_tokens_to_ids(list("0123456789")))
-    return FollowBatch(_stack_frames(samples), batch, digits)
+    return FollowBatch(_stack_frames(samples), batch)
 
 
 def encode_question(sample: NanoSample, question: Question, recipe: Recipe, encoder: ChatEncoder) -> Encoded:
@@ -156,8 +164,13 @@ def vision_features(model: Any, frames: torch.Tensor) -> ImageFeatures:
 
 def follow_logits(model: Any, batch: FollowBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits and labels (n, vocabulary), (n,) at the answer tokens of a batch."""
-    features = vision_features(model, batch.frames)
-    tree = batch.tree
-    hidden = run_language(model, tree.ids, tree.positions, [features], attention_mask=tree.allowed)
+    return tree_logits(model, batch.tree, [vision_features(model, batch.frames)])
+
+
+def tree_logits(
+    model: Any, tree: TreeBatch, features: Sequence[ImageFeatures] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits and labels at the answer tokens of trees, with the features of their pictures if they have any."""
+    hidden = run_language(model, tree.ids, tree.positions, features, attention_mask=tree.allowed)
     learnt = tree.labels != IGNORED_LABEL
     return functional.linear(hidden[learnt], model.get_output_embeddings().weight), tree.labels[learnt]

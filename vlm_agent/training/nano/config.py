@@ -20,6 +20,10 @@ class PretrainConfig:
     """Steps of the dense vision stage."""
     dense_batch: int = 24
     """Screens a step in the dense stage."""
+    copy_steps: int = 500
+    """Steps of the copying stage."""
+    copy_batch: int = 8
+    """Lists a step in the copying stage, each with several questions."""
     follow_steps: int = 6000
     """Steps of the instruction stage."""
     follow_batch: int = 4
@@ -35,5 +39,5 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for counts that can't be meant."""
-        if min(self.dense_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
+        if min(self.dense_batch, self.copy_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
             raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")

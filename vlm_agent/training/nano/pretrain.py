@@ -1,7 +1,8 @@
-"""Train nano from nothing, in two stages, resumable and reproducible from a seed.
+"""Train nano from nothing, in three stages, resumable and reproducible from a seed.
 
 1. `dense`: the vision tower alone learns what is where (see `dense`).
-2. `follow`: the whole model learns to follow single-step instructions on random screens; the game-state text is dropped
+2. `copy`: the language part learns to look a name up in a text and copy its place (see `copying`).
+3. `follow`: the whole model learns to follow single-step instructions on random screens; the game-state text is dropped
    at random, so that it must look. It never sees the long goal or a player's recording.
 
 Every sample is a pure function of (seed, index), so a run needs no data on disk and continues where it stopped.
@@ -36,7 +37,7 @@ class Progressed:
     """Where a run stands; saved with every checkpoint."""
 
     stage: str = "dense"
-    """`dense`, `follow` or `finished`."""
+    """`dense`, `copy`, `follow` or `finished`."""
     step: int = 0
     """Steps done in the stage."""
     seconds: float = 0.0
@@ -147,14 +148,11 @@ def run(config: PretrainConfig) -> Path:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ) as bar:
-        if current.progress.stage == "dense":
-            _run_dense(current, bar)
-            current.progress.stage, current.progress.step = "follow", 0
-            current.save()
-        if current.progress.stage == "follow":
-            _run_follow(current, bar)
-            current.progress.stage, current.progress.step = "finished", 0
-            current.save()
+        for stage, run_stage, following in STAGES:
+            if current.progress.stage == stage:
+                run_stage(current, bar)
+                current.progress.stage, current.progress.step = following, 0
+                current.save()
     return export_nano(current.model, current.tokenizer, config.out / "model")
 
 
@@ -172,6 +170,18 @@ def _run_dense(current: Run, bar: Progress) -> None:
         _finish_step(current, bar, task, {"loss": loss.item(), **scores})
 
 
+def _run_copy(current: Run, bar: Progress) -> None:
+    config = current.config
+    task = bar.add_task("copy", total=config.copy_steps, completed=current.progress.step, note="")
+    loader = batches.copy_batches(
+        config.seed, current.progress.step, config.copy_steps, config.copy_batch, current.tokenizer
+    )
+    for tree in _timed(current, loader):
+        current.set_rates(current.progress.step, config.copy_steps, 0.0)
+        logits, labels = batches.tree_logits(current.model, tree)
+        _finish_step(current, bar, task, _learn_answers(current, logits, labels))
+
+
 def _run_follow(current: Run, bar: Progress) -> None:
     config = current.config
     task = bar.add_task("follow", total=config.follow_steps, completed=current.progress.step, note="")
@@ -181,20 +191,21 @@ def _run_follow(current: Run, bar: Progress) -> None:
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
         logits, labels = batches.follow_logits(current.model, batch)
-        loss = functional.cross_entropy(logits, labels)
-        right = (logits.argmax(-1) == labels).float()
-        digit = torch.isin(labels, batch.digit_ids)
-        current.update(loss)
-        _finish_step(
-            current,
-            bar,
-            task,
-            {
-                "loss": loss.item(),
-                "right": right.mean().item(),
-                "digits": right[digit].mean().item() if digit.any() else 0.0,
-            },
-        )
+        _finish_step(current, bar, task, _learn_answers(current, logits, labels))
+
+
+def _learn_answers(current: Run, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Take a step on answer tokens; returns the loss and the shares of all tokens and of digits that were right."""
+    loss = functional.cross_entropy(logits, labels)
+    current.update(loss)
+    right = (logits.argmax(-1) == labels).float()
+    digits = torch.tensor(current.tokenizer.convert_tokens_to_ids(list("0123456789")))
+    is_digit = torch.isin(labels, digits)
+    return {
+        "loss": loss.item(),
+        "right": right.mean().item(),
+        "digits": right[is_digit].sum().item() / max(is_digit.sum().item(), 1),
+    }
 
 
 def _timed(current: Run, loader: Iterator[Any]) -> Iterator[Any]:
@@ -214,3 +225,7 @@ def _finish_step(current: Run, bar: Progress, task: Any, scores: dict[str, float
         current.write_log(**scores)
     if current.progress.step % current.config.save_every_steps == 0:
         current.save()
+
+
+STAGES = (("dense", _run_dense, "copy"), ("copy", _run_copy, "follow"), ("follow", _run_follow, "finished"))
+"""Each stage's name, what it does, and the name of the next."""

@@ -73,7 +73,7 @@ class TreeBatch:
 
 
 def batch_trees(trees: Sequence[TreeSequence], image_token_id: int, merged_height: int, merged_width: int) -> TreeBatch:
-    """Pad trees to one length and compute positions and the attention mask; each tree holds exactly one image."""
+    """Pad trees to one length and compute positions and the attention mask; each tree holds one image or none."""
     length = max(len(tree.ids) for tree in trees)
     length += -length % 16
     ids = torch.zeros(len(trees), length, dtype=torch.long)
@@ -92,9 +92,11 @@ def batch_trees(trees: Sequence[TreeSequence], image_token_id: int, merged_heigh
 
 
 def mrope_positions(tree: TreeSequence, image_token_id: int, merged_height: int, merged_width: int) -> torch.Tensor:
-    """Return (3, length) positions as Qwen3-VL counts them: an image takes max(height, width) steps of time."""
-    start = tree.ids.index(image_token_id)
+    """Return (3, length) positions as Qwen3-VL counts them: an image, if any, takes max(height, width) steps."""
     order = torch.tensor(tree.order)
+    if image_token_id not in tree.ids:
+        return order.expand(3, -1)
+    start = tree.ids.index(image_token_id)
     image_tokens = merged_height * merged_width
     shift = max(merged_height, merged_width) - image_tokens
     positions = torch.where(order >= start + image_tokens, order + shift, order).expand(3, -1).clone()

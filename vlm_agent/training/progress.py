@@ -56,7 +56,7 @@ class ProgressWatcher:
         """Move the bar."""
         text = f"loss {loss:.3f}{self._eval_text}"
         self._bar.update(self._task, total=num_steps, completed=step, losses=text)
-        if not self._console.is_terminal and (step % max(1, num_steps // LINES_PER_RUN) == 0 or step == num_steps):
+        if not self._console.is_terminal and (step % -(-num_steps // LINES_PER_RUN) == 0 or step == num_steps):
             self._console.print(f"step {step}/{num_steps} {text}", highlight=False)
 
     def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:

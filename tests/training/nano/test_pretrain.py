@@ -25,7 +25,15 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config_in(folder: Path) -> PretrainConfig:
     return PretrainConfig(
-        out=folder, dense_steps=2, dense_batch=2, follow_steps=2, follow_batch=1, save_every_steps=1, threads=1
+        out=folder,
+        dense_steps=2,
+        dense_batch=2,
+        copy_steps=2,
+        copy_batch=1,
+        follow_steps=2,
+        follow_batch=1,
+        save_every_steps=1,
+        threads=1,
     )
 
 

@@ -107,13 +107,27 @@ def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) 
     return _stream(make, start, stop)
 
 
-def copy_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[TreeBatch]:
-    """Yield the copying stage's batches for steps start..stop: text alone."""
+@dataclass(frozen=True)
+class CopyBatch:
+    """Exercises in looking up, text alone."""
+
+    echoes: TreeBatch
+    """Lists written again and again."""
+    questions: TreeBatch
+    """Lists with questions."""
+
+
+def copy_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[CopyBatch]:
+    """Yield the copying stage's batches for steps start..stop."""
     recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
 
-    def make(step: int) -> TreeBatch:
-        lists = [copying.make_list(seed, step, row, recipe, encoder) for row in range(size)]
-        return batch_trees([grow_tree(one, TREE_TOKENS_MAX) for one in lists], encoder.image_token_id, 1, 1)
+    def make(step: int) -> CopyBatch:
+        asked = [copying.make_questions(seed, step, row, recipe, encoder) for row in range(size)]
+        trees = [grow_tree(one, TREE_TOKENS_MAX) for one in asked]
+        return CopyBatch(
+            batch_trees(copying.make_echoes(seed, step, encoder), encoder.image_token_id, 1, 1),
+            batch_trees(trees, encoder.image_token_id, 1, 1),
+        )
 
     return _stream(make, start, stop)
 

@@ -20,10 +20,10 @@ class PretrainConfig:
     """Steps of the dense vision stage."""
     dense_batch: int = 24
     """Screens a step in the dense stage."""
-    copy_steps: int = 500
+    copy_steps: int = 600
     """Steps of the copying stage."""
-    copy_batch: int = 8
-    """Lists a step in the copying stage, each with several questions."""
+    copy_batch: int = 3
+    """Lists a step in the copying stage that have questions; echoes come on top."""
     follow_steps: int = 6000
     """Steps of the instruction stage."""
     follow_batch: int = 4

@@ -176,10 +176,10 @@ def _run_copy(current: Run, bar: Progress) -> None:
     loader = batches.copy_batches(
         config.seed, current.progress.step, config.copy_steps, config.copy_batch, current.tokenizer
     )
-    for tree in _timed(current, loader):
+    for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.copy_steps, 0.0)
-        logits, labels = batches.tree_logits(current.model, tree)
-        _finish_step(current, bar, task, _learn_answers(current, logits, labels))
+        answers = [batches.tree_logits(current.model, part) for part in (batch.echoes, batch.questions)]
+        _finish_step(current, bar, task, _learn_answers(current, *answers))
 
 
 def _run_follow(current: Run, bar: Progress) -> None:
@@ -190,22 +190,22 @@ def _run_follow(current: Run, bar: Progress) -> None:
     )
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
-        logits, labels = batches.follow_logits(current.model, batch)
-        _finish_step(current, bar, task, _learn_answers(current, logits, labels))
+        _finish_step(current, bar, task, _learn_answers(current, batches.follow_logits(current.model, batch)))
 
 
-def _learn_answers(current: Run, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Take a step on answer tokens; returns the loss and the shares of all tokens and of digits that were right."""
-    loss = functional.cross_entropy(logits, labels)
+def _learn_answers(current: Run, *answers: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:
+    """Take a step on (logits, labels) of answer tokens, each pair weighing the same.
+
+    Returns the loss, and the shares of all tokens and of the digits that were right in the last pair.
+    """
+    loss = torch.stack([functional.cross_entropy(logits, labels) for logits, labels in answers]).sum()
     current.update(loss)
+    logits, labels = answers[-1]
     right = (logits.argmax(-1) == labels).float()
     digits = torch.tensor(current.tokenizer.convert_tokens_to_ids(list("0123456789")))
     is_digit = torch.isin(labels, digits)
-    return {
-        "loss": loss.item(),
-        "right": right.mean().item(),
-        "digits": right[is_digit].sum().item() / max(is_digit.sum().item(), 1),
-    }
+    share = right[is_digit].sum().item() / max(int(is_digit.sum()), 1)
+    return {"loss": loss.item(), "right": right.mean().item(), "digits": share}
 
 
 def _timed(current: Run, loader: Iterator[Any]) -> Iterator[Any]:

@@ -1,9 +1,9 @@
 """Looking a name up in a list and copying its place: the skill behind reading a game state, taught on its own.
 
 In play most places can be guessed from habit, and a small model guesses for thousands of steps before it learns to
-read. Here names and places are drawn at random, so reading is the only thing that helps. An *echo* writes a short list three
-times, each time in another order: from the second time on every place can be looked up, one exercise every ten
-tokens. Beside them stand questions in the form of play. Lists grow from two entries to many.
+read. Here names and places are drawn at random, so reading is the only thing that helps. An *echo* writes a short list
+three times, each time in another order: from the second time on every place can be looked up, which makes one exercise
+every ten tokens. Beside them stand questions in the form of play. Lists grow from two entries to many.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def type_line(*words: object) -> Ended:
 def type_in_shell(*words: object) -> Ended:
     """Run the same in a process of its own."""
     name, *arguments = map(str, words)
-    command = [sys.executable, name] if name.endswith(".py") else [sys.executable, "-m", "vlm_agent.cli"]
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    program = [str(ROOT / name)] if name.endswith(".py") else ["-m", "vlm_agent.cli"]
+    done = subprocess.run([sys.executable, *program, *arguments], capture_output=True, text=True, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -7,6 +7,7 @@ served by engines that know no vision LoRA. An adapter folder is in plain peft l
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int)
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        wrapped = get_peft_model(model, config)
+        wrapped = _wrap(model, config)
     seed_dropout(wrapped)
     return wrapped
 
@@ -64,11 +65,18 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
     config.inference_mode = not trainable
-    wrapped = get_peft_model(model, config)
+    wrapped = _wrap(model, config)
     seed_dropout(wrapped)
     write_adapter_weights(wrapped, weights, folder)
     wrapped.eval()
     return wrapped
+
+
+def _wrap(model: Any, config: LoraConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        # peft asks the model about activation checkpointing by a name that transformers has replaced.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def read_adapter_weights(wrapped: PeftModel) -> dict[str, Tensor]:

@@ -101,7 +101,10 @@ def load_policy(config: RunConfig, spec: ActionSpec) -> Policy:
     from vlm_agent.decoding.sampling import SamplingConfig
 
     decode = DecodeConfig(SamplingConfig(temperature=config.temperature))
-    return VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
+    policy = VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
+    # A model that was made for another game's actions is refused here, before a session is begun.
+    policy.begin(config.goal, spec, config.seed)
+    return policy
 
 
 def make_table(episode: Episode) -> Table:

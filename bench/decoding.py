@@ -21,6 +21,7 @@ from typing import Self
 import torch
 from _material import build_play, load_bench_model
 from _measuring import Shown, Stopwatch, make_parser, print_rows, say
+from transformers.utils import logging as hf_logging
 
 from vlm_agent.actions.automaton import ActionAutomaton, State
 from vlm_agent.actions.codecs import make_codec
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8, help="how many prompts")
     parser.add_argument("--repeats", type=int, default=4, help="the best of so many runs counts")
     args = parser.parse_args()
+    hf_logging.disable_progress_bar()
     rows, described = measure(args.model, args.windows, args.repeats)
     shown = Shown(
         f"Decisions of {described} in 4 bits, {torch.get_num_threads()} threads",

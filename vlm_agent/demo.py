@@ -24,10 +24,14 @@ class DemoConfig:
     """Game time of each session."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
-    max_ticks: int = 150
+    max_ticks: int = 120
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
+    epochs: float = 1.0
+    """Passes over the recorded windows."""
+    learning_rate: float = 1e-3
+    """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a demo that can't be."""
@@ -76,8 +80,14 @@ def _label(config: DemoConfig) -> None:
 
 def _train(config: DemoConfig) -> None:
     from vlm_agent.training.command import TrainArgs, run
+    from vlm_agent.training.config import EvaluationSettings, TrainConfig
 
-    run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run"))
+    settings = TrainConfig(
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        evaluation=EvaluationSettings(every_steps=100, max_windows=256),
+    )
+    run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings))
 
 
 def _compare(config: DemoConfig) -> None:

@@ -49,12 +49,16 @@ class CompareConfig:
     """Whose habits the demonstrator has: those of the sessions that were learned from."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`."""
+    temperature: float = 0.0
+    """How base and tuned choose tokens: 0 takes the likeliest, 1 samples as they are (each seed its own chance)."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a comparison without an interval or an episode."""
         for name, least in (("seeds", 2), ("max_ticks", 1), ("workers", 1), ("bootstrap_resamples", 100)):
             if getattr(self, name) < least:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        if self.temperature < 0:
+            raise ConfigError(f"--temperature must not be negative, got {self.temperature}")
         if self.first_seed < 0:
             raise ConfigError(f"--first-seed must not be negative, got {self.first_seed}")
 
@@ -120,6 +124,7 @@ def _agree_on_terms(config: CompareConfig) -> Terms:
         is_long_goal=goal.is_long,
         player=config.player,
         device=config.device,
+        temperature=config.temperature,
     )
 
 

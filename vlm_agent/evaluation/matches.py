@@ -43,6 +43,8 @@ class Terms:
     """Whose habits the demonstrator has."""
     device: str = "auto"
     """Where models run."""
+    temperature: float = 0.0
+    """How models choose tokens: 0 takes the likeliest, 1 samples as they are."""
     about: dict[str, Any] = field(default_factory=dict)
     """What else decides an outcome."""
 
@@ -74,7 +76,12 @@ def plan_models(pair: Pair, terms: Terms) -> list[RolloutPlan]:
         terms.plan(
             name,
             partial(_make_model, side, recipe, pair.quantization, terms),
-            about={**side.to_json(), "quantization": pair.quantization, "recipe": recipe},
+            about={
+                **side.to_json(),
+                "quantization": pair.quantization,
+                "temperature": terms.temperature,
+                "recipe": recipe,
+            },
         )
         for name, side in sides.items()
     ]
@@ -126,6 +133,9 @@ def _record(job: tuple[RolloutPlan, Path]) -> Episode:
 
 
 def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, terms: Terms) -> Policy:
+    from vlm_agent.decoding.engine import DecodeConfig
+    from vlm_agent.decoding.sampling import SamplingConfig
+
     spec = make_environment(terms.env).spec_actions
     return VlmPolicy.from_run(
         side.name,
@@ -133,6 +143,7 @@ def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, 
         recipe=Recipe.from_json(recipe),
         quantization=quantization,
         device=terms.device,
+        config=DecodeConfig(SamplingConfig(temperature=terms.temperature)),
     )
 
 

@@ -11,9 +11,9 @@ from vlm_agent.errors import ConfigError
 class RingcraftConfig:
     """Settings of the scene that a seed is turned into; the rules of the game are not among them."""
 
-    distance_min_tiles: int = 8
+    distance_min_tiles: int = 12
     """Least distance from the bank to the furnace."""
-    distance_max_tiles: int = 12
+    distance_max_tiles: int = 15
     """Greatest distance from the bank to the furnace."""
     distractors_min: int = 6
     """Fewest other objects on the map."""

@@ -103,7 +103,8 @@ def _start_player(rng: Random, bank: Tile, furnace: Tile) -> Player:
     part = rng.uniform(0.1, 0.8)
     x = round(bank[0] + (furnace[0] - bank[0]) * part) + rng.randint(-2, 2)
     y = round(bank[1] + (furnace[1] - bank[1]) * part) + rng.randint(-2, 2)
-    return Player(x, y, facing=rng.randrange(FULL_TURN))
+    # Walking, so that a trip takes as long as it was seen to take a person: 40 to 50 seconds.
+    return Player(x, y, facing=rng.randrange(FULL_TURN), is_running=False)
 
 
 def _build_bank(state: State, rng: Random, bank: Tile) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora
+from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora, write_dataset
+from vlm_agent.actions.types import ActionChunk, Key
+from vlm_agent.dataset.store import open_dataset
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -18,6 +20,7 @@ from vlm_agent.training.config import LoraSettings, TrainConfig
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
 from vlm_agent.training.rows import collate_rows, group_examples
+from vlm_agent.training.windows import thin_idle
 
 pytestmark = pytest.mark.model
 
@@ -172,3 +175,18 @@ def test_partial_epochs_and_step_limits_count():
     assert count_steps(rows, TrainConfig(epochs=0.25)) == 3
     assert count_steps(rows, TrainConfig(epochs=2.5)) == 25
     assert count_steps(rows, TrainConfig(epochs=3, max_steps=7)) == 7
+
+
+def test_idle_moments_are_thinned_as_asked_and_pairs_stay_together(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
+    one = next(iter(dataset.windows("train")))
+    empty = ActionChunk()
+    idle = [replace(one, t_ns=t, goal_level=level, target=empty) for t in range(400) for level in ("long", "short")]
+    busy = [replace(one, t_ns=1000 + t, target=ActionChunk((Key(10, "space"),))) for t in range(20)]
+    kept = thin_idle([*idle, *busy], 0.25, seed=3)
+    assert [window for window in kept if window.target.actions] == busy
+    moments = [window.t_ns for window in kept if not window.target.actions]
+    assert 0.18 < len(moments) / len(idle) < 0.32
+    assert all(moments.count(t) == 2 for t in set(moments))
+    assert thin_idle(idle, 1.0, seed=3) == idle
+    assert thin_idle(idle, 0.0, seed=3) == []

@@ -34,6 +34,7 @@ from vlm_agent.training.windows import (
     build_rows,
     choose_recipe,
     spread,
+    thin_idle,
 )
 
 ADAPTER_FOLDER = "adapter"
@@ -131,12 +132,14 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    train = build_rows(loaded.encoder, store.windows(TRAIN_SPLIT), recipe, config.batch_windows)
+    active = thin_idle(store.windows(TRAIN_SPLIT), config.keep_idle, config.seed)
+    train = build_rows(loaded.encoder, active, recipe, config.batch_windows)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
-        chosen = spread(store.windows(VALIDATION_SPLIT), config.evaluation.max_windows)
+        unseen = thin_idle(store.windows(VALIDATION_SPLIT), config.keep_idle, config.seed)
+        chosen = spread(unseen, config.evaluation.max_windows)
         validation = build_rows(loaded.encoder, chosen, recipe, config.batch_windows)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 from torch import Tensor
@@ -70,6 +71,19 @@ def encode_window(encoder: ChatEncoder, window: Window, recipe: Recipe) -> Examp
     answer = render_answer(target_chunk(window, recipe), recipe)
     size = (recipe.image_width_px, recipe.image_height_px)
     return Example(encoder.encode_training(messages, answer, [size]), (window.frame_id,))
+
+
+def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
+    """Return the windows with only a share of the moments at which nothing is done; drawn by moment.
+
+    A moment's windows (long and short goal) stay or go together.
+    """
+
+    def is_kept(window: Window) -> bool:
+        is_idle = not window.target.actions and not window.target.done
+        return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
+
+    return [window for window in windows if is_kept(window)]
 
 
 def spread(windows: Sequence[Window], limit: int) -> list[Window]:

@@ -1,0 +1,1 @@
+"""Record yourself playing, and get an agent that plays like you."""

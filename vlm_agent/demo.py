@@ -28,10 +28,12 @@ class DemoConfig:
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 1.0
+    epochs: float = 5.0
     """Passes over the recorded windows."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
+    keep_idle: float = 0.15
+    """Share of the moments at which the player only waits that are trained on."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a demo that can't be."""
@@ -85,7 +87,8 @@ def _train(config: DemoConfig) -> None:
     settings = TrainConfig(
         epochs=config.epochs,
         learning_rate=config.learning_rate,
-        evaluation=EvaluationSettings(every_steps=100, max_windows=256),
+        keep_idle=config.keep_idle,
+        evaluation=EvaluationSettings(every_steps=150, max_windows=256),
     )
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings))
 

@@ -58,17 +58,22 @@ def print_rows(rows: Sequence[Any], shown: Shown, *, as_json: bool) -> None:
     """Print rows, which are all of one dataclass."""
     if as_json:
         for row in rows:
-            print(json.dumps(asdict(row)))
+            print(json.dumps({name: _round(value) for name, value in asdict(row).items()}))
         return
     table = Table(title=shown.title, caption=shown.note, title_justify="left", caption_justify="left")
     columns = [name for name in asdict(rows[0]) if name != "benchmark"]
     for name in columns:
         is_text = isinstance(getattr(rows[0], name), str)
         justify: Any = "left" if is_text else "right"
-        table.add_column(name.replace("_", " "), justify=justify, no_wrap=is_text)
+        min_width = max(map(len, name.split("_")))
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=is_text, min_width=min_width)
     for row in rows:
         table.add_row(*(_write(getattr(row, name)) for name in columns))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _round(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _write(value: Any) -> str:

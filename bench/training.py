@@ -5,8 +5,9 @@
 Everyone gets the same model with the same 4-bit layers and the same fresh adapter, the same windows in the same passes
 of two, and one optimizer step an epoch. The first loss must therefore agree: mean cross entropy over the target tokens
 of all windows. Time is that of the whole run, rendering, tokenizing and pictures included; ours also reads its pictures
-from disk, TRL has them in memory. Where TRL would do otherwise it is given what makes it equal (no trailing line break
-in the answer) or quicker (an adapter in float32, which it would turn to bfloat16, slow on CPUs).
+from disk, TRL has them in memory. Where TRL would do otherwise it is given what makes it equal (all target tokens of a
+step weigh the same; no trailing line break in the answer) or quicker (an adapter in float32, which it would turn to
+bfloat16, slow on CPUs).
 
 Layouts: `rows` is one window a row. `tree` lays windows over one picture into one row that computes their common start
 once. `kept` also keeps the vision features of pictures from one epoch to the next; that is what `vlm-agent train` does.
@@ -172,6 +173,8 @@ def _train_trl(task: Task, folder: Path) -> Run:
         callbacks=[losses],
     )
     trainer.remove_callback(PrinterCallback)
+    # Qwen-VL's classes say that they take no token count, so that a Trainer averages the averages of its passes.
+    trainer.model_accepts_loss_kwargs = True
     for parameter in tuned.peft.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

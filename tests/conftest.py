@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # Set before any test imports a hub client: they read it once, on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A deadline would measure how busy the machine is, not the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

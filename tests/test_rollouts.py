@@ -250,6 +250,8 @@ def test_demonstrations_are_recorded_once_and_alike(tmp_path):
     assert list(one.events()) == list(two.events())
     assert list(one.game_states()) == list(two.game_states())
     info = one.info()
-    assert (info.frames, info.topics["gamestate"], info.duration_s) == (30, 5, pytest.approx(2.96, abs=0.06))
+    assert (info.frames, info.topics["gamestate"]) == (30, 5)
+    # The last frame is taken at 2.9 s; an event may come after it.
+    assert 2.9 <= info.duration_s < 3.0
     assert [who for _, who in one.controls()] == ["human"]
     assert ActionSpec.from_json(one.meta["action_spec"]).keys

@@ -163,7 +163,7 @@ def test_small_changes_are_seen_by_a_worn_renderer() -> None:
         lambda s: setattr(s.camera, "yaw", (s.camera.yaw + 9) % 2048),
         lambda s: setattr(s.camera, "zoom", s.camera.zoom + 20),
         lambda s: setattr(s.player, "facing", (s.player.facing + 512) % 2048),
-        lambda s: setattr(s.player, "is_running", False),
+        lambda s: setattr(s.player, "is_running", not s.player.is_running),
         lambda s: s.player.path.append((s.player.x + 2, s.player.y)),
         lambda s: setattr(s.npcs[0], "x", s.npcs[0].x + 1),
         lambda s: setattr(s.objects[0], "x", s.objects[0].x + 1),

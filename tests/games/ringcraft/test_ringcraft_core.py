@@ -493,11 +493,13 @@ def test_a_quick_player_makes_a_trip_of_thirteen_rings_in_well_under_a_minute():
 
 
 def test_bank_and_furnace_are_the_distance_apart_that_was_asked_for():
+    config = RingcraftConfig()
     for seed in range(30):
-        state = Ringcraft(seed).state
+        state = Ringcraft(seed, config).state
         booth, furnace = (state.objects[indices_of(state, kind)[0]] for kind in ("bank_booth", "furnace"))
         distance = ((booth.x - furnace.x) ** 2 + (booth.y - furnace.y) ** 2) ** 0.5
-        assert 7 <= distance <= 13
+        # Both stand on whole tiles: each axis is rounded by up to half a tile.
+        assert config.distance_min_tiles - 1 <= distance <= config.distance_max_tiles + 1
 
 
 def test_a_given_state_is_played_on_and_not_copied():

@@ -8,7 +8,7 @@ import pytest
 from vlm_agent.actions.codecs import make_codec
 from vlm_agent.games.ringcraft.goals import GOALS, LONG_GOAL
 from vlm_agent.training.nano import scenes
-from vlm_agent.training.nano.batches import drop_text
+from vlm_agent.training.nano.batches import DROP_ALL_TEXT, DROP_SOME_LINES, drop_text
 
 
 def test_a_sample_is_a_function_of_seed_and_index() -> None:
@@ -48,5 +48,6 @@ def test_text_is_dropped_for_a_good_part_of_the_samples() -> None:
     sample = scenes.make_sample(0, 1, draw=False)
     rng = random.Random(0)
     lengths = [len(drop_text(sample, rng).state_text) for _ in range(400)]
-    assert 0.25 < sum(length == 0 for length in lengths) / 400 < 0.45
-    assert 0.2 < sum(length == len(sample.state_text) for length in lengths) / 400 < 0.5
+    assert sum(length == 0 for length in lengths) / 400 == pytest.approx(DROP_ALL_TEXT, abs=0.07)
+    whole = 1 - DROP_ALL_TEXT - DROP_SOME_LINES
+    assert sum(length == len(sample.state_text) for length in lengths) / 400 == pytest.approx(whole, abs=0.1)

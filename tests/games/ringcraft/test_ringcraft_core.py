@@ -12,6 +12,7 @@ from ringcraft_presses import click, press, tap
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.games.ringcraft.commands import INTERFACE_VERBS, WORLD_VERBS, count_items
+from vlm_agent.games.ringcraft.config import RingcraftConfig
 from vlm_agent.games.ringcraft.core import NS_PER_MS, Ringcraft
 from vlm_agent.games.ringcraft.geometry import menu_row_rects, minimap_point, projection_of, tile_polygon
 from vlm_agent.games.ringcraft.goals import GOALS

@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number_is_one_error_and_keeps_the_weights(model, tmp_
 
     def poisoned(*args):
         calls.append(1)
-        return true_sum(*args) * (float("nan") if len(calls) == 9 else 1.0)
+        return true_sum(*args) * (float("nan") if len(calls) > 8 else 1.0)  # passes run side by side: not "== 9"
 
     monkeypatch.setattr(passes_module, "sum_losses", poisoned)
     config = replace(CONFIG, evaluation=EvaluationSettings(every_steps=0))

@@ -20,7 +20,7 @@ from vlm_agent.training.config import LoraSettings, TrainConfig
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
 from vlm_agent.training.rows import collate_rows, group_examples
-from vlm_agent.training.windows import thin_idle
+from vlm_agent.training.windows import hide_recent, thin_idle
 
 pytestmark = pytest.mark.model
 
@@ -190,3 +190,15 @@ def test_idle_moments_are_thinned_as_asked_and_pairs_stay_together(tmp_path):
     assert all(moments.count(t) == 2 for t in set(moments))
     assert thin_idle(idle, 1.0, seed=3) == idle
     assert thin_idle(idle, 0.0, seed=3) == []
+
+
+def test_recent_actions_are_hidden_as_asked_and_alike_for_both_goals(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
+    one = replace(next(iter(dataset.windows("train"))), recent=((100, Key(0, "space")),))
+    windows = [replace(one, t_ns=t, goal_level=level) for t in range(400) for level in ("long", "short")]
+    shown = hide_recent(windows, 0.25, seed=3)
+    hidden = [window.t_ns for window in shown if not window.recent]
+    assert 0.18 < len(hidden) / len(windows) < 0.32
+    assert all(hidden.count(t) == 2 for t in set(hidden))
+    assert [replace(window, recent=one.recent) for window in shown] == windows
+    assert hide_recent(windows, 0.0, seed=3) == windows

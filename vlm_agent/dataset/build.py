@@ -17,6 +17,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.clips import NS_PER_MS, LabeledClip, goal_at
 from vlm_agent.dataset.events import read_timeline
 from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
+from vlm_agent.dataset.onsets import HurryCount
 from vlm_agent.dataset.recordings import Recording
 from vlm_agent.dataset.splits import SplitConfig, TimeSpan, split_at, split_sessions, split_time
 from vlm_agent.dataset.statistics import WindowStatistics
@@ -88,6 +89,7 @@ class _Builder:
         self._window_drops: Counter[str] = Counter()
         self._event_drops: Counter[str] = Counter()
         self._thinning = ThinningError()
+        self._hurried = HurryCount()
 
     def add_session(self, recording: Recording, clips: Sequence[LabeledClip], spans: Sequence[TimeSpan]) -> None:
         """Write the windows of a session."""
@@ -98,6 +100,7 @@ class _Builder:
         self._event_drops.update(timeline.drops)
         self._window_drops.update(report.drops)
         self._thinning.merge(report.thinning)
+        self._hurried.merge(report.hurried)
         written = 0
         usable = self._usable(moments, recording, spans)
         for window in self._windows(usable, recording):
@@ -120,6 +123,7 @@ class _Builder:
             window_drops=dict(self._window_drops),
             event_drops=dict(self._event_drops),
             thinning=self._thinning.to_json(),
+            hurried=self._hurried.to_json(),
             statistics={split: statistics.to_json() for split, statistics in self._statistics.items()},
             config=asdict(self._config),
         )

@@ -52,6 +52,8 @@ class DatasetManifest:
     """Input events that became no action, by reason."""
     thinning: dict[str, float] = field(default_factory=dict)
     """What thinning the pointer's path cost, in pixels."""
+    hurried: dict[str, float] = field(default_factory=dict)
+    """How many strokes and presses were dated by their onset, and by how many milliseconds on average."""
     statistics: dict[str, Any] = field(default_factory=dict)
     """Counts by split, see `statistics`."""
     config: dict[str, Any] = field(default_factory=dict)

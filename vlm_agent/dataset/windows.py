@@ -22,6 +22,7 @@ from vlm_agent.actions.types import Action, ActionChunk, Move
 from vlm_agent.chat import PromptInput, Recipe
 from vlm_agent.clips import NS_PER_MS, GoalLevel, LabeledClip
 from vlm_agent.dataset.events import PressConfig, Timeline
+from vlm_agent.dataset.onsets import HurryCount, date_by_onset
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.dataset.thinning import Points, ThinningConfig, ThinningError, anchors_of, measure_error, thin_path
 from vlm_agent.errors import ConfigError
@@ -61,6 +62,9 @@ class WindowConfig:
     """When two halves are one press."""
     thinning: ThinningConfig = field(default_factory=ThinningConfig)
     """How much of a pointer's path is kept."""
+    by_onset: bool = True
+    """Whether a movement that crosses the end of a window, and the press it ends in, belong to the window in which it
+    began; else it is cut where the window ends."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a stride or history that can't be meant."""
@@ -132,6 +136,8 @@ class SlideReport:
     """Ticks and actions that came to nothing, by `WindowDrop`."""
     thinning: ThinningError = field(default_factory=ThinningError)
     """What thinning cost."""
+    hurried: HurryCount = field(default_factory=HurryCount)
+    """What was dated by its onset."""
 
 
 def slide_windows(
@@ -153,14 +159,22 @@ def slide_windows(
     config = config or WindowConfig()
     report = SlideReport()
     spans = _spans(ticks_ns, spec.horizon_ms * NS_PER_MS)
-    chunks = [_make_chunk(timeline, span, spec, config, report) for span in spans]
+    starts = [labeled.clip.start_ns for labeled in clips]
+    homes = [clips[max(bisect_right(starts, t_ns) - 1, 0)] for t_ns, _ in spans]
+    hurried_ns: frozenset[int] = frozenset()
+    if config.by_onset and spec.pointer == "absolute":
+        onsets = date_by_onset(timeline, spans, [home.clip.stop_ns for home in homes])
+        timeline, hurried_ns, report.hurried = onsets.timeline, onsets.hurried_ns, onsets.count
+    chunks = [
+        # A hurried stroke is not where it was recorded to be, so it says nothing about thinning.
+        _make_chunk(timeline, span, spec, config, report, is_measured=span[0] not in hurried_ns)
+        for span in spans
+    ]
     said = sum(len(timeline.span(*span)) for span in spans)
     _count(report.drops, WindowDrop.ACTION_BETWEEN_TICKS, len(timeline.actions) - said)
-    starts = [labeled.clip.start_ns for labeled in clips]
     moments = []
     first_tick: dict[int, int] = {}
-    for index, (t_ns, span_stop_ns) in enumerate(spans):
-        labeled = clips[max(bisect_right(starts, t_ns) - 1, 0)]
+    for index, ((t_ns, span_stop_ns), labeled) in enumerate(zip(spans, homes, strict=True)):
         place = index - first_tick.setdefault(labeled.clip.index, index)
         if labeled.clip.dropped is not None:
             report.drops[WindowDrop.CLIP_DROPPED] += 1
@@ -203,7 +217,13 @@ def _spans(ticks_ns: Sequence[int], horizon_ns: int) -> list[tuple[int, int]]:
 
 
 def _make_chunk(
-    timeline: Timeline, span: tuple[int, int], spec: ActionSpec, config: WindowConfig, report: SlideReport
+    timeline: Timeline,
+    span: tuple[int, int],
+    spec: ActionSpec,
+    config: WindowConfig,
+    report: SlideReport,
+    *,
+    is_measured: bool,
 ) -> ActionChunk:
     start_ns, stop_ns = span
     timed = [((t - start_ns) // NS_PER_MS, action) for t, action in timeline.span(start_ns, stop_ns)]
@@ -216,7 +236,7 @@ def _make_chunk(
     merged = sorted([*moves, *timed], key=lambda item: item[0])
     _count(report.drops, WindowDrop.ACTION_OVERFLOW, len(merged) - spec.max_actions)
     chunk = ActionChunk(tuple(_relative_times(merged[: spec.max_actions], spec.time_unit_ms)))
-    if len(points) and spec.pointer == "absolute":
+    if len(points) and spec.pointer == "absolute" and is_measured:
         report.thinning.add(measure_error(chunk, points, start, spec.horizon_ms))
         report.thinning.points_in += len(points)
         report.thinning.points_out += len(moves)

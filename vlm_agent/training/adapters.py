@@ -33,6 +33,7 @@ from vlm_agent.training.windows import (
     FrameLoader,
     build_rows,
     choose_recipe,
+    hide_recent,
     spread,
     thin_idle,
 )
@@ -133,7 +134,8 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
     active = thin_idle(store.windows(TRAIN_SPLIT), config.keep_idle, config.seed)
-    train = build_rows(loaded.encoder, active, recipe, config.batch_windows)
+    shown = hide_recent(active, config.hide_recent, config.seed)
+    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []

@@ -66,6 +66,9 @@ class TrainConfig:
     keep_idle: float = 1.0
     """Share of the moments without an action that are kept. Recordings are mostly waiting, and a small model that sees
     them all learns to wait; 1 keeps every moment."""
+    hide_recent: float = 0.0
+    """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
+    and not only to go on with what it did last."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     save_every_steps: int = 50
@@ -81,7 +84,8 @@ class TrainConfig:
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
-        _check("keep_idle", 0 <= self.keep_idle <= 1, "in [0, 1]", self.keep_idle)
+        for name in ("keep_idle", "hide_recent"):
+            _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
         _check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1", self.max_steps)
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)

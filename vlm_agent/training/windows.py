@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -84,6 +85,21 @@ def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]
         return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
 
     return [window for window in windows if is_kept(window)]
+
+
+def hide_recent(windows: Iterable[Window], share: float, seed: int) -> list[Window]:
+    """Return the windows with the recent actions left out of a share of them; drawn by moment.
+
+    What a player did last tells a lot about what comes next, so a model that always sees it learns to go on rather than
+    to look; in play it then repeats its own mistakes, or, having done nothing, goes on doing nothing (de Haan et al.
+    2019, "Causal confusion in imitation learning").
+    """
+    return [
+        replace(window, recent=())
+        if Random(f"recent {seed} {window.session} {window.t_ns}").random() < share
+        else window
+        for window in windows
+    ]
 
 
 def spread(windows: Sequence[Window], limit: int) -> list[Window]:

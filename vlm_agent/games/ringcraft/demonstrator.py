@@ -1,9 +1,9 @@
 """A player made of rules and a human hand: sees the state, acts only through mouse and keyboard events.
 
 Every client tick it looks, and when what it would do next has changed it reacts as a person would: after a reaction
-time it brings the pointer there, makes sure it is on the target, and presses. Then it waits to see the effect, with the
-pointer already on its way to where the next press will be; when nothing happens it tries again. It is a pure function
-of its seed and of the states it has seen.
+time it brings the pointer there, makes sure it is on the target, and presses. Then it waits to see the effect (some
+players with the pointer already on its way to where the next press will be); when nothing happens it tries again. It is
+a pure function of its seed and of the states it has seen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _GLANCE_NS = 60 * _NS_PER_MS
 _PATIENCE_MS = 1500.0
 """Without an effect after this long (two world ticks and a little) a press is tried again."""
 _HOVER_CHECK_NS = 300 * _NS_PER_MS
+_DRIFT_PX = 40.0
+"""How far the hand of a player who only waits strays."""
 _TURN_UNITS_PER_MS = 0.8
 """How fast a held arrow key turns the camera, as a player has learnt it."""
 _LONGEST_TURN_MS = 1200.0
@@ -172,8 +174,8 @@ class Demonstrator:
             self._idle(hand, state, now_ns)
 
     def _hover(self, hand: Hand, state: State, now_ns: int) -> None:
-        """Keep the pointer where the press after this one is expected."""
-        if now_ns < self._next_hover_ns or hand.is_busy:
+        """Keep the pointer where the press after this one is expected, if that is this player's way."""
+        if not self.skill.habits.hovers or now_ns < self._next_hover_ns or hand.is_busy:
             return
         self._next_hover_ns = now_ns + _HOVER_CHECK_NS
         rect = self._next_rect(state)
@@ -189,9 +191,11 @@ class Demonstrator:
             key = "left" if self._rng.random() < 0.5 else "right"
             hand.hold(key, now_ns, int(self._rng.uniform(60, 200) * _NS_PER_MS))
             return
-        rect = self._next_rect(state)
+        rect = self._next_rect(state) if self.skill.habits.hovers else None
         if rect is not None:
             hand.point(rect, now_ns)
+        else:
+            hand.drift(_DRIFT_PX, now_ns)
 
     def _draw_idle_ns(self) -> int:
         mean_ms = self.skill.habits.idle_interval_ms

@@ -72,6 +72,8 @@ class Habits:
     """Whether the player keeps the run orb on; None leaves it as it is."""
     turns_camera: bool = False
     """When the goal isn't in view: True turns the camera by arrow key, False walks by the minimap."""
+    hovers: bool = False
+    """Whether the pointer is brought to where the next press will be before the time for it has come."""
     idle_interval_ms: float = 9000.0
     """Mean time between two small idle movements while there is nothing to do, milliseconds."""
     idle_camera_share: float = 0.1
@@ -101,6 +103,7 @@ def draw_habits(player: int) -> Habits:
         turns_camera=bool(rng.random() < 0.4),
         idle_interval_ms=float(rng.uniform(6000, 15000)),
         idle_camera_share=float(rng.uniform(0.0, 0.2)),
+        hovers=bool(rng.random() < 0.5),
     )
 
 

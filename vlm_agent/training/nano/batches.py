@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,13 +22,13 @@ from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
 from vlm_agent.training.nano import copying, dense, scenes
-from vlm_agent.training.nano.samples import NanoSample, Question
+from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
 from vlm_agent.training.nano.tree import TreeBatch, batch_trees, grow_tree
 
 _, ROWS, COLUMNS = IMAGE_SETTINGS.grid(IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
 NAME_SCAN = 400
 """Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
-TREE_TOKENS_MAX = 1216
+TREE_TOKENS_MAX = 1008
 """Questions beyond this length of a tree are left out, so that the trees of a batch are about equally long."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
@@ -54,6 +54,8 @@ class FollowBatch:
     """(batch, 256, 384, 3) uint8."""
     tree: TreeBatch
     """Tokens, labels, positions and mask."""
+    echoes: TreeBatch | None = None
+    """Lists to look up in, text alone, so that this skill goes on growing."""
 
 
 @lru_cache(maxsize=1)
@@ -95,14 +97,16 @@ def dense_batches(seed: int, start: int, stop: int, size: int, names: dict[str, 
 
 def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[FollowBatch]:
     """Yield the instruction stage's batches for steps start..stop."""
-    recipe = scenes.nano_recipe()
+    recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
     # Far from the dense stage's samples, so that nothing learnt by heart there helps here.
     offset = 10_000_000
 
     def make(step: int) -> FollowBatch:
         samples = [scenes.make_sample(seed, offset + step * size + row) for row in range(size)]
         rng = random.Random(f"{seed}/{step}")
-        return encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
+        batch = encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
+        echoes = copying.make_echoes(seed, offset + step, encoder, entries=copying.ECHO_ENTRIES // 2)
+        return replace(batch, echoes=batch_trees(echoes, encoder.image_token_id, 1, 1))
 
     return _stream(make, start, stop)
 
@@ -141,7 +145,13 @@ def drop_text(sample: NanoSample, rng: random.Random) -> NanoSample:
     elif chance < DROP_ALL_TEXT + DROP_SOME_LINES:
         share = rng.uniform(0.1, 0.6)
         lines = [line for line in lines if rng.random() > share]
-    return NanoSample(sample.frame, "\n".join(lines), sample.recent, sample.questions, sample.things)
+    # Whether a condition holds is mostly told by the text: a bag of small icons is beyond nano's eyes.
+    kept = sample.questions if len(lines) == len(sample.state_text.split("\n")) else _without_conditions(sample)
+    return replace(sample, state_text="\n".join(lines), questions=kept)
+
+
+def _without_conditions(sample: NanoSample) -> tuple[Question, ...]:
+    return tuple(question for question in sample.questions if question.kind != CONDITIONAL)
 
 
 def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any) -> FollowBatch:

@@ -18,7 +18,7 @@ from vlm_agent.games.ringcraft.goals import GOALS
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.training.nano.tree import TreeSequence
 
-ENTRIES_MIN, ENTRIES_MAX = 2, 14
+ENTRIES_MIN, ENTRIES_MAX = 2, 20
 """Shortest and longest list."""
 FIRST_GROWTH_STEP, GROWTH_STEPS = 250, 25
 """Lists stay short until the first of these steps, and grow by one entry every so many steps from there."""
@@ -56,10 +56,10 @@ def longest_list(step: int) -> int:
     return min(ENTRIES_MIN + max(step - FIRST_GROWTH_STEP, 0) // GROWTH_STEPS, ENTRIES_MAX)
 
 
-def make_echoes(seed: int, step: int, encoder: ChatEncoder) -> list[TreeSequence]:
+def make_echoes(seed: int, step: int, encoder: ChatEncoder, entries: int = ECHO_ENTRIES) -> list[TreeSequence]:
     """Return the echoes of a step as sequences without branches; the places after the first time are learnt."""
     rng, longest = Random(f"echo {seed} {step}"), longest_list(step)
-    count = max(4, ECHO_ENTRIES // (2 * longest))
+    count = max(4, entries // (2 * longest))
     return [_write_echo(draw_places(rng, rng.randint(longest // 2, longest)), rng, encoder) for _ in range(count)]
 
 

@@ -190,7 +190,9 @@ def _run_follow(current: Run, bar: Progress) -> None:
     )
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
-        _finish_step(current, bar, task, _learn_answers(current, batches.follow_logits(current.model, batch)))
+        answers = [batches.tree_logits(current.model, batch.echoes)] if batch.echoes else []
+        answers.append(batches.follow_logits(current.model, batch))
+        _finish_step(current, bar, task, _learn_answers(current, *answers))
 
 
 def _learn_answers(current: Run, *answers: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:

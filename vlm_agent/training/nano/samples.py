@@ -8,6 +8,9 @@ import numpy as np
 
 from vlm_agent.actions.types import Action, ActionChunk
 
+CONDITIONAL = "conditional"
+"""Kind of a question whose answer depends on a condition in its words."""
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -42,7 +45,7 @@ class Question:
     answer: ActionChunk
     """What to do in the next horizon, in thousandths."""
     kind: str
-    """The goal's name in the game, for counting."""
+    """The goal's name in the game or `CONDITIONAL`, for counting."""
 
 
 @dataclass(frozen=True)

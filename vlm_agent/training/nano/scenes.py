@@ -32,17 +32,20 @@ from vlm_agent.games.ringcraft.random_scenes import random_scene
 from vlm_agent.games.ringcraft.state import TICK_MS, State
 from vlm_agent.models.images import resize_frame
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
-from vlm_agent.training.nano.samples import NanoSample, Question
+from vlm_agent.training.nano.conditions import draw_choice, draw_order
+from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
 from vlm_agent.training.nano.things import list_things
 
 SPACE = CoordinateSpace(LAYOUT.frame.width, LAYOUT.frame.height)
-QUESTIONS_MAX = 18
+QUESTIONS_MAX = 12
+CHOICES, ORDERS = 7, 2
+"""Questions with a condition at one moment, and with an order of things while the bank is open."""
 LEAD_TICKS_MAX = 5
 """Longest stretch of an instruction played before the moment asked about."""
-FAR_PX = 200
-"""A click further than this from the pointer is led up to by a MOVE of its own."""
-REACH_MS, HOLD_OFF_MS, TAP_MS = 250, 60, 100
-"""Time to a place, from there to the press, and to a key: always the same, so that there is no noise to learn."""
+REACH_MS, TAP_MS = 250, 100
+"""Time to a place and to a key: always the same, so that there is no noise to learn."""
+READY_SHARE = 0.15
+"""Share of the clicks that are only asked to be made ready for, by bringing the pointer there."""
 SAME_DOT_PX = 5
 """Two points of the minimap this near to each other are the same thing."""
 TAB_SHARE = 0.25
@@ -121,14 +124,31 @@ def _ask(core: Ringcraft, rng: Random, lead: Lead | None) -> tuple[Question, ...
     asked = [(goal, core.state) for goal in islice(goals, QUESTIONS_MAX)]
     if lead and (lead.goal.applicable(core.state) or lead.goal.is_done(lead.before, core.state)):
         asked.insert(0, (lead.goal, lead.before))
-    return tuple(
-        Question(
-            rng.choice((goal.text, *goal.paraphrases)),
-            SPACE.chunk_to_model(answer_goal(core, goal, before)),
-            goal.text,
-        )
-        for goal, before in asked
-    )
+    plain = [_ask_plainly(core, goal, before, rng) for goal, before in asked]
+    # Between the plain ones: what doesn't fit into a tree is cut off at its end.
+    for question in _ask_with_conditions(core, rng):
+        plain.insert(rng.randint(1, len(plain)), question)
+    return tuple(plain)
+
+
+def _ask_plainly(core: Ringcraft, goal: GameGoal, before: State, rng: Random) -> Question:
+    words = rng.choice((goal.text, *goal.paraphrases))
+    answer = SPACE.chunk_to_model(answer_goal(core, goal, before))
+    match answer.actions:
+        case (Click(dt_ms=dt_ms, x=x, y=y, button="left"),) if rng.random() < READY_SHARE:
+            return Question(f"get ready to {words}", ActionChunk((Move(dt_ms, x, y),)), goal.text)
+    return Question(words, answer, goal.text)
+
+
+def _ask_with_conditions(core: Ringcraft, rng: Random) -> Iterator[Question]:
+    goals = list(_possible_goals(core.state, rng))
+    drawn = [draw_choice(core.state, goals, rng) for _ in range(CHOICES)]
+    drawn += [draw_order(core.state, goals, rng) for _ in range(ORDERS)]
+    for choice in drawn:
+        if choice is not None:
+            words, goal = choice
+            answer = ActionChunk() if goal is None else answer_goal(core, goal, core.state)
+            yield Question(words, SPACE.chunk_to_model(answer), CONDITIONAL)
 
 
 def answer_goal(core: Ringcraft, goal: GameGoal, before: State) -> ActionChunk:
@@ -142,8 +162,6 @@ def answer_goal(core: Ringcraft, goal: GameGoal, before: State) -> ActionChunk:
     if target.kind == "wait" or target.rect is None:
         return ActionChunk()
     x, y = aim(core, target.rect)
-    if hypot(x - state.pointer.x, y - state.pointer.y) > FAR_PX:
-        return ActionChunk((Move(REACH_MS, x, y), Click(HOLD_OFF_MS, x, y, target.button)))
     return ActionChunk((Click(REACH_MS, x, y, target.button),))
 
 

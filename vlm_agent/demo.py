@@ -18,22 +18,25 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """Folder for everything the demo makes; the report is in its `report/`."""
-    num_sessions: int = 7
-    """Sessions that the demonstrator records; one of them is kept for evaluation."""
-    minutes: float = 3.0
-    """Game time of each session."""
+    num_sessions: int = 32
+    """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
+    teach more than much play in a few: where things stand must be looked up, not known by heart."""
+    minutes: float = 1.25
+    """Game time of each session; a trip to the bank and back takes about 45 s."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 120
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 5.0
+    epochs: float = 3.0
     """Passes over the recorded windows."""
     learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
-    keep_idle: float = 0.15
+    keep_idle: float = 0.1
     """Share of the moments at which the player only waits that are trained on."""
+    hide_recent: float = 0.3
+    """Share of the moments whose recent actions are hidden in training."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a demo that can't be."""
@@ -88,6 +91,7 @@ def _train(config: DemoConfig) -> None:
         epochs=config.epochs,
         learning_rate=config.learning_rate,
         keep_idle=config.keep_idle,
+        hide_recent=config.hide_recent,
         evaluation=EvaluationSettings(every_steps=150, max_windows=256),
     )
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings))

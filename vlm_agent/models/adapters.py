@@ -65,6 +65,8 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
     config.inference_mode = not trainable
+    # The base was told by its weights above; peft would go by its name and warn where a folder has moved.
+    config.base_model_name_or_path = None
     wrapped = _wrap(model, config)
     seed_dropout(wrapped)
     write_adapter_weights(wrapped, weights, folder)

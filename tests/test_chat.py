@@ -20,6 +20,7 @@ from vlm_agent.chat import (
     render_answer,
     render_prompt,
     render_recent,
+    render_step_prompt,
 )
 from vlm_agent.errors import ConfigError
 
@@ -54,6 +55,12 @@ def test_goal_is_last_and_the_rest_is_a_shared_prefix():
     two = render_prompt(replace(full_input(), goal="open the bank"), recipe())[1]["content"][-1]["text"]
     assert one.endswith("Goal: craft sapphire rings")
     assert one.removesuffix("craft sapphire rings") == two.removesuffix("open the bank")
+
+
+def test_the_next_step_is_asked_for_in_the_goals_place():
+    act, step = render_prompt(full_input(), recipe()), render_step_prompt(full_input(), recipe())
+    assert step[0] == act[0]
+    assert step[1]["content"][-1]["text"] == act[1]["content"][-1]["text"] + " (name the next step)"
 
 
 def test_no_block_has_an_image_key_and_pictures_come_first():
@@ -123,7 +130,7 @@ def test_load_prompt_names_the_missing_file():
 
 
 def test_recipe_survives_json_and_notices_a_changed_prompt():
-    made = recipe(coordinates="pixels", codec="line")
+    made = replace(recipe(coordinates="pixels", codec="line"), long_goals=("craft rings",), steps=("a", "b"))
     stored = json.loads(json.dumps(made.to_json()))
     assert Recipe.from_json(stored) == made
     stored["system"]["text"] += " Be quick."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.random_chunks import draw_chunk
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
 from vlm_agent.actions.validation import check_chunk
@@ -29,7 +30,6 @@ from vlm_agent.policies import (
     ReplayPolicy,
     ScriptedPolicy,
     VlmPolicy,
-    draw_chunk,
     find_recipe,
 )
 
@@ -205,6 +205,29 @@ def test_play_and_training_show_the_same_prompt(loaded, monkeypatch):
     )
     assert shown == [render_prompt(prompt_input(window, policy.recipe, seen.frame), policy.recipe)]
     assert "gold bar" in str(shown).lower()
+
+
+@pytest.mark.model
+def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkeypatch):
+    import vlm_agent.policies as policies_module
+
+    steps = ("open the bank", "open the door", "wait")
+    policy = make_policy(loaded)
+    policy.recipe = replace(policy.recipe, long_goals=("craft rings",), steps=steps)
+    asked = []
+
+    def render(inp, recipe):
+        asked.append(inp.goal)
+        return render_prompt(inp, recipe)
+
+    monkeypatch.setattr(policies_module, "render_prompt", render)
+    policy.begin("craft rings", SPEC, 0)
+    decision = policy.decide(see("craft rings"))
+    assert decision.step in steps
+    assert asked == [decision.step]
+    assert decision.chunk is not None
+    assert policy.decide(see("open the bank")).step is None
+    assert asked[-1] == "open the bank"
 
 
 @pytest.mark.model

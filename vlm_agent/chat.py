@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,6 +114,12 @@ class Recipe:
     """Most recent actions shown; the oldest are left out."""
     state_text_max_chars: int = 700
     """Cap of the game-state text; 0 shows none."""
+    step: PromptTemplate = field(default_factory=lambda: load_prompt("act_step"))
+    """What stands in the goal's place where the next step is asked for; takes `goal`."""
+    long_goals: tuple[str, ...] = ()
+    """Goals for which the model first names the next step and then acts on that; for all others it acts at once."""
+    steps: tuple[str, ...] = ()
+    """The short goals that a step may be."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError where extent, picture size or placeholders don't agree."""
@@ -141,7 +147,7 @@ class Recipe:
         """Return the plain-data form that adapters and runs store, prompt texts and fingerprints included."""
         texts = {
             name: {"text": prompt.text, "sha256": prompt.sha256}
-            for name, prompt in (("system", self.system), ("turn", self.turn))
+            for name, prompt in (("system", self.system), ("turn", self.turn), ("step", self.step))
         }
         return {**asdict(self), **texts, "spec": self.spec.to_json()}
 
@@ -153,11 +159,12 @@ class Recipe:
             ConfigError: a field is unknown or missing, or a prompt text no longer has the fingerprint stored with it.
         """
         try:
-            prompts = {name: PromptTemplate(value[name]["text"]) for name in ("system", "turn")}
+            prompts = {name: PromptTemplate(value[name]["text"]) for name in ("system", "turn", "step")}
             for name, prompt in prompts.items():
                 if prompt.sha256 != value[name]["sha256"]:
                     raise ConfigError(f"recipe: the {name} prompt was changed after its sha256 was written")
-            return cls(**{**value, **prompts, "spec": ActionSpec.from_json(value["spec"])})
+            texts = {name: tuple(value[name]) for name in ("long_goals", "steps")}
+            return cls(**{**value, **prompts, **texts, "spec": ActionSpec.from_json(value["spec"])})
         except (TypeError, KeyError) as error:
             raise ConfigError(f"not a recipe: {error}") from error
 
@@ -224,6 +231,14 @@ def render_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
         {"role": "system", "content": [_text_block(system)]},
         {"role": "user", "content": [*({"type": "image"} for _ in inp.frames), _text_block(text)]},
     ]
+
+
+def render_step_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
+    """Return the messages that ask for the next step towards a long goal; only the goal's words differ.
+
+    The answer is one of the recipe's `steps`, which then takes the goal's place.
+    """
+    return render_prompt(replace(inp, goal=recipe.step.render(goal=" ".join(inp.goal.split()))), recipe)
 
 
 def render_answer(chunk: ActionChunk, recipe: Recipe) -> str:

@@ -18,23 +18,27 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """Folder for everything the demo makes; the report is in its `report/`."""
-    num_sessions: int = 32
+    num_sessions: int = 72
     """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
-    minutes: float = 1.25
-    """Game time of each session; a trip to the bank and back takes about 45 s."""
+    minutes: float = 0.7
+    """Game time of each session; a trip to the bank and back takes about 45 s, half of it waiting for the rings."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 120
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 3.0
+    epochs: float = 2.0
     """Passes over the recorded windows."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
-    keep_idle: float = 0.1
-    """Share of the moments at which the player only waits that are trained on."""
+    accumulation: int = 2
+    """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
+    keep_idle: float = 0.25
+    """Share of the moments at which the player presses nothing that are trained on."""
+    snap_clicks: int = 25
+    """Clicks this near to a place in the game-state text are learnt as that place, thousandths of the frame."""
     hide_recent: float = 0.3
     """Share of the moments whose recent actions are hidden in training."""
 
@@ -85,16 +89,19 @@ def _label(config: DemoConfig) -> None:
 
 def _train(config: DemoConfig) -> None:
     from vlm_agent.training.command import TrainArgs, run
-    from vlm_agent.training.config import EvaluationSettings, TrainConfig
+    from vlm_agent.training.config import EvaluationSettings, RecipeSettings, TrainConfig
 
     settings = TrainConfig(
         epochs=config.epochs,
         learning_rate=config.learning_rate,
+        accumulation=config.accumulation,
         keep_idle=config.keep_idle,
         hide_recent=config.hide_recent,
-        evaluation=EvaluationSettings(every_steps=150, max_windows=256),
+        snap_clicks=config.snap_clicks,
+        evaluation=EvaluationSettings(every_steps=300, max_windows=128),
     )
-    run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings))
+    recipe = RecipeSettings(names_steps=True)
+    run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))
 
 
 def _compare(config: DemoConfig) -> None:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from vlm_agent.actions.codecs import make_codec
 from vlm_agent.actions.invalid import InvalidActionError
+from vlm_agent.actions.random_chunks import draw_chunk
 from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
-from vlm_agent.chat import PromptInput, Recipe, make_recipe, render_prompt
+from vlm_agent.actions.types import Action, ActionChunk
+from vlm_agent.chat import PromptInput, Recipe, make_recipe, render_prompt, render_step_prompt
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.errors import ConfigError
 from vlm_agent.training.config import RecipeSettings
@@ -84,6 +85,8 @@ class Decision:
     """Why there is no chunk: a parse reason (`actions.invalid`), `truncated` or `timeout`."""
     text: str = ""
     """What the model said, as it said it."""
+    step: str | None = None
+    """The step towards a long goal that the model named first, and acted on."""
     latency: Latency = field(default_factory=Latency)
     """Time spent; real time, whatever the environment's clock."""
     mean_p_allowed: float | None = None
@@ -199,38 +202,6 @@ class ScriptedPolicy:
         return Decision(self._script(observation, _begun(self._spec)))
 
 
-def draw_chunk(spec: ActionSpec, rng: np.random.Generator, num_actions: int) -> ActionChunk:
-    """Return a random legal chunk of so many actions (at most the spec's), at random times within the horizon."""
-    num_slots = spec.horizon_ms // spec.time_unit_ms
-    times = np.sort(rng.integers(0, num_slots, size=min(num_actions, spec.max_actions))) * spec.time_unit_ms
-    gaps = np.diff(times, prepend=0)
-    return ActionChunk(tuple(_draw_action(spec, rng, int(gap)) for gap in gaps))
-
-
-def _draw_action(spec: ActionSpec, rng: np.random.Generator, dt_ms: int) -> Action:
-    if not spec.events:
-        raise ConfigError("this spec allows no action at all")
-    event = spec.events[rng.integers(len(spec.events))]
-    if event == "KEY":
-        return Key(dt_ms, spec.keys[rng.integers(len(spec.keys))])
-    x, y = _draw_point(spec, rng, is_move=event == "MOVE")
-    if event == "MOVE":
-        return Move(dt_ms, x, y)
-    if event == "SCROLL":
-        notches = int(rng.integers(1, spec.max_scroll + 1))
-        return Scroll(dt_ms, x, y, notches if rng.random() < 0.5 else -notches)
-    return Click(dt_ms, x, y, spec.buttons[rng.integers(len(spec.buttons))])
-
-
-def _draw_point(spec: ActionSpec, rng: np.random.Generator, *, is_move: bool) -> tuple[int, int]:
-    if spec.pointer == "absolute":
-        return int(rng.integers(spec.extent_width)), int(rng.integers(spec.extent_height))
-    if not is_move:
-        return 0, 0
-    dx, dy = rng.integers(-spec.max_offset, spec.max_offset + 1, size=2)
-    return int(dx), int(dy)
-
-
 def _chunk_of(past: Iterable[RecentAction], spec: ActionSpec) -> ActionChunk:
     """The same actions at the same moments of the coming window."""
     actions: list[Action] = []
@@ -326,7 +297,9 @@ class VlmPolicy:
         began = time.perf_counter()
         height_px, width_px = observation.frame.shape[:2]
         space = self.recipe.space(width_px, height_px)
-        messages = render_prompt(self._see(observation, space), self.recipe)
+        seen = self._see(observation, space)
+        step = self._name_step(seen)
+        messages = render_prompt(seen if step is None else replace(seen, goal=step), self.recipe)
         prompt = encode_prompt(self._loaded, messages, [observation.frame], self.recipe)
         prepare_ms = (time.perf_counter() - began) * 1000
         generation = self._engine.decode(prompt, self._automaton.start(), self._generator)
@@ -336,11 +309,25 @@ class VlmPolicy:
             chunk=None if chunk is None else space.chunk_to_frame(chunk),
             reason=reason,
             text=text,
+            step=step,
             latency=Latency(prepare_ms, generation.prefill_ms, generation.decode_ms),
             mean_p_allowed=generation.mean_p_allowed,
             num_prompt_tokens=len(prompt.encoded.input_ids),
             num_answer_tokens=len(generation.token_ids),
         )
+
+    def _name_step(self, seen: PromptInput) -> str | None:
+        """Let the model choose the next step towards a long goal; None where it acts on the goal itself."""
+        from vlm_agent.decoding.choices import choose_between
+        from vlm_agent.decoding.prompts import encode_prompt
+
+        if seen.goal not in self.recipe.long_goals:
+            return None
+        encoder = self._loaded.encoder
+        choice = choose_between([encoder.encode_text(step) for step in self.recipe.steps], encoder.end_of_turn_id)
+        prompt = encode_prompt(self._loaded, render_step_prompt(seen, self.recipe), seen.frames, self.recipe)
+        generation = self._engine.decode(prompt, choice, self._generator)
+        return encoder.decode_text(generation.token_ids[:-1]) if generation.stop is None else None
 
     def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
         actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions

@@ -46,7 +46,7 @@ def test_appended_runs_equal_recomputation(loaded):
 def test_prefix_reuse_is_exact(loaded):
     for stack in stacks_of(loaded):
         kept, fresh = CachedSequence(loaded, stack), CachedSequence(loaded, reuse_prefix=False)
-        for seed, question in ((0, "Goal: a"), (1, "Goal: a much longer goal than before"), (1, "Goal: b")):
+        for seed, question in ((0, "Goal: a"), (1, "Goal: a much longer goal than before"), (2, "Goal: b")):
             prompt = make_prompt(loaded, seed, question)
             difference = (kept.start(prompt) - fresh.start(prompt)).abs().max()
             assert difference < TOLERANCE
@@ -54,6 +54,19 @@ def test_prefix_reuse_is_exact(loaded):
         image_at = prompt.encoded.input_ids.index(loaded.encoder.image_token_id)
         assert kept.num_reused_tokens == image_at
         assert fresh.num_reused_tokens == 0
+
+
+def test_the_same_picture_is_not_read_twice(loaded):
+    image = loaded.encoder.image_token_id
+    for stack in stacks_of(loaded):
+        kept, fresh = CachedSequence(loaded, stack), CachedSequence(loaded, reuse_prefix=False)
+        was_reused = []
+        for seed, question in ((1, "Goal: a"), (1, "Goal: b"), (1, "Goal: b"), (2, "Goal: b"), (1, "Goal: b")):
+            prompt = make_prompt(loaded, seed, question)
+            assert (kept.start(prompt) - fresh.start(prompt)).abs().max() < TOLERANCE
+            was_reused.append(image not in prompt.encoded.input_ids[kept.num_reused_tokens :])
+            kept.append((50, 51, 52))
+        assert was_reused == [False, True, True, False, False]
 
 
 def test_text_alone_runs_too(loaded):

@@ -2,8 +2,8 @@
 
 Guarantees that every hidden state equals the one a full recomputation would give. Two things would break that silently
 and are therefore always done here: all passes carry explicit positions, because the model's own guess goes wrong after
-a cached prefix; and a prefix is reused only up to the first picture, because behind it the same tokens may stand for
-another picture. It does not know what the tokens mean, nor how the next one is chosen.
+a cached prefix; and a prefix is reused beyond the first picture only where all pictures are the same as before, because
+the same tokens may stand for another picture. It does not know what the tokens mean, nor how the next one is chosen.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class CachedSequence:
         self._stack = stack or make_stack(loaded)
         self._reuse_prefix = reuse_prefix
         self._ids: tuple[int, ...] = ()
+        self._pixels: Tensor | None = None
         self._next_position = 0
         self.num_reused_tokens = 0
         """How many tokens of the last prompt came from the prompt before."""
@@ -57,16 +58,17 @@ class CachedSequence:
         positions = rope_positions(encoded, self._loaded.encoder.images, self._loaded.encoder.image_token_id)
         after = int(positions.max()) + 1
         positions = torch.cat([positions, torch.arange(after, after + len(then)).expand(3, -1)], dim=1)
+        keep = self._common_prefix(prompt) if self._reuse_prefix else 0
         features = []
-        if prompt.pixel_values is not None:
+        if prompt.pixel_values is not None and self._loaded.encoder.image_token_id in encoded.input_ids[keep:]:
             pixels = prompt.pixel_values.to(device, self._loaded.dtype)
             features = see_images(self._loaded.model, pixels, encoded.grid_tensor().to(device))
-        keep = self._common_prefix(encoded.input_ids) if self._reuse_prefix else 0
         # Forgotten while the model runs: a pass that fails halfway leaves a cache that must not be used again.
         self._ids = ()
         self._stack.crop(keep)
         hidden = self._stack.run(torch.tensor(ids[keep:], device=device), positions[:, keep:].to(device), features)
         self._ids, self._next_position, self.num_reused_tokens = ids, after + len(then), keep
+        self._pixels = prompt.pixel_values
         return hidden
 
     @torch.inference_mode()
@@ -82,12 +84,16 @@ class CachedSequence:
         self._next_position += len(ids)
         return hidden
 
-    def _common_prefix(self, prompt_ids: tuple[int, ...]) -> int:
-        """How many tokens both prompts begin with, pictures excluded."""
+    def _common_prefix(self, prompt: ModelPrompt) -> int:
+        """How many tokens both prompts begin with; pictures count only if all of them are there and the same."""
+        ids, image = prompt.encoded.input_ids, self._loaded.encoder.image_token_id
         # At least the last token is run again: its hidden state is what the caller wants.
-        limit = min(len(self._ids), len(prompt_ids) - 1)
-        image = self._loaded.encoder.image_token_id
-        for index in range(limit):
-            if prompt_ids[index] != self._ids[index] or prompt_ids[index] == image:
-                return index
-        return limit
+        limit = min(len(self._ids), len(ids) - 1)
+        shared = next((index for index in range(limit) if ids[index] != self._ids[index]), limit)
+        if image not in ids[:shared] or (image not in ids[shared:] and self._has_same_pictures(prompt)):
+            return shared
+        return ids.index(image)
+
+    def _has_same_pictures(self, prompt: ModelPrompt) -> bool:
+        before, now = self._pixels, prompt.pixel_values
+        return before is not None and now is not None and before.shape == now.shape and torch.equal(before, now)

@@ -202,6 +202,7 @@ class _Loop:
             "outcome": str(outcome),
             "reason": reason,
             "said": decision.text,
+            "step": decision.step,
             "chunk": make_codec("json").encode(chunk, self._spec) if chunk is not None and is_writable else None,
             "latency_ms": {
                 "prepare": round(decision.latency.prepare_ms, 2),

@@ -135,14 +135,14 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
     active = thin_idle(store.windows(TRAIN_SPLIT), config.keep_idle, config.seed)
     shown = hide_recent(active, config.hide_recent, config.seed)
-    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows)
+    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows, snap=config.snap_clicks)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
         unseen = thin_idle(store.windows(VALIDATION_SPLIT), config.keep_idle, config.seed)
         chosen = spread(unseen, config.evaluation.max_windows)
-        validation = build_rows(loaded.encoder, chosen, recipe, config.batch_windows)
+        validation = build_rows(loaded.encoder, chosen, recipe, config.batch_windows, snap=config.snap_clicks)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0

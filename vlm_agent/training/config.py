@@ -64,11 +64,15 @@ class TrainConfig:
     max_steps: int | None = None
     """Stop after so many steps even if epochs are left; the schedule is laid over them."""
     keep_idle: float = 1.0
-    """Share of the moments without an action that are kept. Recordings are mostly waiting, and a small model that sees
+    """Share of the moments without a press that are kept. Recordings are mostly waiting, and a small model that sees
     them all learns to wait; 1 keeps every moment."""
     hide_recent: float = 0.0
     """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
     and not only to go on with what it did last."""
+    snap_clicks: int = 0
+    """A click at most so far along each axis, in thousandths of the frame, from a place that the game-state text names
+    is learnt as that place; 0 keeps clicks where they were. The agent then clicks where things are said to be instead
+    of spreading its clicks over them as a hand does."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     save_every_steps: int = 50
@@ -86,6 +90,7 @@ class TrainConfig:
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
         for name in ("keep_idle", "hide_recent"):
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
+        _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
         _check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1", self.max_steps)
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
@@ -103,6 +108,9 @@ class RecipeSettings:
     """How many horizons of recent actions are shown."""
     state_text_max_chars: int = 700
     """Longest game-state text; 0 shows none."""
+    names_steps: bool = False
+    """Whether the model answers a long goal in two turns: it names the next step, one of the dataset's short goals, and
+    then acts on that. Needs windows with both goals."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an empty picture."""

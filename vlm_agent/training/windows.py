@@ -6,6 +6,8 @@ coordinates from the recipe.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -15,7 +17,9 @@ from random import Random
 import numpy as np
 from torch import Tensor
 
-from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import Action, ActionChunk, Click, Move
+from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
@@ -30,6 +34,9 @@ from vlm_agent.training.rows import Example, Row, group_examples, make_row
 TRAIN_SPLIT = "train"
 VALIDATION_SPLIT = "validation"
 
+_PLACE = re.compile(r"(?<!mouse )@(\d+),(\d+)")
+"""A place in the game-state text (see `dataset.state_text`) other than the pointer's."""
+
 _UNSEEN: RgbFrame = np.zeros((1, 1, 3), np.uint8)
 """Stands for a picture where only its place in the prompt matters."""
 
@@ -38,14 +45,14 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
     """Return how a model is to be shown a dataset: its own picture size for the commonest frame, its own coordinates.
 
     Raises:
-        DataError: the dataset has no training windows.
+        DataError: the dataset has no training windows, or not those that the settings need.
     """
     if TRAIN_SPLIT not in dataset.splits:
         raise DataError(f"{dataset.folder}: no windows to train on")
     sizes = Counter((window.frame_width_px, window.frame_height_px) for window in dataset.windows(TRAIN_SPLIT))
     [(frame_size, _)] = sizes.most_common(1)
     width, height = loaded.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
-    return make_recipe(
+    recipe = make_recipe(
         dataset.spec,
         image_width_px=width,
         image_height_px=height,
@@ -54,11 +61,34 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
         history_ticks=settings.history_ticks,
         state_text_max_chars=settings.state_text_max_chars,
     )
+    if not settings.names_steps:
+        return recipe
+    goals: dict[str, set[str]] = {"long": set(), "short": set()}
+    for window in dataset.windows(TRAIN_SPLIT):
+        goals[window.goal_level].add(window.goal)
+    if not all(goals.values()):
+        raise DataError(f"{dataset.folder}: --recipe.names-steps needs windows with a long and with a short goal")
+    return replace(recipe, long_goals=tuple(sorted(goals["long"])), steps=tuple(sorted(goals["short"])))
 
 
-def build_rows(encoder: ChatEncoder, windows: Iterable[Window], recipe: Recipe, windows_per_row: int) -> list[Row]:
-    """Tokenize windows; those over the same picture share rows of at most so many windows."""
-    examples = [encode_window(encoder, window, recipe) for window in windows]
+def build_rows(
+    encoder: ChatEncoder, windows: Iterable[Window], recipe: Recipe, windows_per_row: int, *, snap: int = 0
+) -> list[Row]:
+    """Tokenize windows; those over the same picture share rows of at most so many windows.
+
+    Args:
+        encoder: the model's.
+        windows: what to learn from.
+        recipe: how it is shown.
+        windows_per_row: most windows in a row.
+        snap: reach of `snap_clicks`, thousandths.
+    """
+    windows = list(windows)
+    steps = {(one.session, one.t_ns): one.goal for one in windows if one.goal in recipe.steps}
+    examples = [
+        encode_window(encoder, window, recipe, steps.get((window.session, window.t_ns)), snap=snap)
+        for window in windows
+    ]
 
     def find_positions(encoded: Encoded) -> Tensor:
         return rope_positions(encoded, encoder.images, encoder.image_token_id)
@@ -66,22 +96,57 @@ def build_rows(encoder: ChatEncoder, windows: Iterable[Window], recipe: Recipe, 
     return [make_row(group, find_positions) for group in group_examples(examples, windows_per_row)]
 
 
-def encode_window(encoder: ChatEncoder, window: Window, recipe: Recipe) -> Example:
-    """Render and tokenize one window with its answer; its picture is not read."""
-    messages = render_prompt(prompt_input(window, recipe, _UNSEEN), recipe)
-    answer = render_answer(target_chunk(window, recipe), recipe)
+def encode_window(
+    encoder: ChatEncoder, window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0
+) -> Example:
+    """Render and tokenize one window with its answer; its picture is not read.
+
+    Where the recipe names steps, the answer to a long goal is the step.
+    """
+    inp = prompt_input(window, recipe, _UNSEEN)
+    if step is not None and window.goal in recipe.long_goals:
+        messages, answer = render_step_prompt(inp, recipe), step
+    else:
+        chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
+        messages, answer = render_prompt(inp, recipe), render_answer(chunk, recipe)
     size = (recipe.image_width_px, recipe.image_height_px)
     return Example(encoder.encode_training(messages, answer, [size]), (window.frame_id,))
 
 
+def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:
+    """Return the chunk with clicks moved to the nearest place that the game-state text names, where one is near.
+
+    Where on a thing a hand lands is chance, and learning it blurs what can be learnt: to read where the thing is.
+
+    Args:
+        chunk: in model units.
+        state_text: as the prompt shows it, places as `@x,y` in model units.
+        spec: gives the extent of those units.
+        reach: farthest way along each axis, thousandths of the extent; 0 moves nothing.
+    """
+    places = [(int(x), int(y)) for x, y in _PLACE.findall(state_text)] if reach else []
+    reach_x, reach_y = reach * spec.extent_width / 1000, reach * spec.extent_height / 1000
+
+    def snap(action: Action) -> Action:
+        if not isinstance(action, Click):
+            return action
+        near = [(x, y) for x, y in places if abs(x - action.x) <= reach_x and abs(y - action.y) <= reach_y]
+        if not near:
+            return action
+        x, y = min(near, key=lambda place: math.hypot(place[0] - action.x, place[1] - action.y))
+        return replace(action, x=x, y=y)
+
+    return replace(chunk, actions=tuple(snap(action) for action in chunk.actions))
+
+
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
-    """Return the windows with only a share of the moments at which nothing is done; drawn by moment.
+    """Return the windows with only a share of the moments at which nothing is pressed or turned; drawn by moment.
 
     A moment's windows (long and short goal) stay or go together.
     """
 
     def is_kept(window: Window) -> bool:
-        is_idle = not window.target.actions and not window.target.done
+        is_idle = all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
         return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
 
     return [window for window in windows if is_kept(window)]

@@ -29,14 +29,17 @@ class DemoConfig:
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 2.0
+    epochs: float = 3.0
     """Passes over the recorded windows."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
     accumulation: int = 2
     """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
-    keep_idle: float = 0.25
+    keep_idle: float = 0.12
     """Share of the moments at which the player presses nothing that are trained on."""
+    temperature: float = 0.7
+    """How base and tuned choose tokens in the comparison. Nano is often in two minds whether to wait; always taking the
+    likelier would have it wait for ever."""
     snap_clicks: int = 25
     """Clicks this near to a place in the game-state text are learnt as that place, thousandths of the frame."""
     hide_recent: float = 0.3
@@ -113,6 +116,7 @@ def _compare(config: DemoConfig) -> None:
             seeds=config.seeds,
             max_ticks=config.max_ticks,
             workers=config.workers,
+            temperature=config.temperature,
             out=config.out / "report",
         )
     )

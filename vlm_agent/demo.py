@@ -101,7 +101,7 @@ def _train(config: DemoConfig) -> None:
         keep_idle=config.keep_idle,
         hide_recent=config.hide_recent,
         snap_clicks=config.snap_clicks,
-        evaluation=EvaluationSettings(every_steps=300, max_windows=128),
+        evaluation=EvaluationSettings(every_steps=500, max_windows=96),
     )
     recipe = RecipeSettings(names_steps=True)
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))

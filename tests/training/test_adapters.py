@@ -109,7 +109,7 @@ def test_the_run_tells_what_it_was_made_of(models, run, dataset):
 def test_run_json_is_there_before_work_starts(models, dataset, tmp_path, monkeypatch):
     from vlm_agent.training import adapters
 
-    def stop(*args):
+    def stop(*args, **kwargs):
         assert (tmp_path / "run" / "run.json").is_file()
         raise KeyboardInterrupt
 

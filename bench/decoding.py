@@ -29,7 +29,7 @@ from vlm_agent.actions.types import ActionChunk
 from vlm_agent.chat import PromptInput, Recipe, render_answer, render_prompt
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
-from vlm_agent.decoding.engine import Engine
+from vlm_agent.decoding.engine import Engine, follow_forced
 from vlm_agent.decoding.prompts import encode_prompt, make_automaton
 from vlm_agent.decoding.sequence import CachedSequence, ModelPrompt
 from vlm_agent.decoding.stacks import TransformersStack
@@ -97,10 +97,6 @@ class Led:
         """Return the next token of the answer, which must be among those that may come."""
         assert self.left[0] in self.state.allowed()
         return self.left[:1]
-
-    def forced(self) -> tuple[int, ...]:
-        """Return the run of tokens that must come next."""
-        return self.state.forced()
 
     def advance(self, token: int) -> Self:
         """Return the state after one more token."""
@@ -170,9 +166,7 @@ def _split(state: State, answer: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         chosen = answer[place : place + 1] if place else ()
         for token in chosen:
             state = state.advance(token)
-        forced = state.forced()
-        for token in forced:
-            state = state.advance(token)
+        state, forced = follow_forced(state)
         place += len(chosen) + len(forced)
         # The tokens that end the answer are never run, unless there is nothing but them.
         if not state.is_complete or place == len(forced):

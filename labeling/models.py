@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from labeling.labelers import ChoiceLabeler, LabelConfig, Labeler, ModelLabeler
+from vlm_agent.decoding.choices import Phrases
 from vlm_agent.decoding.engine import Engine
 from vlm_agent.decoding.prompts import generate_text
 from vlm_agent.decoding.sequence import ModelPrompt
@@ -42,45 +42,13 @@ def load_labeler(name_or_path: str, config: LabelConfig) -> Labeler:
     return ModelLabeler(generate, name, config)
 
 
-@dataclass(frozen=True)
-class PhraseState:
-    """The token ids of a closed list of phrases, as an automaton: what has been said, and what may follow."""
-
-    phrases: tuple[tuple[int, ...], ...]
-    """What is left of the phrases that are still possible; an end mark closes each."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether one phrase has been said to its end."""
-        return () in self.phrases
-
-    def allowed(self) -> tuple[int, ...]:
-        """Return the ids that may come next."""
-        return tuple(sorted({phrase[0] for phrase in self.phrases if phrase}))
-
-    def forced(self) -> tuple[int, ...]:
-        """Return the run of ids that must come next."""
-        run = []
-        state = self
-        while not state.is_complete and len(state.allowed()) == 1:
-            run.append(state.allowed()[0])
-            state = state.advance(run[-1])
-        return tuple(run)
-
-    def advance(self, token: int) -> Self:
-        """Return the state after one more id."""
-        return type(self)(tuple(phrase[1:] for phrase in self.phrases if phrase[:1] == (token,)))
-
-
 class GoalChooser:
     """Lets a model choose among goals: the answer is decoded along the token ids of the list."""
 
     def __init__(self, loaded: LoadedModel, goals: Sequence[str]) -> None:
         self._loaded = loaded
         self._engine = Engine(loaded)
-        # The end mark keeps a goal that begins another one ("make rings", "make rings again") apart.
-        end = loaded.encoder.end_of_turn_id
-        self._goals = {(*loaded.encoder.encode_text(goal), end): goal for goal in goals}
+        self._goals = Phrases(loaded.encoder, goals)
 
     def __call__(self, messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> tuple[str, float]:
         """Return the chosen goal, and the probability that the model itself gives to saying one of the list."""
@@ -91,5 +59,5 @@ class GoalChooser:
             frames.append(resize_frame(image, width_px, height_px))
         encoded = self._loaded.encoder.encode_prompt(messages, [(frame.shape[1], frame.shape[0]) for frame in frames])
         prompt = ModelPrompt(encoded, pixel_values(frames, settings))
-        generation = self._engine.decode(prompt, PhraseState(tuple(self._goals)))
-        return self._goals[generation.token_ids], round(generation.mean_p_allowed or 0.0, 4)
+        generation = self._engine.decode(prompt, self._goals.start())
+        return self._goals.read(generation.token_ids), round(generation.mean_p_allowed or 0.0, 4)

@@ -212,8 +212,7 @@ def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkey
     import vlm_agent.policies as policies_module
 
     steps = ("open the bank", "open the door", "wait")
-    policy = make_policy(loaded)
-    policy.recipe = replace(policy.recipe, long_goals=("craft rings",), steps=steps)
+    policy = VlmPolicy(loaded, replace(make_policy(loaded).recipe, long_goals=("craft rings",), steps=steps))
     asked = []
 
     def render(inp, recipe):

@@ -237,6 +237,7 @@ class VlmPolicy:
             config: how answers are written.
             allow_done: whether the model may say that the goal is reached.
         """
+        from vlm_agent.decoding.choices import Phrases
         from vlm_agent.decoding.engine import Engine
         from vlm_agent.decoding.prompts import make_automaton
 
@@ -245,6 +246,7 @@ class VlmPolicy:
         self._engine = Engine(loaded, config)
         self._codec = make_codec(recipe.codec)
         self._automaton = make_automaton(loaded, recipe, allow_done=allow_done)
+        self._steps = Phrases(loaded.encoder, recipe.steps)
         self._generator: Any = None
 
     @classmethod
@@ -318,16 +320,13 @@ class VlmPolicy:
 
     def _name_step(self, seen: PromptInput) -> str | None:
         """Let the model choose the next step towards a long goal; None where it acts on the goal itself."""
-        from vlm_agent.decoding.choices import choose_between
         from vlm_agent.decoding.prompts import encode_prompt
 
         if seen.goal not in self.recipe.long_goals:
             return None
-        encoder = self._loaded.encoder
-        choice = choose_between([encoder.encode_text(step) for step in self.recipe.steps], encoder.end_of_turn_id)
         prompt = encode_prompt(self._loaded, render_step_prompt(seen, self.recipe), seen.frames, self.recipe)
-        generation = self._engine.decode(prompt, choice, self._generator)
-        return encoder.decode_text(generation.token_ids[:-1]) if generation.stop is None else None
+        generation = self._engine.decode(prompt, self._steps.start(), self._generator)
+        return self._steps.read(generation.token_ids) if generation.stop is None else None
 
     def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
         actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions

@@ -12,6 +12,7 @@ from tests.actions.tokenizers_for_tests import MERGING_PATTERN, nano, qwen, smal
 from tests.strategies import random_chunk, specs, specs_with_chunks
 from vlm_agent.actions import ActionChunk, ActionSpec, Click, Key, Move, make_codec
 from vlm_agent.actions.automaton import ActionAutomaton
+from vlm_agent.decoding.engine import follow_forced
 from vlm_agent.errors import ConfigError
 
 TOKENIZERS = {"small": small_bpe, "smaller": lambda: small_bpe(vocabulary_size=290), "nano": nano, "qwen": qwen}
@@ -99,12 +100,12 @@ def test_after_the_last_action_only_the_end_is_allowed(codec_name):
     tokens = tokenizer.encode(text)
     state = automaton.start()
     for index, token in enumerate(tokens):
-        if state.forced() == tuple(tokens[index:]):
+        if follow_forced(state)[1] == tuple(tokens[index:]):
             break
         state = state.advance(token)
     # All that is left to choose in the last action is its state; no other action can begin.
     assert state.num_actions == 4
-    assert state.advance_all(state.forced()).is_complete
+    assert follow_forced(state)[0].is_complete
 
 
 def test_forced_runs_leave_only_choices_to_the_model():
@@ -115,8 +116,9 @@ def test_forced_runs_leave_only_choices_to_the_model():
     tokens = tuple(tokenizer.encode(text))
     written, num_choices, state = (), 0, automaton.start()
     while not state.is_complete:
-        run = state.forced() or tokens[len(written) :][:1]
-        num_choices += not state.forced()
+        _, forced = follow_forced(state)
+        run = forced or tokens[len(written) :][:1]
+        num_choices += not forced
         written += run
         state = state.advance_all(run)
     assert written == tokens

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_agent.decoding.choices import choose_between
+from vlm_agent.decoding.choices import PhraseState
+from vlm_agent.decoding.engine import follow_forced
 
-END = 99
-TEXTS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6).map(tuple), min_size=1, max_size=8)
+phrases = st.lists(st.lists(st.integers(1, 3), max_size=5), min_size=1, max_size=8)
 
 
-@given(TEXTS)
-def test_what_can_be_said_is_the_texts_and_nothing_else(texts):
-    said = set()
-    open_states = [((), choose_between(texts, END))]
-    while open_states:
-        tokens, state = open_states.pop()
-        if state.is_complete:
-            said.add(tokens)
-        open_states += [((*tokens, token), state.advance(token)) for token in state.allowed()]
-    assert said == {(*text, END) for text in texts}
+@settings(deadline=None)
+@given(phrases=phrases, data=st.data())
+def test_every_walk_ends_in_a_phrase_and_every_phrase_can_be_walked(phrases, data):
+    end = 0
+    closed = [(*phrase, end) for phrase in phrases]
+    state = PhraseState(tuple(closed))
+    walked = []
+    while not state.is_complete:
+        token = data.draw(st.sampled_from(state.allowed()))
+        walked.append(token)
+        state = state.advance(token)
+    assert tuple(walked) in closed
+    for phrase in closed:
+        state = PhraseState(tuple(closed))
+        for token in phrase:
+            assert token in state.allowed()
+            assert not state.is_complete
+            state = state.advance(token)
+        assert state.is_complete
 
 
 def test_tokens_without_an_alternative_are_forced_up_to_the_end():
-    start = choose_between([(1, 2, 3), (1, 2, 4, 4), (1, 2)], END)
-    assert start.forced() == (1, 2)
-    fork = start.advance(1).advance(2)
-    assert fork.forced() == ()
-    assert fork.allowed() == (3, 4, END)
-    assert fork.advance(4).forced() == (4, END)
-    assert not fork.is_complete
-    assert fork.advance(END).is_complete
-    with pytest.raises(ValueError, match="not allowed"):
-        fork.advance(7)
+    start = PhraseState(((1, 2, 3, 9), (1, 2, 4, 4, 9), (1, 2, 9)))
+    fork, run = follow_forced(start)
+    assert run == (1, 2)
+    assert fork.allowed() == (3, 4, 9)
+    end, run = follow_forced(fork.advance(4))
+    assert (run, end.is_complete) == ((4, 9), True)

@@ -31,13 +31,6 @@ class DiceState:
         size = 1 if rng.random() < 0.3 else 8
         return tuple(sorted(rng.sample(range(20, self.vocabulary), size)))
 
-    def forced(self) -> tuple[int, ...]:
-        state, run = self, []
-        while not state.is_complete and len(state.allowed()) == 1:
-            run.append(state.allowed()[0])
-            state = state.advance(run[-1])
-        return tuple(run)
-
     def advance(self, token: int) -> DiceState:
         assert token in self.allowed()
         return DiceState((*self.said, token), self.length, self.vocabulary)

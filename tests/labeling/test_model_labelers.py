@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from labeling.labelers import ClipView, LabelConfig, ModelLabeler, make_question
-from labeling.models import GoalChooser, PhraseState, load_labeler
+from labeling.models import GoalChooser, load_labeler
 from vlm_agent.chat import load_prompt
 from vlm_agent.clips import Clip
 from vlm_agent.models.loading import load_model
@@ -39,28 +37,3 @@ def test_a_choice_is_one_of_the_list_with_the_probability_of_the_list(checkpoint
     assert goal in GOALS
     assert 0 <= confidence < 0.5
     assert chooser(make_question(load_prompt("label_clip"), 6, LabelConfig().check), [SHEET]) == (goal, confidence)
-
-
-phrases = st.lists(st.lists(st.integers(1, 3), max_size=5), min_size=1, max_size=8)
-
-
-@settings(deadline=None)
-@given(phrases=phrases, data=st.data())
-def test_every_walk_ends_in_a_phrase_and_every_phrase_can_be_walked(phrases, data):
-    end = 0
-    closed = [(*phrase, end) for phrase in phrases]
-    state = PhraseState(tuple(closed))
-    walked = []
-    while not state.is_complete:
-        forced = state.forced()
-        token = forced[0] if forced else data.draw(st.sampled_from(state.allowed()))
-        walked.append(token)
-        state = state.advance(token)
-    assert tuple(walked) in closed
-    for phrase in closed:
-        state = PhraseState(tuple(closed))
-        for token in phrase:
-            assert token in state.allowed()
-            assert not state.is_complete
-            state = state.advance(token)
-        assert state.is_complete

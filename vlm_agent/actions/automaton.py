@@ -87,15 +87,6 @@ class State:
             spent_ms += self.place.value * self.automaton._slots[self.place.slot].is_dt
         return State(self.automaton, place, num_actions, spent_ms)
 
-    def forced(self) -> tuple[int, ...]:
-        """Return the tokens that have no alternative, from here to the next choice or to the end."""
-        run: list[int] = []
-        state = self
-        while len(allowed := state.allowed()) == 1:
-            run.append(allowed[0])
-            state = state.advance(allowed[0])
-        return tuple(run)
-
     def advance_all(self, tokens: Iterable[int]) -> State:
         """Return the state after several tokens; raises ValueError at the first that is not allowed."""
         state = self

@@ -1,53 +1,47 @@
-"""A choice between known texts, token by token, in the form the engine follows.
-
-It knows no model. Every text ends with the end-of-turn token, so one text may begin like another.
-"""
+"""A closed list of texts as an automaton: the engine follows it, the model chooses. It knows no meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
+
+from vlm_agent.models.encoding import ChatEncoder
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A place in the texts that may still be meant. Immutable."""
+@dataclass(frozen=True)
+class PhraseState:
+    """The token ids of a closed list of phrases, as an automaton: what has been said, and what may follow."""
 
-    texts: tuple[tuple[int, ...], ...]
-    """Token ids of each, the end-of-turn token included."""
-    depth: int = 0
-    """How many tokens were written."""
-
-    def allowed(self) -> tuple[int, ...]:
-        """Return the ids that may come next; none when a text is complete."""
-        return tuple(sorted({text[self.depth] for text in self.texts if len(text) > self.depth}))
-
-    def forced(self) -> tuple[int, ...]:
-        """Return the run of ids that leave no choice."""
-        run: list[int] = []
-        state = self
-        while len(allowed := state.allowed()) == 1:
-            run.append(allowed[0])
-            state = state.advance(allowed[0])
-        return tuple(run)
-
-    def advance(self, token: int) -> Choice:
-        """Return the place after one more token.
-
-        Raises:
-            ValueError: no text goes on like that.
-        """
-        kept = tuple(text for text in self.texts if len(text) > self.depth and text[self.depth] == token)
-        if not kept:
-            raise ValueError(f"token {token} is not allowed here; allowed: {self.allowed()}")
-        return Choice(kept, self.depth + 1)
+    phrases: tuple[tuple[int, ...], ...]
+    """What is left of the phrases that are still possible; an end mark closes each."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether a text is whole."""
-        return not self.allowed()
+        """Whether one phrase has been said to its end."""
+        return () in self.phrases
+
+    def allowed(self) -> tuple[int, ...]:
+        """Return the ids that may come next."""
+        return tuple(sorted({phrase[0] for phrase in self.phrases if phrase}))
+
+    def advance(self, token: int) -> Self:
+        """Return the state after one more id."""
+        return type(self)(tuple(phrase[1:] for phrase in self.phrases if phrase[:1] == (token,)))
 
 
-def choose_between(texts: Sequence[Sequence[int]], end_id: int) -> Choice:
-    """Return the start of a choice between texts, given as token ids without their end."""
-    return Choice(tuple((*text, end_id) for text in texts))
+class Phrases:
+    """Texts to choose between, in one model's tokens."""
+
+    def __init__(self, encoder: ChatEncoder, texts: Sequence[str]) -> None:
+        """Tokenize the texts, once for all choices between them."""
+        # The end mark keeps a text that begins another one ("make rings", "make rings again") apart.
+        self._texts = {(*encoder.encode_text(text), encoder.end_of_turn_id): text for text in texts}
+
+    def start(self) -> PhraseState:
+        """Return the state before an answer."""
+        return PhraseState(tuple(self._texts))
+
+    def read(self, token_ids: tuple[int, ...]) -> str:
+        """Return the text of a complete answer."""
+        return self._texts[token_ids]

@@ -38,9 +38,6 @@ class TokenState(Protocol):
     def allowed(self) -> tuple[int, ...]:
         """Return the ids that may come next."""
 
-    def forced(self) -> tuple[int, ...]:
-        """Return the run of ids that must come next, empty where there is a choice."""
-
     def advance(self, token: int) -> Self:
         """Return the state after one more token."""
 
@@ -117,7 +114,7 @@ class Engine:
             generator: CPU source of chance; used only with a temperature.
         """
         began = time.perf_counter()
-        state, forced = _follow(start)
+        state, forced = follow_forced(start)
         tokens = list(forced)
         masses: list[float] = []
         num_choices = 0
@@ -133,7 +130,7 @@ class Engine:
             token = allowed[pick_index(logits, self.config.sampling, generator)]
             num_choices += 1
             masses += [mass] if mass is not None else []
-            state, forced = _follow(state.advance(token))
+            state, forced = follow_forced(state.advance(token))
             tokens += [token, *forced]
             if not state.is_complete:
                 hidden = self._sequence.append([token, *forced])
@@ -204,9 +201,10 @@ class _Head:
         return chosen, float((chosen.logsumexp(0) - logits.logsumexp(0)).exp())
 
 
-def _follow(state: TokenState) -> tuple[TokenState, tuple[int, ...]]:
-    """Walk through the tokens that leave no choice."""
-    forced = state.forced()
-    for token in forced:
-        state = state.advance(token)
-    return state, forced
+def follow_forced(state: TokenState) -> tuple[TokenState, tuple[int, ...]]:
+    """Walk through the tokens that leave no choice; return the state after them, and them."""
+    run: list[int] = []
+    while not state.is_complete and len(allowed := state.allowed()) == 1:
+        run.append(allowed[0])
+        state = state.advance(allowed[0])
+    return state, tuple(run)

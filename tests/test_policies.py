@@ -211,7 +211,7 @@ def test_play_and_training_show_the_same_prompt(loaded, monkeypatch):
 def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkeypatch):
     import vlm_agent.policies as policies_module
 
-    steps = ("open the bank", "open the door", "wait")
+    steps = ("open the bank", "open the door", "open the chest")
     policy = VlmPolicy(loaded, replace(make_policy(loaded).recipe, long_goals=("craft rings",), steps=steps))
     asked = []
 
@@ -225,6 +225,8 @@ def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkey
     assert decision.step in steps
     assert asked == [decision.step]
     assert decision.chunk is not None
+    cut = VlmPolicy(loaded, policy.recipe, DecodeConfig(max_tokens=1)).decide(see("craft rings"))
+    assert (cut.chunk, cut.reason, cut.step) == (None, "truncated", None)
     assert policy.decide(see("open the bank")).step is None
     assert asked[-1] == "open the bank"
 

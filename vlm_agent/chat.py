@@ -238,7 +238,7 @@ def render_step_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
 
     The answer is one of the recipe's `steps`, which then takes the goal's place.
     """
-    return render_prompt(replace(inp, goal=recipe.step.render(goal=" ".join(inp.goal.split()))), recipe)
+    return render_prompt(replace(inp, goal=recipe.step.render(goal=inp.goal)), recipe)
 
 
 def render_answer(chunk: ActionChunk, recipe: Recipe) -> str:

@@ -63,11 +63,11 @@ class Latency:
     """Where the time of one decision went."""
 
     prepare_ms: float = 0.0
-    """Writing the prompt, resizing the picture, tokenizing."""
+    """Writing the prompts, resizing the picture, tokenizing, and reading the answers."""
     prefill_ms: float = 0.0
-    """The pass over picture and prompt."""
+    """The pass over picture and prompt, and where a step was named, the one over the other goal."""
     decode_ms: float = 0.0
-    """All passes after it, and reading the answer."""
+    """All passes after these."""
 
     @property
     def total_ms(self) -> float:
@@ -294,39 +294,37 @@ class VlmPolicy:
 
     def decide(self, observation: Observation) -> Decision:
         """Show the model one observation and return what it says, or why that is not a chunk."""
-        from vlm_agent.decoding.prompts import encode_prompt
+        from vlm_agent.decoding.prompts import encode_prompt, reword
 
         began = time.perf_counter()
         height_px, width_px = observation.frame.shape[:2]
         space = self.recipe.space(width_px, height_px)
         seen = self._see(observation, space)
-        step = self._name_step(seen)
-        messages = render_prompt(seen if step is None else replace(seen, goal=step), self.recipe)
-        prompt = encode_prompt(self._loaded, messages, [observation.frame], self.recipe)
-        prepare_ms = (time.perf_counter() - began) * 1000
-        generation = self._engine.decode(prompt, self._automaton.start(), self._generator)
-        text = self._loaded.encoder.decode_text(generation.token_ids)
-        chunk, reason = self._read(text, generation.stop)
+        is_long = seen.goal in self.recipe.long_goals
+        render, choices = (render_step_prompt, self._steps) if is_long else (render_prompt, self._automaton)
+        prompt = encode_prompt(self._loaded, render(seen, self.recipe), seen.frames, self.recipe)
+        answer = self._engine.decode(prompt, choices.start(), self._generator)
+        turns, step = [answer], None
+        if is_long and answer.stop is None:
+            step = self._steps.read(answer.token_ids)
+            prompt = reword(self._loaded, render_prompt(replace(seen, goal=step), self.recipe), prompt, self.recipe)
+            answer = self._engine.decode(prompt, self._automaton.start(), self._generator)
+            turns.append(answer)
+        text = self._loaded.encoder.decode_text(answer.token_ids)
+        chunk, reason = self._read(text, answer.stop)
+        engine_ms = [(turn.prefill_ms, turn.decode_ms) for turn in turns]
+        prefill_ms, decode_ms = (sum(times) for times in zip(*engine_ms, strict=True))
+        total_ms = (time.perf_counter() - began) * 1000
         return Decision(
             chunk=None if chunk is None else space.chunk_to_frame(chunk),
             reason=reason,
             text=text,
             step=step,
-            latency=Latency(prepare_ms, generation.prefill_ms, generation.decode_ms),
-            mean_p_allowed=generation.mean_p_allowed,
+            latency=Latency(total_ms - prefill_ms - decode_ms, prefill_ms, decode_ms),
+            mean_p_allowed=answer.mean_p_allowed,
             num_prompt_tokens=len(prompt.encoded.input_ids),
-            num_answer_tokens=len(generation.token_ids),
+            num_answer_tokens=len(answer.token_ids),
         )
-
-    def _name_step(self, seen: PromptInput) -> str | None:
-        """Let the model choose the next step towards a long goal; None where it acts on the goal itself."""
-        from vlm_agent.decoding.prompts import encode_prompt
-
-        if seen.goal not in self.recipe.long_goals:
-            return None
-        prompt = encode_prompt(self._loaded, render_step_prompt(seen, self.recipe), seen.frames, self.recipe)
-        generation = self._engine.decode(prompt, self._steps.start(), self._generator)
-        return self._steps.read(generation.token_ids) if generation.stop is None else None
 
     def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
         actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions

@@ -102,7 +102,7 @@ class Window:
     frame_height_px: int
     """Height of the picture as captured."""
     target: ActionChunk
-    """What the player did in the horizon."""
+    """What the player did, or set out to do (see `onsets`), in the horizon."""
     recent: tuple[tuple[int, Action], ...] = ()
     """Actions before it with `dt_ms` 0, oldest first, each with its age in milliseconds."""
     state: dict[str, Any] | None = None

@@ -28,6 +28,12 @@ def encode_prompt(
     return _encode(loaded, messages, [resize_frame(frame, *size) for frame in frames])
 
 
+def reword(loaded: LoadedModel, messages: Sequence[Message], prompt: ModelPrompt, recipe: Recipe) -> ModelPrompt:
+    """Tokenize other messages about the pictures of a prompt, which are not prepared again."""
+    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(prompt.encoded.image_grids)
+    return ModelPrompt(loaded.encoder.encode_prompt(messages, sizes), prompt.pixel_values)
+
+
 def make_automaton(loaded: LoadedModel, recipe: Recipe, *, allow_done: bool = True) -> ActionAutomaton:
     """Return the automaton of a recipe's actions over the model's tokens.
 

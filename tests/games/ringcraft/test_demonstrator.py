@@ -59,28 +59,28 @@ def play(seed, duration_ms, skill=None, config=None, prepare=None):
 
 
 def craft_rings(game, player, num_rings, within_ms):
-    """Play on until so many more rings are made; fails when stuck or out of time."""
-    wanted, end_ms, watch = game.state.rings_made + num_rings, game.state.now_ms + within_ms, Watch()
-    while game.state.rings_made < wanted:
+    """Play on until so many more rings are made or the time is over, and return how many were; fails when stuck."""
+    before, end_ms, watch = game.state.rings_made, game.state.now_ms + within_ms, Watch()
+    while game.state.rings_made < before + num_rings and game.state.now_ms < end_ms:
         demonstrate(game, player, 600, watch)
-        assert game.state.now_ms < end_ms, f"only {game.state.rings_made} of {wanted} rings"
+    return game.state.rings_made - before
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_player_completes_trips_without_getting_stuck(seed):
-    craft_rings(Ringcraft(seed), Demonstrator(seed), 15, 80_000)
+    assert craft_rings(Ringcraft(seed), Demonstrator(seed), 15, 80_000) >= 15
 
 
 @pytest.mark.parametrize("player", range(1, 5))
 def test_players_with_other_habits_complete_trips_too(player):
-    craft_rings(Ringcraft(100 + player), Demonstrator(1, player=player), 15, 80_000)
+    assert craft_rings(Ringcraft(100 + player), Demonstrator(1, player=player), 15, 80_000) >= 15
 
 
 @pytest.mark.parametrize("seed", [20, 21])
 def test_a_beginner_is_slower_and_still_finishes(seed):
     skilled, beginner = Ringcraft(seed), Ringcraft(seed)
-    craft_rings(skilled, Demonstrator(seed), 14, 80_000)
-    craft_rings(beginner, Demonstrator(seed, slow_down(draw_skill(seed), 3.0)), 14, 120_000)
+    assert craft_rings(skilled, Demonstrator(seed), 14, 80_000) >= 14
+    assert craft_rings(beginner, Demonstrator(seed, slow_down(draw_skill(seed), 3.0)), 14, 120_000) >= 14
     assert beginner.now_ns > skilled.now_ns + 5_000_000_000
 
 
@@ -88,7 +88,7 @@ def test_a_clumsy_player_recovers_from_misclicks():
     skill = draw_skill(0)
     skill = replace(skill, motor=replace(skill.motor, misclick_rate=0.25), habits=Habits(runs=True))
     for seed in (30, 31, 32):
-        craft_rings(Ringcraft(seed), Demonstrator(seed, skill), 20, 130_000)
+        assert craft_rings(Ringcraft(seed), Demonstrator(seed, skill), 20, 130_000) >= 20
 
 
 def test_trips_take_a_persons_time():
@@ -155,13 +155,22 @@ def test_goals_are_the_games_own_and_follow_the_trip():
     assert [goal for goal in goals if goal in order][:5] == order
 
 
-def test_what_is_seen_at_a_tick_is_mostly_acted_on_within_it():
+@pytest.mark.parametrize(
+    ("hovers", "least_pressed"),
+    [
+        (True, 0.6),
+        # Reacting and reaching together take most of a tick: a hand that waits elsewhere often presses in the next one.
+        (False, 0.5),
+    ],
+)
+def test_what_is_seen_at_a_tick_is_mostly_acted_on_within_it(hovers, least_pressed):
     """The learner reads one state a tick: if what is due were done some ticks later, it would learn to do nothing."""
     counts = {"press": 0, "move": 0, "none": 0}
     idle = {"moved": 0, "still": 0}
     for seed in (1, 2, 3):
-        game, player = Ringcraft(seed), Demonstrator(seed)
-        window = []
+        skill = draw_skill(seed)
+        player = Demonstrator(seed, replace(skill, habits=replace(skill.habits, hovers=hovers)))
+        game, window = Ringcraft(seed), []
 
         def flush(step, window=window):
             pressed = any(not isinstance(e, PointerMoved) and e.pressed for e in window)
@@ -175,8 +184,7 @@ def test_what_is_seen_at_a_tick_is_mostly_acted_on_within_it():
             step = choose_step(game.state, player.skill.habits)
             demonstrate(game, player, 600, lambda _game, events, window=window: window.extend(events))
             flush(step)
-    # About half of the presses come in the tick after: reacting and reaching together take most of one.
-    assert counts["press"] > 0.5 * sum(counts.values())
+    assert counts["press"] > least_pressed * sum(counts.values())
     assert counts["none"] < 0.08 * sum(counts.values())
     assert idle["still"] > 0.8 * sum(idle.values())
 
@@ -267,11 +275,11 @@ def test_a_player_recovers_when_disturbed(disturb, at_ms):
     game, player = Ringcraft(6), Demonstrator(6)
     demonstrate(game, player, at_ms)
     disturb(game.state)
-    craft_rings(game, player, 14, 80_000)
+    assert craft_rings(game, player, 14, 80_000) >= 14
 
 
 def test_a_player_takes_over_a_game_that_someone_else_began():
     game = Ringcraft(8)
     demonstrate(game, Demonstrator(1), 7_000)
     game.feed([PointerMoved(game.now_ns, 5, 5)])
-    craft_rings(game, Demonstrator(2), 13, 60_000)
+    assert craft_rings(game, Demonstrator(2), 13, 60_000) >= 13

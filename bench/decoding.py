@@ -35,7 +35,8 @@ from vlm_agent.decoding.sequence import CachedSequence, ModelPrompt
 from vlm_agent.decoding.stacks import TransformersStack
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import RecipeSettings
-from vlm_agent.training.windows import TRAIN_SPLIT, choose_recipe, spread
+from vlm_agent.training.moments import spread
+from vlm_agent.training.windows import TRAIN_SPLIT, choose_recipe
 
 PLAY_S = 20
 GENERATE, LIMIT = "transformers' generate(), not constrained", "limit: the passes alone"

@@ -37,6 +37,8 @@ class DemoConfig:
     """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
     keep_idle: float = 0.12
     """Share of the moments at which the player presses nothing that are trained on."""
+    balance_steps: float = 0.75
+    """How far rare steps catch up with common ones in training."""
     temperature: float = 0.7
     """How base and tuned choose tokens in the comparison. Nano is often in two minds whether to wait; always taking the
     likelier would have it wait for ever."""
@@ -100,6 +102,7 @@ def _train(config: DemoConfig) -> None:
         accumulation=config.accumulation,
         keep_idle=config.keep_idle,
         hide_recent=config.hide_recent,
+        balance_steps=config.balance_steps,
         snap_clicks=config.snap_clicks,
         evaluation=EvaluationSettings(every_steps=500, max_windows=96),
     )

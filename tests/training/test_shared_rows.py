@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora, write_dataset
-from vlm_agent.actions.types import ActionChunk, Key, Move
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
+from vlm_agent.training.moments import find_steps
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
 from vlm_agent.training.rows import collate_rows, group_examples
-from vlm_agent.training.windows import build_rows, choose_recipe, encode_window, hide_recent, thin_idle
+from vlm_agent.training.windows import build_rows, choose_recipe, encode_window
 
 pytestmark = pytest.mark.model
 
@@ -177,31 +177,12 @@ def test_partial_epochs_and_step_limits_count():
     assert count_steps(rows, TrainConfig(epochs=3, max_steps=7)) == 7
 
 
-def test_idle_moments_are_thinned_as_asked_and_pairs_stay_together(tmp_path):
-    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
-    one = next(iter(dataset.windows("train")))
-    nothing, drift = ActionChunk(), ActionChunk((Move(100, 5, 5),))
-    idle = [
-        replace(one, t_ns=t, goal_level=level, target=drift if t % 2 else nothing)
-        for t in range(400)
-        for level in ("long", "short")
-    ]
-    busy = [replace(one, t_ns=1000 + t, target=ActionChunk((Key(10, "space"),))) for t in range(20)]
-    kept = thin_idle([*idle, *busy], 0.25, seed=3)
-    assert kept[-len(busy) :] == busy
-    moments = [window.t_ns for window in kept[: -len(busy)]]
-    assert 0.18 < len(moments) / len(idle) < 0.32
-    assert all(moments.count(t) == 2 for t in set(moments))
-    assert thin_idle(idle, 1.0, seed=3) == idle
-    assert thin_idle(idle, 0.0, seed=3) == []
-
-
 def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, loaded):
     dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
     recipe = choose_recipe(loaded, dataset, RecipeSettings(names_steps=True))
     assert (recipe.long_goals, recipe.steps) == (("press long",), ("press short",))
     windows = list(dataset.windows("train"))
-    rows = build_rows(loaded.encoder, windows, recipe, 2)
+    rows = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe))
     assert [row.num_windows for row in rows] == [2] * (len(windows) // 2)
     for window in windows:
         encoded = encode_window(loaded.encoder, window, recipe, "press short").encoded
@@ -209,15 +190,3 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
         assert said == "press short" if window.goal_level == "long" else said.startswith('{"actions":[')
     plain = choose_recipe(loaded, dataset, RecipeSettings())
     assert (plain.long_goals, plain.steps) == ((), ())
-
-
-def test_recent_actions_are_hidden_as_asked_and_alike_for_both_goals(tmp_path):
-    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
-    one = replace(next(iter(dataset.windows("train"))), recent=((100, Key(0, "space")),))
-    windows = [replace(one, t_ns=t, goal_level=level) for t in range(400) for level in ("long", "short")]
-    shown = hide_recent(windows, 0.25, seed=3)
-    hidden = [window.t_ns for window in shown if not window.recent]
-    assert 0.18 < len(hidden) / len(windows) < 0.32
-    assert all(hidden.count(t) == 2 for t in set(hidden))
-    assert [replace(window, recent=one.recent) for window in shown] == windows
-    assert hide_recent(windows, 0.0, seed=3) == windows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from peft import PeftModel
 
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
+from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
 from vlm_agent.models.adapters import (
     RECIPE_FILE,
@@ -25,7 +27,9 @@ from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
+from vlm_agent.training.moments import choose_windows, find_steps, hide_recent, spread
 from vlm_agent.training.progress import SilentWatcher
+from vlm_agent.training.rows import Row
 from vlm_agent.training.runs import describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
@@ -33,9 +37,6 @@ from vlm_agent.training.windows import (
     FrameLoader,
     build_rows,
     choose_recipe,
-    hide_recent,
-    spread,
-    thin_idle,
 )
 
 ADAPTER_FOLDER = "adapter"
@@ -133,16 +134,18 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    active = thin_idle(store.windows(TRAIN_SPLIT), config.keep_idle, config.seed)
-    shown = hide_recent(active, config.hide_recent, config.seed)
-    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows, snap=config.snap_clicks)
+    def rows_of(split: str, adapt: Callable[[list[Window]], list[Window]]) -> list[Row]:
+        windows = list(store.windows(split))
+        steps = find_steps(windows, recipe)
+        chosen = adapt(choose_windows(windows, steps, recipe, config))
+        return build_rows(loaded.encoder, chosen, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks)
+
+    train = rows_of(TRAIN_SPLIT, lambda windows: hide_recent(windows, config.hide_recent, config.seed))
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
-        unseen = thin_idle(store.windows(VALIDATION_SPLIT), config.keep_idle, config.seed)
-        chosen = spread(unseen, config.evaluation.max_windows)
-        validation = build_rows(loaded.encoder, chosen, recipe, config.batch_windows, snap=config.snap_clicks)
+        validation = rows_of(VALIDATION_SPLIT, lambda windows: spread(windows, config.evaluation.max_windows))
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0

@@ -69,6 +69,9 @@ class TrainConfig:
     hide_recent: float = 0.0
     """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
     and not only to go on with what it did last."""
+    balance_steps: float = 0.5
+    """How far rare steps catch up with common ones where the model learns to name the next step: 0 shows each as often
+    as it was recorded, 1 all equally often."""
     snap_clicks: int = 0
     """A click at most so far along each axis, in thousandths of the frame, from a place that the game-state text names
     is learnt as that place; 0 keeps clicks where they were. The agent then clicks where things are said to be instead
@@ -88,7 +91,7 @@ class TrainConfig:
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
-        for name in ("keep_idle", "hide_recent"):
+        for name in ("keep_idle", "hide_recent", "balance_steps"):
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)

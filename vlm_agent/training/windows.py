@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from random import Random
+from types import MappingProxyType
 
 import numpy as np
 from torch import Tensor
 
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.actions.types import Action, ActionChunk, Click, Move
+from vlm_agent.actions.types import Action, ActionChunk, Click
 from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
@@ -29,6 +29,7 @@ from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import RecipeSettings
+from vlm_agent.training.moments import Moment, moment_of
 from vlm_agent.training.rows import Example, Row, group_examples, make_row
 
 TRAIN_SPLIT = "train"
@@ -36,6 +37,9 @@ VALIDATION_SPLIT = "validation"
 
 _PLACE = re.compile(r"(?<!mouse )@(\d+),(\d+)")
 """A place in the game-state text (see `dataset.state_text`) other than the pointer's."""
+
+NO_STEPS: Mapping[Moment, str] = MappingProxyType({})
+"""Where the model acts at once on every goal."""
 
 _UNSEEN: RgbFrame = np.zeros((1, 1, 3), np.uint8)
 """Stands for a picture where only its place in the prompt matters."""
@@ -49,7 +53,11 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
     """
     if TRAIN_SPLIT not in dataset.splits:
         raise DataError(f"{dataset.folder}: no windows to train on")
-    sizes = Counter((window.frame_width_px, window.frame_height_px) for window in dataset.windows(TRAIN_SPLIT))
+    sizes: Counter[tuple[int, int]] = Counter()
+    goals: dict[str, set[str]] = {"long": set(), "short": set()}
+    for window in dataset.windows(TRAIN_SPLIT):
+        sizes[window.frame_width_px, window.frame_height_px] += 1
+        goals[window.goal_level].add(window.goal)
     [(frame_size, _)] = sizes.most_common(1)
     width, height = loaded.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
     recipe = make_recipe(
@@ -63,16 +71,19 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
     )
     if not settings.names_steps:
         return recipe
-    goals: dict[str, set[str]] = {"long": set(), "short": set()}
-    for window in dataset.windows(TRAIN_SPLIT):
-        goals[window.goal_level].add(window.goal)
     if not all(goals.values()):
         raise DataError(f"{dataset.folder}: --recipe.names-steps needs windows with a long and with a short goal")
     return replace(recipe, long_goals=tuple(sorted(goals["long"])), steps=tuple(sorted(goals["short"])))
 
 
 def build_rows(
-    encoder: ChatEncoder, windows: Iterable[Window], recipe: Recipe, windows_per_row: int, *, snap: int = 0
+    encoder: ChatEncoder,
+    windows: Iterable[Window],
+    recipe: Recipe,
+    windows_per_row: int,
+    *,
+    steps: Mapping[Moment, str] = NO_STEPS,
+    snap: int = 0,
 ) -> list[Row]:
     """Tokenize windows; those over the same picture share rows of at most so many windows.
 
@@ -81,14 +92,10 @@ def build_rows(
         windows: what to learn from.
         recipe: how it is shown.
         windows_per_row: most windows in a row.
+        steps: the step of each moment that has one (see `moments.find_steps`).
         snap: reach of `snap_clicks`, thousandths.
     """
-    windows = list(windows)
-    steps = {(one.session, one.t_ns): one.goal for one in windows if one.goal in recipe.steps}
-    examples = [
-        encode_window(encoder, window, recipe, steps.get((window.session, window.t_ns)), snap=snap)
-        for window in windows
-    ]
+    examples = [encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap) for window in windows]
 
     def find_positions(encoded: Encoded) -> Tensor:
         return rope_positions(encoded, encoder.images, encoder.image_token_id)
@@ -137,40 +144,6 @@ def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: in
         return replace(action, x=x, y=y)
 
     return replace(chunk, actions=tuple(snap(action) for action in chunk.actions))
-
-
-def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
-    """Return the windows with only a share of the moments at which nothing is pressed or turned; drawn by moment.
-
-    A moment's windows (long and short goal) stay or go together.
-    """
-
-    def is_kept(window: Window) -> bool:
-        is_idle = all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
-        return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
-
-    return [window for window in windows if is_kept(window)]
-
-
-def hide_recent(windows: Iterable[Window], share: float, seed: int) -> list[Window]:
-    """Return the windows with the recent actions left out of a share of them; drawn by moment.
-
-    What a player did last tells a lot about what comes next, so a model that always sees it learns to go on rather than
-    to look; in play it then repeats its own mistakes, or, having done nothing, goes on doing nothing (de Haan et al.
-    2019, "Causal confusion in imitation learning").
-    """
-    return [
-        replace(window, recent=())
-        if Random(f"recent {seed} {window.session} {window.t_ns}").random() < share
-        else window
-        for window in windows
-    ]
-
-
-def spread(windows: Sequence[Window], limit: int) -> list[Window]:
-    """Return at most `limit` windows, evenly spread over all."""
-    count = min(limit, len(windows))
-    return [windows[index * len(windows) // count] for index in range(count)]
 
 
 class FrameLoader:

@@ -12,7 +12,7 @@ from random import Random
 from vlm_agent.games.ringcraft.commands import count_items
 from vlm_agent.games.ringcraft.goal_families import GameGoal
 from vlm_agent.games.ringcraft.rules import RULES
-from vlm_agent.games.ringcraft.state import State
+from vlm_agent.games.ringcraft.state import QUANTITIES, Player, State
 
 Condition = tuple[str, bool]
 """A condition in words, and whether it holds."""
@@ -25,6 +25,7 @@ LONGEST = 3
 """Most branches of one instruction."""
 _CARRYING = ("you have {}", "you carry {}", "there is {} in the inventory")
 _LACKING = ("you have no {}", "you carry no {}", "there is no {} in the inventory")
+_ACTIVITIES = ("idle", "moving", "crafting")
 _WAITING = ("wait", "do nothing", "stay as you are")
 
 
@@ -83,24 +84,22 @@ def _carries(state: State, rng: Random) -> Condition:
     # Half of the time something that is there: most things never are.
     item = rng.choice(carried) if carried and rng.random() < 0.5 else rng.choice(sorted(RULES.items))
     name = rng.choice((RULES.items[item].many, RULES.items[item].name.lower()))
-    holds = count_items(state, item) > 0
+    is_carried = count_items(state, item) > 0
     if rng.random() < 0.4:
-        return rng.choice(("you have no {}", "you carry no {}", "there is no {} in the inventory")).format(
-            name
-        ), not holds
-    return rng.choice(("you have {}", "you carry {}", "there is {} in the inventory")).format(name), holds
+        return rng.choice(_LACKING).format(name), not is_carried
+    return rng.choice(_CARRYING).format(name), is_carried
 
 
 def _does(state: State, rng: Random) -> Condition:
-    doing = (
-        "crafting"
-        if state.player.animation == "smelt"
-        else "moving"
-        if state.player.path or state.player.trail
-        else "idle"
-    )
-    asked = doing if rng.random() < 0.5 else rng.choice(("idle", "moving", "crafting"))
+    doing = _activity(state.player)
+    asked = doing if rng.random() < 0.5 else rng.choice(_ACTIVITIES)
     return rng.choice(("you are {}", "the player is {}")).format(asked), asked == doing
+
+
+def _activity(player: Player) -> str:
+    if player.animation == "smelt":
+        return "crafting"
+    return "moving" if player.path or player.trail else "idle"
 
 
 def _shows(state: State, rng: Random) -> Condition:
@@ -110,4 +109,17 @@ def _shows(state: State, rng: Random) -> Condition:
     return f"the {name} is open", state.mode == mode
 
 
-_KINDS: tuple[Callable[[State, Random], Condition], ...] = (_carries, _carries, _carries, _does, _does, _shows)
+def _counts(state: State, rng: Random) -> Condition:
+    chosen = {"bank": state.bank_quantity, "furnace": state.furnace_quantity}.get(state.mode)
+    asked = chosen if chosen and rng.random() < 0.5 else rng.choice(QUANTITIES)
+    if rng.random() < 0.4:
+        return f"the quantity is not {asked}", asked != chosen
+    return f"the quantity is {asked}", asked == chosen
+
+
+_KINDS: tuple[Callable[[State, Random], Condition], ...] = (
+    *(_carries,) * 3,
+    *(_does,) * 2,
+    _shows,
+    _counts,
+)

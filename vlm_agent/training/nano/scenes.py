@@ -78,7 +78,7 @@ def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
     return NanoSample(frame, state_text, lead.recent if lead else (), questions, tuple(list_things(core.state)))
 
 
-def _possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:
+def possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:
     """Yield the single-step goals that make sense now, in random order; some always do, such as tapping a key."""
     goals = [
         goal for goal in GOALS.values() if not goal.is_long and (" tab" not in goal.text or rng.random() < TAB_SHARE)
@@ -104,7 +104,7 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
     ticks = rng.choice((0, 0, 0, 1, 1, 2, 3, LEAD_TICKS_MAX))
     if ticks == 0:
         return None
-    goal, before = next(_possible_goals(core.state, rng)), deepcopy(core.state)
+    goal, before = next(possible_goals(core.state, rng)), deepcopy(core.state)
     taken: list[tuple[int, Action]] = []
     for tick in range(ticks):
         chunk = answer_goal(core, goal, before)
@@ -120,7 +120,7 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
 
 
 def _ask(core: Ringcraft, rng: Random, lead: Lead | None) -> tuple[Question, ...]:
-    goals = (goal for goal in _possible_goals(core.state, rng) if not (lead and goal is lead.goal))
+    goals = (goal for goal in possible_goals(core.state, rng) if not (lead and goal is lead.goal))
     asked = [(goal, core.state) for goal in islice(goals, QUESTIONS_MAX)]
     if lead and (lead.goal.applicable(core.state) or lead.goal.is_done(lead.before, core.state)):
         asked.insert(0, (lead.goal, lead.before))
@@ -141,7 +141,7 @@ def _ask_plainly(core: Ringcraft, goal: GameGoal, before: State, rng: Random) ->
 
 
 def _ask_with_conditions(core: Ringcraft, rng: Random) -> Iterator[Question]:
-    goals = list(_possible_goals(core.state, rng))
+    goals = list(possible_goals(core.state, rng))
     drawn = [draw_choice(core.state, goals, rng) for _ in range(CHOICES)]
     drawn += [draw_order(core.state, goals, rng) for _ in range(ORDERS)]
     for choice in drawn:

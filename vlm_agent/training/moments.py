@@ -1,0 +1,116 @@
+"""Which recorded moments are learnt from, and how often: play is mostly waiting, and what decides it is rare.
+
+A moment is a time in a session; it has a window for each goal it is asked with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+
+from vlm_agent.actions.types import Move
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.windows import Window
+from vlm_agent.training.config import TrainConfig
+
+Moment = tuple[str, int]
+"""Session and time in nanoseconds."""
+
+MOST_REPEATS = 4
+"""A moment is not shown more often than this in one pass, however rare its step: it would be learnt by heart."""
+
+
+def moment_of(window: Window) -> Moment:
+    """Return when a window begins, and in which session."""
+    return window.session, window.t_ns
+
+
+def find_steps(windows: Iterable[Window], recipe: Recipe) -> dict[Moment, str]:
+    """Return the short goal of each moment that has one, where the recipe names steps; else nothing."""
+    return {moment_of(window): window.goal for window in windows if window.goal in recipe.steps}
+
+
+def choose_windows(
+    windows: Sequence[Window], steps: Mapping[Moment, str], recipe: Recipe, config: TrainConfig
+) -> list[Window]:
+    """Return the windows to learn from, some of them more than once.
+
+    Windows answered by actions are thinned where the player is idle. Those answered by a step all tell something,
+    pressed or not, so as many are drawn from all of them, rare steps more readily; without a step they are left out.
+
+    Args:
+        windows: of one split.
+        steps: the moments' steps (see `find_steps`).
+        recipe: how windows are shown.
+        config: gives `keep_idle`, `balance_steps` and `seed`.
+    """
+    kept = thin_idle(windows, config.keep_idle, config.seed)
+    if not recipe.long_goals:
+        return kept
+    acting = [window for window in kept if window.goal not in recipe.long_goals]
+    choosing = [window for window in windows if window.goal in recipe.long_goals and moment_of(window) in steps]
+    count = sum(window.goal in recipe.long_goals and moment_of(window) in steps for window in kept)
+    return acting + balance_steps(choosing, steps, config.balance_steps, count, config.seed)
+
+
+def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
+    """Return the windows with only a share of the moments at which nothing is pressed or turned; drawn by moment.
+
+    A moment's windows (long and short goal) stay or go together.
+    """
+
+    def is_kept(window: Window) -> bool:
+        is_idle = all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
+        return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
+
+    return [window for window in windows if is_kept(window)]
+
+
+def balance_steps(
+    windows: Sequence[Window], steps: Mapping[Moment, str], balance: float, count: int, seed: int
+) -> list[Window]:
+    """Return about `count` windows, rare steps more often than they were recorded.
+
+    A step recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
+    (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
+
+    Args:
+        windows: each at a moment with a step.
+        steps: the moments' steps.
+        balance: 0 draws steps as often as they were recorded, 1 all equally often.
+        count: how many to draw; fewer where rare moments would have to be repeated over `MOST_REPEATS` times.
+        seed: decides which.
+    """
+    by_step: dict[str, list[Window]] = defaultdict(list)
+    for window in windows:
+        by_step[steps[moment_of(window)]].append(window)
+    weights = Counter({step: len(of_step) ** (1 - balance) for step, of_step in by_step.items()})
+    drawn = []
+    for step, of_step in sorted(by_step.items()):
+        wanted = min(round(count * weights[step] / weights.total()), MOST_REPEATS * len(of_step))
+        repeats, rest = divmod(wanted, len(of_step))
+        drawn += of_step * repeats + Random(f"{seed} {step}").sample(of_step, rest)
+    return drawn
+
+
+def hide_recent(windows: Iterable[Window], share: float, seed: int) -> list[Window]:
+    """Return the windows with the recent actions left out of a share of them; drawn by moment.
+
+    What a player did last tells a lot about what comes next, so a model that always sees it learns to go on rather than
+    to look; in play it then repeats its own mistakes, or, having done nothing, goes on doing nothing (de Haan et al.
+    2019, "Causal confusion in imitation learning").
+    """
+    return [
+        replace(window, recent=())
+        if Random(f"recent {seed} {window.session} {window.t_ns}").random() < share
+        else window
+        for window in windows
+    ]
+
+
+def spread(windows: Sequence[Window], limit: int) -> list[Window]:
+    """Return at most `limit` windows, evenly spread over all."""
+    count = min(limit, len(windows))
+    return [windows[index * len(windows) // count] for index in range(count)]

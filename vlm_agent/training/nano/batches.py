@@ -21,7 +21,7 @@ from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
-from vlm_agent.training.nano import copying, dense, scenes
+from vlm_agent.training.nano import copying, dense, reading, scenes
 from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
 from vlm_agent.training.nano.tree import TreeBatch, batch_trees, grow_tree
 
@@ -30,6 +30,8 @@ NAME_SCAN = 400
 """Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
 TREE_TOKENS_MAX = 1008
 """Questions beyond this length of a tree are left out, so that the trees of a batch are about equally long."""
+DRILL_ROWS = 2
+"""Moments a step in each of the exercises in reading."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
 
@@ -54,8 +56,8 @@ class FollowBatch:
     """(batch, 256, 384, 3) uint8."""
     tree: TreeBatch
     """Tokens, labels, positions and mask."""
-    echoes: TreeBatch | None = None
-    """Lists to look up in, text alone, so that this skill goes on growing."""
+    drills: tuple[TreeBatch, ...] = ()
+    """Exercises in text alone: lists to look up in, statements to check, choices to make."""
 
 
 @lru_cache(maxsize=1)
@@ -105,10 +107,18 @@ def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) 
         samples = [scenes.make_sample(seed, offset + step * size + row) for row in range(size)]
         rng = random.Random(f"{seed}/{step}")
         batch = encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
-        echoes = copying.make_echoes(seed, offset + step, encoder, entries=copying.ECHO_ENTRIES // 2)
-        return replace(batch, echoes=batch_trees(echoes, encoder.image_token_id, 1, 1))
+        return replace(batch, drills=_make_drills(seed, offset + step, recipe, encoder))
 
     return _stream(make, start, stop)
+
+
+def _make_drills(seed: int, step: int, recipe: Recipe, encoder: ChatEncoder) -> tuple[TreeBatch, ...]:
+    echoes = copying.make_echoes(seed, step, encoder, entries=copying.ECHO_ENTRIES // 2)
+    statements = [reading.make_statements(seed, step, row, encoder) for row in range(DRILL_ROWS)]
+    choices = [
+        grow_tree(reading.make_choices(seed, step, row, recipe, encoder), TREE_TOKENS_MAX) for row in range(DRILL_ROWS)
+    ]
+    return tuple(batch_trees(trees, encoder.image_token_id, 1, 1) for trees in (echoes, statements, choices))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def draw_choice(state: State, goals: Sequence[GameGoal], rng: Random) -> Choice 
     branches: list[GameGoal | None] = list(rng.sample(goals, count))
     if rng.random() < WAIT_SHARE:
         branches[rng.randrange(count)] = None
-    conditions = _draw_conditions(state, count - 1, rng)
+    conditions = [draw_condition(state, rng) for _ in range(count - 1)]
     held = [branch for (_, holds), branch in zip(conditions, branches, strict=False) if holds]
     chosen = held[0] if held else branches[-1]
     words = [_word(branch, rng) for branch in branches]
@@ -75,8 +75,9 @@ def _word(goal: GameGoal | None, rng: Random) -> str:
     return rng.choice(_WAITING if goal is None else (goal.text, *goal.paraphrases))
 
 
-def _draw_conditions(state: State, count: int, rng: Random) -> list[Condition]:
-    return [rng.choice(_KINDS)(state, rng) for _ in range(count)]
+def draw_condition(state: State, rng: Random) -> Condition:
+    """Return a condition in words, and whether it holds in this state."""
+    return rng.choice(_KINDS)(state, rng)
 
 
 def _carries(state: State, rng: Random) -> Condition:

@@ -190,7 +190,7 @@ def _run_follow(current: Run, bar: Progress) -> None:
     )
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
-        answers = [batches.tree_logits(current.model, batch.echoes)] if batch.echoes else []
+        answers = [batches.tree_logits(current.model, drill) for drill in batch.drills]
         answers.append(batches.follow_logits(current.model, batch))
         _finish_step(current, bar, task, _learn_answers(current, *answers))
 

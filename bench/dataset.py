@@ -76,6 +76,7 @@ def measure(seconds: int, repeats: int) -> list[Row]:
         show = _best([_render(dataset, with_pictures=True) for _ in range(repeats)])
 
     def row(what: str, work: Timed, *, is_of_video: bool = True) -> Row:
+        """Return what a piece of work took as a row of the table."""
         wall_s, cpu_s = work.watch.wall_s, work.watch.cpu_s
         return Row(
             benchmark="dataset",

@@ -69,6 +69,7 @@ def measure(game_seconds: int, repeats: int) -> list[Row]:
     play, renderer = _record_play(game_seconds), Renderer()
 
     def look_10_fps(game: Ringcraft, now_ms: int) -> None:
+        """Draw at 10 frames a second of game time, and export the state once a tick."""
         if now_ms % FRAME_MS == 0:
             renderer.draw(game.state)
         if now_ms % TICK_MS == 0:

@@ -1,7 +1,8 @@
 """`vlm-agent demo`: the whole line on the bundled game with the bundled model, from recorded play to a report.
 
-Each stage is the one a user calls; this module only names folders and sizes. A stage that finished is not done again,
-so an interrupted demo goes on where it was.
+Each stage is the one a user calls; this module only names folders and sizes. An interrupted demo goes on where it was:
+recorded sessions, labels, training steps and finished episodes are kept. The dataset is built anew each time, byte for
+byte the same from the same sessions.
 """
 
 from __future__ import annotations

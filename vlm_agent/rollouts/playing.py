@@ -223,6 +223,7 @@ class _Recorder:
         self._goal = goal
 
     def write_start(self, now: Execution) -> None:
+        """Write who plays towards what, and the first picture and state."""
         from vlm_agent.sessions.types import Goal
 
         self._writer.write_control(now.t_ns, "agent")

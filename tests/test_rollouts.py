@@ -255,3 +255,17 @@ def test_demonstrations_are_recorded_once_and_alike(tmp_path):
     assert 2.9 <= info.duration_s < 3.0
     assert [who for _, who in one.controls()] == ["human"]
     assert ActionSpec.from_json(one.meta["action_spec"]).keys
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(5.0, 15), (10.0, 30), (50.0, 150)])
+def test_recordings_have_as_many_frames_as_asked_and_one_at_each_decision(tmp_path, fps, frames):
+    [path] = record_demonstrations(tmp_path, (2,), DemonstrationConfig(minutes=0.05, fps=fps))
+    times_ms = [frame.t_ns // 1_000_000 for frame in SessionReader(path).frames()]
+    assert len(times_ms) == frames
+    assert set(range(0, 3_000, 600)) <= set(times_ms)
+
+
+@pytest.mark.parametrize("fps", [0, 51])
+def test_a_frame_rate_that_cannot_be_had_is_refused(fps):
+    with pytest.raises(ConfigError, match="--fps"):
+        DemonstrationConfig(fps=fps)

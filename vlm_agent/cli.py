@@ -105,6 +105,8 @@ class RecordDemoConfig:
     """Game time of each."""
     player: int = 0
     """Whose habits."""
+    fps: float = 10.0
+    """Frames a second of game time."""
     workers: int = 1
     """Processes."""
 
@@ -121,7 +123,7 @@ def record_demo(config: RecordDemoConfig) -> None:
     from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
 
     seeds = range(config.first_seed, config.first_seed + config.num_sessions)
-    settings = DemonstrationConfig(minutes=config.minutes, player=config.player)
+    settings = DemonstrationConfig(minutes=config.minutes, player=config.player, fps=config.fps)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=config.num_sessions)
         record_demonstrations(

@@ -24,6 +24,8 @@ class DemoConfig:
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
     minutes: float = 0.7
     """Game time of each session; a trip to the bank and back takes about 45 s, half of it waiting for the rings."""
+    fps: float = 5.0
+    """Frames a second in the recordings; one a decision, every 0.6 s, is learnt from."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 120
@@ -81,6 +83,7 @@ def _record(config: DemoConfig) -> None:
             out=config.out / "sessions",
             num_sessions=config.num_sessions,
             minutes=config.minutes,
+            fps=config.fps,
             workers=config.workers,
         )
     )

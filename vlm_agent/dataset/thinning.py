@@ -32,7 +32,7 @@ _STEP_MS = 20
 class ThinningConfig:
     """How much of a pointer's path is kept."""
 
-    path_tolerance_px: float = 120.0
+    path_tolerance_px: float = 60.0
     """A played-back stroke may stray this far from the recorded one at any moment."""
     rest_tolerance_px: float = 12.0
     """The pointer may end the window this far from where it did."""

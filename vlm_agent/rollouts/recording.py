@@ -1,7 +1,7 @@
 """Recording Ringcraft as it is played: by the demonstrator, or by a person in a window.
 
-Both write the same session a desktop recorder would: frames ten times a second, every device event, the game state at
-every world tick, the goal, and who is in control.
+Both write the same session a desktop recorder would: frames several times a second, every device event, the game state
+at every world tick, the goal, and who is in control.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 LONG_GOAL = "craft sapphire rings"
 """What the demonstrator does."""
 
-FRAME_MS = 100
-"""Ten frames a second; a multiple of the client tick."""
-_FRAME_NS = FRAME_MS * 1_000_000
+FRAMES_PER_S = 10.0
+"""As many as a desktop recorder keeps, unless told otherwise."""
+_MOST_FRAMES_PER_S = 50.0
+"""One a client tick: between two of them nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class DemonstrationConfig:
     """Game time of each session."""
     player: int = 0
     """Whose habits: the same number plays in the same way, every session a little differently."""
+    fps: float = FRAMES_PER_S
+    """Frames a second of game time."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a session without a moment."""
+        """Raise ConfigError for a session without a moment or a frame rate that can't be had."""
         if self.minutes <= 0:
             raise ConfigError(f"--minutes must be above 0, got {self.minutes}")
+        if not 0 < self.fps <= _MOST_FRAMES_PER_S:
+            raise ConfigError(f"--fps must be above 0 and at most {_MOST_FRAMES_PER_S:g}, got {self.fps}")
 
 
 def record_demonstrations(
@@ -88,9 +93,9 @@ def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> 
     for left_over in (".mcap.part", ".mkv.part", ".mkv"):
         stem.with_name(stem.name + left_over).unlink(missing_ok=True)
     game = Ringcraft(seed)
-    with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}) as writer:
+    with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}, config.fps) as writer:
         demonstrator = Demonstrator(seed, player=config.player)
-        recorder = GameRecorder(writer, LONG_GOAL, lambda _: demonstrator.current_goal)
+        recorder = GameRecorder(writer, LONG_GOAL, lambda _: demonstrator.current_goal, fps=config.fps)
         demonstrate(
             game,
             demonstrator,
@@ -138,8 +143,10 @@ def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = N
 class GameRecorder:
     """Writes a game in play into a session."""
 
-    def __init__(self, writer: SessionWriter, goal: str, short_goal: Callable[[State], str]) -> None:
-        """Take an open session, the long goal that holds in it, and what tells the short one of a moment.
+    def __init__(
+        self, writer: SessionWriter, goal: str, short_goal: Callable[[State], str], *, fps: float = FRAMES_PER_S
+    ) -> None:
+        """Take an open session, the long goal that holds in it, what tells the short one of a moment, and a frame rate.
 
         An empty short goal changes nothing: the one before goes on.
         """
@@ -148,6 +155,7 @@ class GameRecorder:
         self._writer = writer
         self._goal = goal
         self._short_goal = short_goal
+        self._frame_ns = round(1e9 / fps)
         self._told = ""
         self._renderer: Renderer = Renderer()
         self._next_frame_ns: int | None = None
@@ -165,7 +173,7 @@ class GameRecorder:
             self._begin(now_ns)
         if self._next_frame_ns is None or now_ns >= self._next_frame_ns:
             self._writer.write_frame(now_ns, self._renderer.draw(game.state))
-            self._next_frame_ns = (now_ns // _FRAME_NS + 1) * _FRAME_NS
+            self._next_frame_ns = (now_ns // self._frame_ns + 1) * self._frame_ns
         if game.state.tick != self._last_tick:
             self._last_tick = game.state.tick
             self._writer.write_game_state(now_ns, game.export())
@@ -190,7 +198,7 @@ class GameRecorder:
         self._writer.write_goal(now_ns, Goal(now_ns, self._goal, level="long", source="human"))
 
 
-def _open_session(stem: Path, seed: int, about: dict[str, Any]) -> SessionWriter:
+def _open_session(stem: Path, seed: int, about: dict[str, Any], fps: float = FRAMES_PER_S) -> SessionWriter:
     from vlm_agent.games.ringcraft.env import ACTION_SPEC
     from vlm_agent.sessions.writer import SessionWriter
 
@@ -198,7 +206,7 @@ def _open_session(stem: Path, seed: int, about: dict[str, Any]) -> SessionWriter
         stem,
         width_px=ACTION_SPEC.extent_width,
         height_px=ACTION_SPEC.extent_height,
-        fps=1000 / FRAME_MS,
+        fps=fps,
         meta={"title": "Ringcraft", "game": "ringcraft", "seed": seed, "action_spec": ACTION_SPEC.to_json(), **about},
     )
 

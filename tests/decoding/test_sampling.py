@@ -23,6 +23,10 @@ def test_greedy_takes_the_likeliest():
     assert pick_index(LOGITS.flip(0), SamplingConfig()) == 3
 
 
+def test_without_a_source_of_chance_the_likeliest_is_taken():
+    assert {pick_index(LOGITS, SamplingConfig(temperature=5.0)) for _ in range(50)} == {0}
+
+
 def test_temperature_one_is_the_models_own_distribution():
     assert draw(SamplingConfig(temperature=1.0)) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
 

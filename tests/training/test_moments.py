@@ -60,24 +60,28 @@ def play(tmp_path):
 @pytest.mark.parametrize(
     ("balance", "counts"),
     [
-        (0.0, {"wait": 24, "walk": 5, "open": 1}),
-        (0.5, {"wait": 18, "walk": 8, "open": 4}),
-        (1.0, {"wait": 10, "walk": 10, "open": MOST_REPEATS * 2}),
+        (0.0, {"wait": 20, "walk": 4, "open": 1}),
+        (0.5, {"wait": 15, "walk": 7, "open": 3}),
+        (1.0, {"wait": 8, "walk": 8, "open": MOST_REPEATS * 2}),
     ],
 )
 def test_rare_steps_catch_up_as_far_as_asked(play, balance, counts):
     windows, recipe = play
     steps = find_steps(windows, recipe)
     asked = [window for window in windows if window.goal == "win"]
-    drawn = balance_steps(asked, steps, balance, 30, seed=1)
+    first, rest = asked[::2], asked[1::2]
+    drawn = balance_steps(first, rest, steps, balance, seed=1)
     assert Counter(steps[moment_of(window)] for window in drawn) == counts
     seen = Counter(moment_of(window) for window in drawn)
-    assert all(times <= MOST_REPEATS for times in seen.values())
-    # Nobody is shown twice while another of the same step waits for its turn.
     for step in counts:
         times = [seen[moment] for moment, name in steps.items() if name == step]
+        # Nobody is shown twice while another of the same step waits for its turn; some come first.
         assert max(times) - min(times) <= 1
-    assert balance_steps(asked, steps, balance, 30, seed=1) == drawn
+        assert max(times) <= MOST_REPEATS
+        early = [seen[moment_of(window)] for window in first if steps[moment_of(window)] == step]
+        late = [seen[moment_of(window)] for window in rest if steps[moment_of(window)] == step]
+        assert min(early) >= max(late)
+    assert balance_steps(first, rest, steps, balance, seed=1) == drawn
 
 
 def test_steps_are_learnt_from_idle_moments_too_and_actions_from_busy_ones(play):

@@ -111,7 +111,7 @@ class Engine:
         Args:
             prompt: what the model sees.
             start: the automaton before the first token.
-            generator: CPU source of chance; used only with a temperature.
+            generator: CPU source of chance for a temperature; without one the likeliest tokens are taken.
         """
         began = time.perf_counter()
         state, forced = follow_forced(start)

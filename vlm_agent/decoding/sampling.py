@@ -34,9 +34,10 @@ def make_generator(seed: int) -> torch.Generator:
 def pick_index(logits: torch.Tensor, config: SamplingConfig, generator: torch.Generator | None = None) -> int:
     """Return the index of the chosen entry of `logits`, float of shape (choices,).
 
-    The generator must live on the CPU: the draw is the same there whatever the model runs on.
+    The generator must live on the CPU: the draw is the same there whatever the model runs on. Without one there is no
+    chance: the likeliest is taken.
     """
-    if config.temperature == 0 or logits.numel() == 1:
+    if generator is None or config.temperature == 0 or logits.numel() == 1:
         return int(logits.argmax())
     probabilities = torch.softmax(logits.float().cpu() / config.temperature, dim=-1)
     if config.top_p < 1:

@@ -5,7 +5,7 @@ A moment is a time in a session; it has a window for each goal it is asked with.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -39,6 +39,8 @@ def choose_windows(
 
     Windows answered by actions are thinned where the player is idle. Those answered by a step all tell something,
     pressed or not, so as many are drawn from all of them, rare steps more readily; without a step they are left out.
+    They come from the moments kept for their actions as far as these go: two windows over one picture cost little more
+    than one.
 
     Args:
         windows: of one split.
@@ -50,9 +52,11 @@ def choose_windows(
     if not recipe.long_goals:
         return kept
     acting = [window for window in kept if window.goal not in recipe.long_goals]
+    shared = {moment_of(window) for window in kept}
     choosing = [window for window in windows if window.goal in recipe.long_goals and moment_of(window) in steps]
-    count = sum(window.goal in recipe.long_goals and moment_of(window) in steps for window in kept)
-    return acting + balance_steps(choosing, steps, config.balance_steps, count, config.seed)
+    first = [window for window in choosing if moment_of(window) in shared]
+    rest = [window for window in choosing if moment_of(window) not in shared]
+    return acting + balance_steps(first, rest, steps, config.balance_steps, config.seed)
 
 
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
@@ -69,29 +73,33 @@ def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]
 
 
 def balance_steps(
-    windows: Sequence[Window], steps: Mapping[Moment, str], balance: float, count: int, seed: int
+    first: Sequence[Window], rest: Sequence[Window], steps: Mapping[Moment, str], balance: float, seed: int
 ) -> list[Window]:
-    """Return about `count` windows, rare steps more often than they were recorded.
+    """Return about as many windows as `first` has, rare steps more often than they were recorded.
 
     A step recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
     (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
 
     Args:
-        windows: each at a moment with a step.
+        first: windows to draw before any other, each at a moment with a step.
+        rest: the other windows there are.
         steps: the moments' steps.
-        balance: 0 draws steps as often as they were recorded, 1 all equally often.
-        count: how many to draw; fewer where rare moments would have to be repeated over `MOST_REPEATS` times.
+        balance: 0 draws steps as often as they were recorded, 1 all equally often. There are fewer windows where rare
+            moments would have to be repeated over `MOST_REPEATS` times.
         seed: decides which.
     """
     by_step: dict[str, list[Window]] = defaultdict(list)
-    for window in windows:
-        by_step[steps[moment_of(window)]].append(window)
-    weights = Counter({step: len(of_step) ** (1 - balance) for step, of_step in by_step.items()})
+    for part in (first, rest):
+        rng = Random(f"steps {seed}")
+        for window in rng.sample(part, len(part)):
+            by_step[steps[moment_of(window)]].append(window)
+    weights = {step: len(of_step) ** (1 - balance) for step, of_step in by_step.items()}
+    scale = len(first) / sum(weights.values())
     drawn = []
     for step, of_step in sorted(by_step.items()):
-        wanted = min(round(count * weights[step] / weights.total()), MOST_REPEATS * len(of_step))
-        repeats, rest = divmod(wanted, len(of_step))
-        drawn += of_step * repeats + Random(f"{seed} {step}").sample(of_step, rest)
+        wanted = min(round(scale * weights[step]), MOST_REPEATS * len(of_step))
+        repeats, remainder = divmod(wanted, len(of_step))
+        drawn += of_step * repeats + of_step[:remainder]
     return drawn
 
 

@@ -303,8 +303,7 @@ class VlmPolicy:
         is_long = seen.goal in self.recipe.long_goals
         render, choices = (render_step_prompt, self._steps) if is_long else (render_prompt, self._automaton)
         prompt = encode_prompt(self._loaded, render(seen, self.recipe), seen.frames, self.recipe)
-        # What to do next is not left to chance; how the hand does it may be.
-        answer = self._engine.decode(prompt, choices.start(), None if is_long else self._generator)
+        answer = self._engine.decode(prompt, choices.start(), self._generator)
         turns, step = [answer], None
         if is_long and answer.stop is None:
             step = self._steps.read(answer.token_ids)

@@ -5,8 +5,8 @@ A moment is a time in a session; it has a window for each goal it is asked with.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -35,7 +35,10 @@ def find_steps(windows: Iterable[Window], recipe: Recipe) -> dict[Moment, str]:
 def choose_windows(
     windows: Sequence[Window], steps: Mapping[Moment, str], recipe: Recipe, config: TrainConfig
 ) -> list[Window]:
-    """Return the windows to learn from: idle moments thinned, and where steps are named, rare steps shown more often.
+    """Return the windows to learn from, some of them more than once.
+
+    Windows answered by actions are thinned where the player is idle. Those answered by a step all tell something,
+    pressed or not, so as many are drawn from all of them, rare steps more readily; without a step they are left out.
 
     Args:
         windows: of one split.
@@ -46,7 +49,10 @@ def choose_windows(
     kept = thin_idle(windows, config.keep_idle, config.seed)
     if not recipe.long_goals:
         return kept
-    return balance_steps(windows, {moment_of(window) for window in kept}, steps, config.balance_steps, config.seed)
+    acting = [window for window in kept if window.goal not in recipe.long_goals]
+    choosing = [window for window in windows if window.goal in recipe.long_goals and moment_of(window) in steps]
+    count = sum(window.goal in recipe.long_goals and moment_of(window) in steps for window in kept)
+    return acting + balance_steps(choosing, steps, config.balance_steps, count, config.seed)
 
 
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:
@@ -63,38 +69,30 @@ def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]
 
 
 def balance_steps(
-    windows: Iterable[Window], first: Set[Moment], steps: Mapping[Moment, str], balance: float, seed: int
+    windows: Sequence[Window], steps: Mapping[Moment, str], balance: float, count: int, seed: int
 ) -> list[Window]:
-    """Return the windows of about as many moments as `first` has, rare steps more often than they were recorded.
+    """Return about `count` windows, rare steps more often than they were recorded.
 
     A step recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
-    (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1). A moment's
-    windows stay together: over one picture, two cost little more than one.
+    (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
 
     Args:
-        windows: of one split; those at a moment without a step are left out.
-        first: moments that are drawn before any other of their step.
+        windows: each at a moment with a step.
         steps: the moments' steps.
-        balance: 0 draws steps as often as they were recorded, 1 all equally often. There are fewer moments where rare
-            ones would have to be repeated over `MOST_REPEATS` times.
+        balance: 0 draws steps as often as they were recorded, 1 all equally often.
+        count: how many to draw; fewer where rare moments would have to be repeated over `MOST_REPEATS` times.
         seed: decides which.
     """
-    of_moment: dict[Moment, list[Window]] = defaultdict(list)
+    by_step: dict[str, list[Window]] = defaultdict(list)
     for window in windows:
-        if moment_of(window) in steps:
-            of_moment[moment_of(window)].append(window)
-    shuffled = Random(f"steps {seed}").sample(sorted(of_moment), len(of_moment))
-    of_step: dict[str, list[Moment]] = defaultdict(list)
-    for moment in sorted(shuffled, key=lambda moment: moment not in first):
-        of_step[steps[moment]].append(moment)
-    weights = {step: len(moments) ** (1 - balance) for step, moments in of_step.items()}
-    scale = len(first & of_moment.keys()) / sum(weights.values())
-    drawn: list[Moment] = []
-    for step, moments in sorted(of_step.items()):
-        wanted = min(round(scale * weights[step]), MOST_REPEATS * len(moments))
-        repeats, remainder = divmod(wanted, len(moments))
-        drawn += moments * repeats + moments[:remainder]
-    return [window for moment in drawn for window in of_moment[moment]]
+        by_step[steps[moment_of(window)]].append(window)
+    weights = Counter({step: len(of_step) ** (1 - balance) for step, of_step in by_step.items()})
+    drawn = []
+    for step, of_step in sorted(by_step.items()):
+        wanted = min(round(count * weights[step] / weights.total()), MOST_REPEATS * len(of_step))
+        repeats, rest = divmod(wanted, len(of_step))
+        drawn += of_step * repeats + Random(f"{seed} {step}").sample(of_step, rest)
+    return drawn
 
 
 def hide_recent(windows: Iterable[Window], share: float, seed: int) -> list[Window]:

@@ -10,7 +10,7 @@ from vlm_agent.games.ringcraft.goals import GOALS, LONG_GOAL
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder
 from vlm_agent.models.nano_config import IMAGE_SETTINGS
-from vlm_agent.training.nano import build, reading, scenes
+from vlm_agent.training.nano import build, reading
 
 pytestmark = pytest.mark.model
 
@@ -65,7 +65,7 @@ def test_choices_are_answered_by_a_single_step(encoder: ChatEncoder) -> None:
     steps = {goal.text for goal in GOALS.values() if not goal.is_long} | {reading.WAIT}
     answers = set()
     for row in range(4):
-        asked = reading.make_choices(4, 1, row, scenes.nano_recipe(), encoder)
+        asked = reading.make_choices(4, 1, row, encoder)
         assert len(asked) >= reading.CHOICES // 2
         for one in asked:
             prompt = encoder.tokenizer.decode(one.input_ids[: one.num_prompt_tokens])
@@ -79,5 +79,5 @@ def test_choices_are_answered_by_a_single_step(encoder: ChatEncoder) -> None:
 def test_exercises_are_a_function_of_seed_step_and_row(encoder: ChatEncoder) -> None:
     assert reading.make_statements(1, 2, 3, encoder) == reading.make_statements(1, 2, 3, encoder)
     assert reading.make_statements(1, 2, 3, encoder) != reading.make_statements(1, 2, 4, encoder)
-    recipe = scenes.nano_recipe()
-    assert reading.make_choices(1, 2, 3, recipe, encoder) != reading.make_choices(1, 3, 3, recipe, encoder)
+    assert reading.make_choices(1, 2, 3, encoder) == reading.make_choices(1, 2, 3, encoder)
+    assert reading.make_choices(1, 2, 3, encoder) != reading.make_choices(1, 3, 3, encoder)

@@ -107,17 +107,15 @@ def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) 
         samples = [scenes.make_sample(seed, offset + step * size + row) for row in range(size)]
         rng = random.Random(f"{seed}/{step}")
         batch = encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
-        return replace(batch, drills=_make_drills(seed, offset + step, recipe, encoder))
+        return replace(batch, drills=_make_drills(seed, offset + step, encoder))
 
     return _stream(make, start, stop)
 
 
-def _make_drills(seed: int, step: int, recipe: Recipe, encoder: ChatEncoder) -> tuple[TreeBatch, ...]:
+def _make_drills(seed: int, step: int, encoder: ChatEncoder) -> tuple[TreeBatch, ...]:
     echoes = copying.make_echoes(seed, step, encoder, entries=copying.ECHO_ENTRIES // 2)
     statements = [reading.make_statements(seed, step, row, encoder) for row in range(DRILL_ROWS)]
-    choices = [
-        grow_tree(reading.make_choices(seed, step, row, recipe, encoder), TREE_TOKENS_MAX) for row in range(DRILL_ROWS)
-    ]
+    choices = [grow_tree(reading.make_choices(seed, step, row, encoder), TREE_TOKENS_MAX) for row in range(DRILL_ROWS)]
     return tuple(batch_trees(trees, encoder.image_token_id, 1, 1) for trees in (echoes, statements, choices))
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from random import Random
 
-from vlm_agent.chat import PromptInput, Recipe, render_step_prompt
-from vlm_agent.dataset.state_text import render_state
+from vlm_agent.chat import PromptInput, render_step_prompt
 from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.random_scenes import random_scene
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
@@ -38,7 +37,7 @@ def make_statements(seed: int, step: int, row: int, encoder: ChatEncoder) -> Tre
     """Return statements about one random moment; whether each is true is learnt."""
     rng = Random(f"statements {seed} {step} {row}")
     core = random_scene(rng)
-    ids = encoder.encode_text(_read(core) + "\n")
+    ids = encoder.encode_text(scenes.read_state(core) + "\n")
     shared = len(ids)
     branch, order, labels = [0] * shared, list(range(shared)), [IGNORED_LABEL] * shared
     answers = {holds: encoder.encode_text(word)[0] for holds, word in ((True, TRUE), (False, FALSE))}
@@ -61,7 +60,7 @@ def _draw_statement(core: Ringcraft, rng: Random) -> tuple[str, bool]:
     return words, holds
 
 
-def make_choices(seed: int, step: int, row: int, recipe: Recipe, encoder: ChatEncoder) -> list[Encoded]:
+def make_choices(seed: int, step: int, row: int, encoder: ChatEncoder) -> list[Encoded]:
     """Return instructions about one random moment, as conversations without system text or picture."""
     rng = Random(f"choices {seed} {step} {row}")
     core = random_scene(rng)
@@ -69,14 +68,10 @@ def make_choices(seed: int, step: int, row: int, recipe: Recipe, encoder: ChatEn
     asked = [draw_order(core.state, goals, rng) for _ in range(ORDERS)]
     asked += [draw_choice(core.state, goals, rng) for _ in range(CHOICES)]
     rng.shuffle(asked)
-    text = _read(core)
+    recipe, text = scenes.nano_recipe(), scenes.read_state(core)
     return [
         encoder.encode_training(
             render_step_prompt(PromptInput((), words, text), recipe)[1:], goal.text if goal else WAIT
         )
         for words, goal in filter(None, asked)
     ]
-
-
-def _read(core: Ringcraft) -> str:
-    return render_state(core.export(), scenes.SPACE, scenes.nano_recipe().state_text_max_chars)

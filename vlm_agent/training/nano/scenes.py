@@ -74,8 +74,12 @@ def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
     frame = np.zeros((IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, 3), dtype=np.uint8)
     if draw:
         frame = resize_frame(_renderer().draw(core.state), IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
-    state_text = render_state(core.export(), SPACE, nano_recipe().state_text_max_chars)
-    return NanoSample(frame, state_text, lead.recent if lead else (), questions, tuple(list_things(core.state)))
+    return NanoSample(frame, read_state(core), lead.recent if lead else (), questions, tuple(list_things(core.state)))
+
+
+def read_state(core: Ringcraft) -> str:
+    """Return the game-state text of a moment, as prompts show it."""
+    return render_state(core.export(), SPACE, nano_recipe().state_text_max_chars)
 
 
 def possible_goals(state: State, rng: Random) -> Iterator[GameGoal]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,8 @@ from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
-from vlm_agent.training.moments import choose_windows, find_steps, hide_recent, spread
+from vlm_agent.training.moments import Moment, choose_windows, find_steps, hide_recent, spread
 from vlm_agent.training.progress import SilentWatcher
-from vlm_agent.training.rows import Row
 from vlm_agent.training.runs import describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
@@ -133,19 +131,25 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
     return replace(loaded, peft=wrapped)
 
 
-def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    def rows_of(split: str, adapt: Callable[[list[Window]], list[Window]]) -> list[Row]:
-        windows = list(store.windows(split))
-        steps = find_steps(windows, recipe)
-        chosen = adapt(choose_windows(windows, steps, recipe, config))
-        return build_rows(loaded.encoder, chosen, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks)
+def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> tuple[list[Window], dict[Moment, str]]:
+    windows = list(store.windows(split))
+    steps = find_steps(windows, recipe)
+    return choose_windows(windows, steps, recipe, config), steps
 
-    train = rows_of(TRAIN_SPLIT, lambda windows: hide_recent(windows, config.hide_recent, config.seed))
+
+def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
+    chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)
+    shown = hide_recent(chosen, config.hide_recent, config.seed)
+    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
-        validation = rows_of(VALIDATION_SPLIT, lambda windows: spread(windows, config.evaluation.max_windows))
+        chosen, steps = _choose(store, VALIDATION_SPLIT, recipe, config)
+        unseen = spread(chosen, config.evaluation.max_windows)
+        validation = build_rows(
+            loaded.encoder, unseen, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks
+        )
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0

@@ -49,10 +49,13 @@ def choose_windows(
     kept = thin_idle(windows, config.keep_idle, config.seed)
     if not recipe.long_goals:
         return kept
+
+    def asks_for_step(window: Window) -> bool:
+        return window.goal in recipe.long_goals and moment_of(window) in steps
+
     acting = [window for window in kept if window.goal not in recipe.long_goals]
-    choosing = [window for window in windows if window.goal in recipe.long_goals and moment_of(window) in steps]
-    count = sum(window.goal in recipe.long_goals and moment_of(window) in steps for window in kept)
-    return acting + balance_steps(choosing, steps, config.balance_steps, count, config.seed)
+    choosing = [window for window in windows if asks_for_step(window)]
+    return acting + balance_steps(choosing, steps, config.balance_steps, sum(map(asks_for_step, kept)), config.seed)
 
 
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:

@@ -81,8 +81,8 @@ class GameLabeler:
     needs_pictures = False
 
     def label(self, view: ClipView) -> Label:
-        """Return the session's own short goal at the middle of the clip."""
-        goal = goal_at(view.goals, view.clip.middle_ns, "short")
+        """Return the session's own short goal when the clip begins."""
+        goal = goal_at(view.goals, view.clip.goal_ns, "short")
         if goal is None:
             return _drop(view.clip, "no_goal_told", self.name, "game")
         return Label(view.clip.start_ns, view.clip.stop_ns, goal.text, goal.source, goal.confidence, self.name)

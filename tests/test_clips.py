@@ -67,10 +67,15 @@ def test_ticks_are_the_game_s_own_and_a_grid_without_one():
     assert tick_times(hole, 0, 3200 * MS, 600) == [t * MS for t in (0, 600, 1200, 1800, 2400, 3000)]
 
 
-def test_cuts_at_goal_changes_moved_to_the_nearest_tick():
-    changes = [goal(0, "a"), goal(1000, "b"), goal(1300, "b"), goal(2900, "c")]
+def test_a_goal_begins_with_the_first_tick_that_can_show_why():
+    changes = [goal(0, "a"), goal(800, "b"), goal(1290, "c"), goal(1310, "c"), goal(2550, "d"), goal(2750, "e")]
     clips = cut(6000, goals=changes)
     assert spans(clips) == [(0, 1200), (1200, 3000), (3000, 6000)]
+    assert [goal_at(changes, clip.goal_ns, "short").text for clip in clips] == ["a", "c", "e"]
+
+
+def test_a_goal_told_after_the_last_tick_cuts_nothing():
+    assert spans(cut(1800, goals=[goal(0, "a"), goal(1500, "b")])) == [(0, 1800)]
 
 
 def test_long_stretches_are_cut_into_equal_pieces():

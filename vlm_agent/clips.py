@@ -2,7 +2,8 @@
 
 A session is cut where a goal changes, at the ends of a pause (no input for a while), and else into equal pieces of
 about 4 s. Cuts lie on ticks, the moments at which decisions are made, so that windows tile a clip and none is lost at a
-cut. The clips of a session cover it exactly once; those that can't be used stay in the list with the reason they were
+cut. A new goal begins with the first tick that can show why: a decision serves the goal that held when it was made, not
+one that its outcome led to. The clips of a session cover it exactly once; those that can't be used stay in the list with the reason they were
 dropped for. This module knows times only: no frames, no files, no labelers.
 """
 
@@ -27,6 +28,9 @@ GoalLevel = Literal["long", "short"]
 
 ClipDrop = Literal["idle", "too_short"]
 """Why a clip is not used: it lies in a pause, or is shorter than a window."""
+
+TOLD_LATE_NS = 100 * NS_PER_MS
+"""A goal that is told so soon after a tick holds at that tick: whoever tells it must look first."""
 
 _TICK_SLACK = 0.9
 """A state this much of a horizon after the last tick is the next tick: game clocks jitter."""
@@ -68,9 +72,9 @@ class Clip:
     """Why it is not used; `None` for a clip that is."""
 
     @property
-    def middle_ns(self) -> int:
-        """The moment halfway, at which the clip's goal is read."""
-        return (self.start_ns + self.stop_ns) // 2
+    def goal_ns(self) -> int:
+        """The moment at which the clip's goal is read: its first tick, or what was told a moment later."""
+        return self.start_ns + TOLD_LATE_NS
 
     @property
     def duration_s(self) -> float:
@@ -127,7 +131,8 @@ def cut_session(
     Args:
         start_ns: first moment of the session.
         stop_ns: first moment after it.
-        ticks_ns: decision times from `tick_times`; cuts are moved to the nearest one.
+        ticks_ns: decision times from `tick_times`; a cut for a goal is moved to the first from which it holds, any other
+            to the nearest.
         goals: the session's goals by time.
         input_times_ns: times of all input events, ascending.
         config: lengths; defaults to `CutConfig()`.
@@ -139,8 +144,9 @@ def cut_session(
         (_snap(begin, ticks_ns), _snap(end, ticks_ns))
         for begin, end in find_pauses(start_ns, stop_ns, input_times_ns, config.pause_ms)
     ]
-    wanted = [_snap(t, ticks_ns) for t in goal_changes(goals)] + [t for pause in pauses for t in pause]
-    edges = [start_ns, *sorted({t for t in wanted if start_ns < t < stop_ns}), stop_ns]
+    begun = [first_tick_of(t, ticks_ns) for t in goal_changes(goals)]
+    wanted = {t for t in begun if t is not None} | {t for pause in pauses for t in pause}
+    edges = [start_ns, *sorted(t for t in wanted if start_ns < t < stop_ns), stop_ns]
     clips: list[Clip] = []
     for begin, end in pairwise(edges):
         idle = any(pause_begin <= begin and end <= pause_end for pause_begin, pause_end in pauses)
@@ -176,6 +182,12 @@ def goal_at(goals: Sequence[Goal], t_ns: int, level: GoalLevel) -> Goal | None:
     known = [goal for goal in goals if goal.level == level and goal.t_ns <= t_ns]
     latest = max(known, key=lambda goal: goal.t_ns, default=None)
     return latest if latest is not None and latest.text.strip() else None
+
+
+def first_tick_of(told_ns: int, ticks_ns: Sequence[int]) -> int | None:
+    """Return the first tick at which a goal told at a time holds; None if there is none left."""
+    place = bisect_left(ticks_ns, told_ns - TOLD_LATE_NS)
+    return ticks_ns[place] if place < len(ticks_ns) else None
 
 
 def count_drops(clips: Iterable[Clip]) -> Counter[str]:

@@ -26,7 +26,7 @@ def label(recording):
     return [
         labeled
         if labeled.dropped is not None
-        else LabeledClip(labeled.clip, goal_at(recording.goals, labeled.clip.middle_ns, "short"))
+        else LabeledClip(labeled.clip, goal_at(recording.goals, labeled.clip.goal_ns, "short"))
         for labeled in clips
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.clips import NS_PER_MS, LabeledClip, goal_at
+from vlm_agent.clips import NS_PER_MS, TOLD_LATE_NS, LabeledClip, goal_at
 from vlm_agent.dataset.events import read_timeline
 from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
 from vlm_agent.dataset.onsets import HurryCount
@@ -138,7 +138,7 @@ class _Builder:
         usable: list[tuple[Moment, str, list[Goal]]] = []
         for moment in moments:
             split = split_at(spans, moment.t_ns)
-            goals = _goals(moment, recording, self._spec.horizon_ms * NS_PER_MS)
+            goals = _goals(moment, recording)
             if split is None:
                 self._window_drops[WindowDrop.GUARD] += 1
             elif moment.t_ns < recording.first_frame_ns:
@@ -176,9 +176,9 @@ class _Builder:
                 )
 
 
-def _goals(moment: Moment, recording: Recording, horizon_ns: int) -> list[Goal]:
+def _goals(moment: Moment, recording: Recording) -> list[Goal]:
     # Once with the goal of the whole play and once with the clip's, so that the agent learns to follow both.
-    long = goal_at(recording.goals, moment.t_ns + horizon_ns // 2, "long")
+    long = goal_at(recording.goals, moment.t_ns + TOLD_LATE_NS, "long")
     short = moment.labeled.goal
     goals = [goal for goal in (long, short) if goal is not None]
     return goals[:1] if len(goals) == 2 and goals[0].text == goals[1].text else goals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -263,6 +264,20 @@ def test_recordings_have_as_many_frames_as_asked_and_one_at_each_decision(tmp_pa
     times_ms = [frame.t_ns // 1_000_000 for frame in SessionReader(path).frames()]
     assert len(times_ms) == frames
     assert set(range(0, 3_000, 600)) <= set(times_ms)
+
+
+def test_recordings_may_begin_anywhere_on_a_trip(tmp_path):
+    config = DemonstrationConfig(minutes=0.02, fps=5)
+    fresh = record_demonstrations(tmp_path / "fresh", range(8), config)
+    anywhere = record_demonstrations(tmp_path / "anywhere", range(8), replace(config, starts="anywhere"))
+    held = [[_num_carried(path) for path in paths] for paths in (fresh, anywhere)]
+    assert max(held[0]) <= 1
+    assert len(set(held[1])) > 3
+
+
+def _num_carried(path):
+    _, state = next(SessionReader(path).game_states())
+    return 28 - state["inventory"]["emptySlots"]
 
 
 @pytest.mark.parametrize("fps", [0, 51])

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -107,6 +107,8 @@ class RecordDemoConfig:
     """Whose habits."""
     fps: float = 10.0
     """Frames a second of game time."""
+    starts: Literal["fresh", "anywhere"] = "fresh"
+    """Where sessions begin: as the game does, or anywhere on a trip, as a person's recording may."""
     workers: int = 1
     """Processes."""
 
@@ -123,7 +125,7 @@ def record_demo(config: RecordDemoConfig) -> None:
     from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
 
     seeds = range(config.first_seed, config.first_seed + config.num_sessions)
-    settings = DemonstrationConfig(minutes=config.minutes, player=config.player, fps=config.fps)
+    settings = DemonstrationConfig(config.minutes, config.player, config.fps, config.starts)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=config.num_sessions)
         record_demonstrations(

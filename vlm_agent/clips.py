@@ -3,8 +3,8 @@
 A session is cut where a goal changes, at the ends of a pause (no input for a while), and else into equal pieces of
 about 4 s. Cuts lie on ticks, the moments at which decisions are made, so that windows tile a clip and none is lost at a
 cut. A new goal begins with the first tick that can show why: a decision serves the goal that held when it was made, not
-one that its outcome led to. The clips of a session cover it exactly once; those that can't be used stay in the list with the reason they were
-dropped for. This module knows times only: no frames, no files, no labelers.
+one that its outcome led to. The clips of a session cover it exactly once; those that can't be used stay in the list
+with the reason they were dropped for. This module knows times only: no frames, no files, no labelers.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def cut_session(
     Args:
         start_ns: first moment of the session.
         stop_ns: first moment after it.
-        ticks_ns: decision times from `tick_times`; a cut for a goal is moved to the first from which it holds, any other
+        ticks_ns: decision times from `tick_times`; a cut for a goal is moved to the first at which it holds, any other
             to the nearest.
         goals: the session's goals by time.
         input_times_ns: times of all input events, ascending.

@@ -72,6 +72,24 @@ def test_a_step_is_the_mean_over_tokens_of_the_whole_models_own_loss(loaded):
     assert loss == pytest.approx(float(sum(losses)) / num_tokens, rel=1e-5)
 
 
+def test_weighed_by_windows_a_step_is_the_mean_of_the_windows_own_means(loaded):
+    examples = make_examples(loaded, 3, goals=2)
+    short, long = examples[0], replace(examples[1], encoded=lengthen(examples[1].encoded))
+    uneven = [short, long, *examples[2:]]
+    assert len({example.encoded.num_target_tokens for example in uneven}) > 1
+    means = [_gradients(loaded, make_rows(loaded, [example]), [[0]])[0] for example in uneven]
+    rows = make_rows(loaded, uneven, weighting="windows")
+    assert [row.total_weight for row in rows] == pytest.approx([2, 2, 2])
+    loss, _ = _gradients(loaded, rows, [[0, 1], [2]])
+    assert loss == pytest.approx(sum(means) / len(means), rel=1e-5)
+    by_tokens, _ = _gradients(loaded, make_rows(loaded, uneven), [[0, 1], [2]])
+    assert abs(by_tokens - loss) > 1e-4
+
+
+def lengthen(encoded):
+    return replace(encoded, input_ids=encoded.input_ids + encoded.input_ids[-6:])
+
+
 def test_shared_rows_equal_separate_rows(loaded):
     examples = make_examples(loaded, 3, goals=3)
     apart = make_rows(loaded, examples, max_windows=1)

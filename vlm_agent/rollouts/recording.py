@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.actions.events import InputEvent
 from vlm_agent.errors import ConfigError, DataError
@@ -31,6 +31,9 @@ _MOST_FRAMES_PER_S = 50.0
 """One a client tick: between two of them nothing changes."""
 
 
+Starts = Literal["fresh", "anywhere"]
+
+
 @dataclass(frozen=True)
 class DemonstrationConfig:
     """How the demonstrator's play is recorded."""
@@ -41,6 +44,8 @@ class DemonstrationConfig:
     """Whose habits: the same number plays in the same way, every session a little differently."""
     fps: float = FRAMES_PER_S
     """Frames a second of game time."""
+    starts: Starts = "fresh"
+    """Where sessions begin: `fresh`, as the game does, or `anywhere` on a trip (see `ringcraft.trip_scenes`)."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a session without a moment or a frame rate that can't be had."""
@@ -86,13 +91,14 @@ def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> 
     """Record one session of the demonstrator, unless it is there; return its `.mcap` file."""
     from vlm_agent.games.ringcraft.core import Ringcraft
     from vlm_agent.games.ringcraft.demonstrator import Demonstrator, demonstrate
+    from vlm_agent.games.ringcraft.trip_scenes import trip_scene
 
     path = _mcap(stem)
     if path.exists():
         return path
     for left_over in (".mcap.part", ".mkv.part", ".mkv"):
         stem.with_name(stem.name + left_over).unlink(missing_ok=True)
-    game = Ringcraft(seed)
+    game = trip_scene(seed) if config.starts == "anywhere" else Ringcraft(seed)
     with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}, config.fps) as writer:
         demonstrator = Demonstrator(seed, player=config.player)
         recorder = GameRecorder(writer, LONG_GOAL, lambda _: demonstrator.current_goal, fps=config.fps)

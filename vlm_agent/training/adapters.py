@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, find_steps, hide_recent, spread
 from vlm_agent.training.progress import SilentWatcher
+from vlm_agent.training.rows import Row
 from vlm_agent.training.runs import describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
@@ -138,18 +140,25 @@ def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> 
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
+    def build(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Row]:
+        return build_rows(
+            loaded.encoder,
+            windows,
+            recipe,
+            config.batch_windows,
+            steps=steps,
+            snap=config.snap_clicks,
+            weighting=config.weighting,
+        )
+
     chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)
-    shown = hide_recent(chosen, config.hide_recent, config.seed)
-    train = build_rows(loaded.encoder, shown, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks)
+    train = build(hide_recent(chosen, config.hide_recent, config.seed), steps)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
         chosen, steps = _choose(store, VALIDATION_SPLIT, recipe, config)
-        unseen = spread(chosen, config.evaluation.max_windows)
-        validation = build_rows(
-            loaded.encoder, unseen, recipe, config.batch_windows, steps=steps, snap=config.snap_clicks
-        )
+        validation = build(spread(chosen, config.evaluation.max_windows), steps)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vlm_agent.errors import ConfigError
+
+Weighting = Literal["tokens", "windows"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class TrainConfig:
     batch_windows: int = 2
     """Windows in one forward and backward pass."""
     accumulation: int = 4
-    """Passes in one optimizer step; all target tokens of a step weigh the same."""
+    """Passes in one optimizer step."""
+    weighting: Weighting = "tokens"
+    """What weighs the same in a step: `tokens`, every target token, or `windows`, every window however long its answer.
+    By windows, choosing a step (a few tokens) isn't drowned by writing actions (some dozens)."""
     learning_rate: float = 2e-4
     """Highest learning rate; it falls as a half cosine to a tenth."""
     warmup_fraction: float = 0.05

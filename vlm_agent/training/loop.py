@@ -1,7 +1,7 @@
 """The training loop: gradient steps over rows, evaluation, checkpoints, early stopping.
 
-The loss of a step is the sum of cross entropies over all its target tokens divided by their number, however the tokens
-fall into passes. A run that was killed goes on from its last checkpoint with the bits it would have had.
+The loss of a step is the mean of cross entropies over all its target tokens, weighed as its rows say, however the
+tokens fall into passes. A run that was killed goes on from its last checkpoint with the bits it would have had.
 This module does not know datasets, recipes or how progress is shown.
 """
 

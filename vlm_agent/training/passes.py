@@ -49,7 +49,7 @@ def spread_over_cores(loaded: LoadedModel) -> Iterator[RunAll]:
 def add_gradients(
     loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, seed: int, run_all: RunAll = map
 ) -> tuple[float, int]:
-    """Add the gradients of a whole step to the trained weights; return (loss per target token, target tokens).
+    """Add the gradients of a whole step to the trained weights; return (mean loss, target tokens).
 
     Args:
         loaded: a model with a trainable adapter, in training mode.
@@ -60,10 +60,11 @@ def add_gradients(
     """
     trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
     num_tokens = sum(row.num_target_tokens for rows in passes for row in rows)
+    total_weight = sum(row.total_weight for rows in passes for row in rows)
 
     def differentiate(index: int) -> tuple[float, tuple[Tensor, ...]]:
         with dropout_seed(seed + index):
-            loss = sum_losses(loaded, passes[index], features) / num_tokens
+            loss = sum_losses(loaded, passes[index], features) / total_weight
             return loss.item(), torch.autograd.grad(loss, trained)
 
     total = 0.0
@@ -77,7 +78,7 @@ def add_gradients(
 def measure_loss(
     loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, batch_rows: int, run_all: RunAll = map
 ) -> float:
-    """Return the loss over rows in nats per target token; every token weighs the same, dropout is off."""
+    """Return the mean loss over rows in nats per target token, as the rows weigh their tokens; dropout is off."""
     loaded.model.eval()
     ordered = sorted(rows, key=lambda row: len(row.ids))
     passes = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
@@ -86,11 +87,11 @@ def measure_loss(
         with torch.no_grad():
             return sum_losses(loaded, rows, features).item()
 
-    return sum(run_all(measure, passes)) / sum(row.num_target_tokens for row in rows)
+    return sum(run_all(measure, passes)) / sum(row.total_weight for row in rows)
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
-    """Return the sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    """Return the weighted sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
     pad_id = loaded.tokenizer.pad_token_id or 0
     batch = collate_rows(rows, pad_id, loaded.device)
     hidden = run_language(
@@ -102,4 +103,5 @@ def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache)
     )
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])
-    return cross_entropy(logits, batch.targets[is_target], reduction="sum")
+    losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
+    return (losses * batch.weights[is_target]).sum()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
+from vlm_agent.training.config import Weighting
 
 PAD_BRANCH = -1
 """Branch number of padding."""
@@ -40,6 +41,8 @@ class Row:
     """Token ids, (n,): the shared start, then each branch."""
     targets: NDArray[np.int32]
     """The token to be predicted at each place, (n,), `IGNORED_LABEL` where nothing is learnt."""
+    weights: NDArray[np.float32]
+    """How much the loss at each place counts, (n,), 0 where nothing is learnt."""
     positions: NDArray[np.int32]
     """M-RoPE positions, (3, n)."""
     branch: NDArray[np.int16]
@@ -54,27 +57,39 @@ class Row:
         """How many tokens are learnt."""
         return int((self.targets != IGNORED_LABEL).sum())
 
+    @property
+    def total_weight(self) -> float:
+        """What the row's loss is divided by for its mean."""
+        return float(self.weights.sum(dtype=np.float64))
 
-def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Tensor]) -> Row:
+
+def make_row(
+    examples: Sequence[Example], find_positions: Callable[[Encoded], Tensor], weighting: Weighting = "tokens"
+) -> Row:
     """Lay windows over the same pictures out as one row.
 
     Args:
         examples: at least one; all with the same pictures.
         find_positions: gives the (3, tokens) positions of a conversation.
+        weighting: `tokens` weighs every target token 1, `windows` those of each window 1 in all.
     """
     shared = _count_shared([example.encoded for example in examples])
     first = examples[0].encoded
     ids, targets = [np.asarray(first.input_ids[:shared])], [np.full(shared, IGNORED_LABEL)]
+    weights = [np.zeros(shared)]
     positions, branch = [find_positions(first)[:, :shared].numpy()], [np.zeros(shared)]
     for number, example in enumerate(examples, start=1):
         encoded = example.encoded
         ids.append(np.asarray(encoded.input_ids[shared:]))
         targets.append(np.asarray([*encoded.labels[shared + 1 :], IGNORED_LABEL]))
+        weight = 1.0 if weighting == "tokens" else 1.0 / encoded.num_target_tokens
+        weights.append(np.where(targets[-1] == IGNORED_LABEL, 0.0, weight))
         positions.append(find_positions(encoded)[:, shared:].numpy())
         branch.append(np.full(len(ids[-1]), number))
     return Row(
         np.concatenate(ids).astype(np.int32),
         np.concatenate(targets).astype(np.int32),
+        np.concatenate(weights).astype(np.float32),
         np.concatenate(positions, axis=1).astype(np.int32),
         np.concatenate(branch).astype(np.int16),
         len(examples),
@@ -113,6 +128,8 @@ class Batch:
     """(rows, length) int64."""
     targets: Tensor
     """(rows, length) int64, `IGNORED_LABEL` where nothing is learnt."""
+    weights: Tensor
+    """(rows, length) float32, 0 where nothing is learnt."""
     positions: Tensor
     """(3, rows, length) int64."""
     allowed: Tensor | None
@@ -126,16 +143,18 @@ def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batc
     length = max(len(row.ids) for row in rows)
     ids = np.full((len(rows), length), pad_id, np.int64)
     targets = np.full((len(rows), length), IGNORED_LABEL, np.int64)
+    weights = np.zeros((len(rows), length), np.float32)
     branch = np.full((len(rows), length), PAD_BRANCH, np.int64)
     positions = np.zeros((3, len(rows), length), np.int64)
     for index, row in enumerate(rows):
         size = len(row.ids)
-        ids[index, :size], targets[index, :size] = row.ids, row.targets
+        ids[index, :size], targets[index, :size], weights[index, :size] = row.ids, row.targets, row.weights
         branch[index, :size], positions[:, index, :size] = row.branch, row.positions
     is_plain = len(rows) == 1 and rows[0].num_windows == 1
     return Batch(
         torch.from_numpy(ids).to(device),
         torch.from_numpy(targets).to(device),
+        torch.from_numpy(weights).to(device),
         torch.from_numpy(positions).to(device),
         None if is_plain else _allow(torch.from_numpy(branch).to(device)),
         tuple(key for row in rows for key in row.image_keys),

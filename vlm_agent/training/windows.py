@@ -28,7 +28,7 @@ from vlm_agent.models.encoding import ChatEncoder, Encoded
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import RecipeSettings
+from vlm_agent.training.config import RecipeSettings, Weighting
 from vlm_agent.training.moments import Moment, moment_of
 from vlm_agent.training.rows import Example, Row, group_examples, make_row
 
@@ -84,6 +84,7 @@ def build_rows(
     *,
     steps: Mapping[Moment, str] = NO_STEPS,
     snap: int = 0,
+    weighting: Weighting = "tokens",
 ) -> list[Row]:
     """Tokenize windows; those over the same picture share rows of at most so many windows.
 
@@ -94,13 +95,14 @@ def build_rows(
         windows_per_row: most windows in a row.
         steps: the step of each moment that has one (see `moments.find_steps`).
         snap: reach of `snap_clicks`, thousandths.
+        weighting: what weighs the same.
     """
     examples = [encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap) for window in windows]
 
     def find_positions(encoded: Encoded) -> Tensor:
         return rope_positions(encoded, encoder.images, encoder.image_token_id)
 
-    return [make_row(group, find_positions) for group in group_examples(examples, windows_per_row)]
+    return [make_row(group, find_positions, weighting) for group in group_examples(examples, windows_per_row)]
 
 
 def encode_window(

@@ -95,21 +95,27 @@ def _draw_inventory(rng: Random) -> list[Stack | None]:
 
 def _place_player(state: State, rng: Random) -> None:
     if state.mode == "bank":
-        tile = _beside_any(state, rng, "bank_booth")
+        tile = tile_beside(state, rng, "bank_booth")
     elif state.mode == "furnace" or rng.random() < 0.3:
-        tile = _beside_any(state, rng, "furnace")
+        tile = tile_beside(state, rng, "furnace")
     else:
-        tile = _free_tile(state, rng)
-    state.player.x, state.player.y = tile
-    state.camera.focus_x, state.camera.focus_y = float(tile[0]), float(tile[1])
+        tile = free_tile(state, rng)
+    put_player(state, tile)
     state.player.facing = rng.randrange(FULL_TURN)
 
 
-def _beside_any(state: State, rng: Random, kind: str) -> Tile:
+def put_player(state: State, tile: Tile) -> None:
+    """Put the player on a tile, and the camera with him."""
+    state.player.x, state.player.y = tile
+    state.camera.focus_x, state.camera.focus_y = float(tile[0]), float(tile[1])
+
+
+def tile_beside(state: State, rng: Random, kind: str) -> Tile:
+    """Return a tile from which some object of a kind can be used."""
     return rng.choice([tile for index in indices_of(state, kind) for tile in beside_object(state, index)])
 
 
-def _free_tile(state: State, rng: Random) -> Tile:
+def free_tile(state: State, rng: Random) -> Tile:
     """Return a tile near where the scene began from which that place can be reached."""
     player, blocked = state.player, blocked_tiles(state)
     while True:
@@ -137,22 +143,24 @@ def _draw_activity(state: State, rng: Random) -> None:
         return
     activity = rng.random()
     if activity < 0.3:
-        _set_walking(state, rng)
+        set_walking(state, rng)
     elif activity < 0.6:
         makeable = [index for index in range(len(RULES.products)) if not lacking(state, index)]
-        if makeable and (state.player.x, state.player.y) in _tiles_of_use(state, "furnace"):
+        if makeable and (state.player.x, state.player.y) in tiles_of_use(state, "furnace"):
             product = RULES.products[rng.choice(makeable)]
             state.crafting = Crafting(product.key, rng.randint(1, 28), rng.randint(1, RULES.ticks_per_product))
             state.player.animation = "smelt"
 
 
-def _tiles_of_use(state: State, kind: str) -> set[Tile]:
+def tiles_of_use(state: State, kind: str) -> set[Tile]:
+    """Return all tiles from which an object of a kind can be used."""
     return {tile for index in indices_of(state, kind) for tile in beside_object(state, index)}
 
 
-def _set_walking(state: State, rng: Random) -> None:
+def set_walking(state: State, rng: Random, kind: str = "") -> None:
+    """Let the player be on the way to some object (of a kind), mostly to use it; change nothing where no way leads."""
     player = state.player
-    index = rng.randrange(len(state.objects))
+    index = rng.choice([i for i, thing in enumerate(state.objects) if kind in ("", thing.kind)])
     thing = state.objects[index]
     goals = set(beside_object(state, index))
     path = find_path((player.x, player.y), goals, blocked_tiles(state))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from vlm_agent.actions.space import CoordinateSpace
 
-MAX_BANK_ITEMS = 12
+MAX_BANK_ITEMS = 20
 MAX_NEAR = 6
 MAX_MENU_ROWS = 8
 MAX_WORDS_CHARS = 40

@@ -76,8 +76,8 @@ class TrainConfig:
     """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
     and not only to go on with what it did last."""
     balance_steps: float = 0.5
-    """How far rare steps catch up with common ones where the model learns to name the next step: 0 shows each as often
-    as it was recorded, 1 all equally often."""
+    """How far rare steps catch up with common ones where the model learns to name the next step, and moments of a press
+    with those of waiting: 0 shows each as often as it was recorded, 1 all equally often."""
     snap_clicks: int = 0
     """A click at most so far along each axis, in thousandths of the frame, from a place that the game-state text names
     is learnt as that place; 0 keeps clicks where they were. The agent then clicks where things are said to be instead

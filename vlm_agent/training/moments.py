@@ -65,10 +65,14 @@ def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]
     """
 
     def is_kept(window: Window) -> bool:
-        is_idle = all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
-        return not is_idle or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
+        return not is_idle(window) or Random(f"{seed} {window.session} {window.t_ns}").random() < keep
 
     return [window for window in windows if is_kept(window)]
+
+
+def is_idle(window: Window) -> bool:
+    """Tell whether nothing is pressed or turned in a window."""
+    return all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
 
 
 def balance_steps(
@@ -76,7 +80,9 @@ def balance_steps(
 ) -> list[Window]:
     """Return about `count` windows, rare steps more often than they were recorded.
 
-    A step recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
+    Moments of a step at which the player presses are drawn apart from those at which nothing is pressed: on the way to
+    the furnace nearly all moments are walking, and what made the player set out shows in the few before.
+    A step (with presses or without) recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
     (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
 
     Args:
@@ -86,15 +92,15 @@ def balance_steps(
         count: how many to draw; fewer where rare moments would have to be repeated over `MOST_REPEATS` times.
         seed: decides which.
     """
-    by_step: dict[str, list[Window]] = defaultdict(list)
+    kinds: dict[tuple[str, bool], list[Window]] = defaultdict(list)
     for window in windows:
-        by_step[steps[moment_of(window)]].append(window)
-    weights = Counter({step: len(of_step) ** (1 - balance) for step, of_step in by_step.items()})
+        kinds[steps[moment_of(window)], is_idle(window)].append(window)
+    weights = Counter({kind: len(of_kind) ** (1 - balance) for kind, of_kind in kinds.items()})
     drawn = []
-    for step, of_step in sorted(by_step.items()):
-        wanted = min(round(count * weights[step] / weights.total()), MOST_REPEATS * len(of_step))
-        repeats, rest = divmod(wanted, len(of_step))
-        drawn += of_step * repeats + Random(f"{seed} {step}").sample(of_step, rest)
+    for kind, of_kind in sorted(kinds.items()):
+        wanted = min(round(count * weights[kind] / weights.total()), MOST_REPEATS * len(of_kind))
+        repeats, rest = divmod(wanted, len(of_kind))
+        drawn += of_kind * repeats + Random(f"{seed} {kind}").sample(of_kind, rest)
     return drawn
 
 

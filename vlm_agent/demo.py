@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_agent.errors import ConfigError
-from vlm_agent.training.config import Weighting
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class DemoConfig:
     """Passes over the recorded windows."""
     learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
-    weighting: Weighting = "windows"
-    """Choosing a step takes a few tokens and writing actions some dozens; both must be learnt."""
+    step_weight: float = 5.0
+    """Naming a step takes about a fifth of the tokens that writing actions takes; both must be learnt."""
     accumulation: int = 2
     """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
     keep_idle: float = 0.12
@@ -107,7 +106,7 @@ def _train(config: DemoConfig) -> None:
         epochs=config.epochs,
         learning_rate=config.learning_rate,
         accumulation=config.accumulation,
-        weighting=config.weighting,
+        step_weight=config.step_weight,
         keep_idle=config.keep_idle,
         hide_recent=config.hide_recent,
         balance_steps=config.balance_steps,

@@ -56,9 +56,23 @@ def test_the_history_of_the_next_window_agrees():
     moments, report = slide_windows(
         [LabeledClip(Clip(0, 0, 6000 * MS))], read_timeline(REACH, SPEC), TICKS, SPEC, WindowConfig()
     )
-    assert moments[1].recent == ((20, Click(0, 300, 200)),)
+    assert moments[1].recent == ((620, Click(0, 300, 200)),)
     assert report.hurried.to_json() == {"strokes": 1, "presses": 1, "mean_shift_ms": 290.0}
     assert report.thinning.max_px == 0
+
+
+def test_nothing_is_learnt_from_a_world_that_a_press_has_not_reached():
+    clips = [LabeledClip(Clip(0, 0, 6000 * MS))]
+    moments, report = slide_windows(clips, read_timeline(REACH, SPEC), TICKS, SPEC, WindowConfig())
+    assert [moment.t_ns for moment in moments] == [t for t in TICKS if t != 600 * MS]
+    assert report.drops == {"press_pending": 1}
+    onsets = dated(REACH)
+    assert onsets.pending == ((580 * MS, 870 * MS),)
+    times_ms = (579, 580, 869, 870)
+    assert [onsets.is_pending(t * MS) for t in times_ms] == [False, True, True, False]
+    as_it_was, report = slide_windows(clips, read_timeline(REACH, SPEC), TICKS, SPEC, WindowConfig(by_onset=False))
+    assert len(as_it_was) == len(TICKS)
+    assert not report.drops
 
 
 def test_a_stroke_without_a_press_is_said_by_where_it_comes_to_rest():

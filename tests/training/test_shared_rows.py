@@ -72,22 +72,13 @@ def test_a_step_is_the_mean_over_tokens_of_the_whole_models_own_loss(loaded):
     assert loss == pytest.approx(float(sum(losses)) / num_tokens, rel=1e-5)
 
 
-def test_weighed_by_windows_a_step_is_the_mean_of_the_windows_own_means(loaded):
-    examples = make_examples(loaded, 3, goals=2)
-    short, long = examples[0], replace(examples[1], encoded=lengthen(examples[1].encoded))
-    uneven = [short, long, *examples[2:]]
-    assert len({example.encoded.num_target_tokens for example in uneven}) > 1
-    means = [_gradients(loaded, make_rows(loaded, [example]), [[0]])[0] for example in uneven]
-    rows = make_rows(loaded, uneven, weighting="windows")
-    assert [row.total_weight for row in rows] == pytest.approx([2, 2, 2])
+def test_weighed_tokens_count_as_often_as_their_weight_says(loaded):
+    heavy, *light = make_examples(loaded, 3, goals=2)
+    assert all(one.encoded.num_target_tokens == heavy.encoded.num_target_tokens for one in light)
+    alone = [_gradients(loaded, make_rows(loaded, [one]), [[0]])[0] for one in (heavy, *light)]
+    rows = make_rows(loaded, [replace(heavy, weight=3.0), *light])
     loss, _ = _gradients(loaded, rows, [[0, 1], [2]])
-    assert loss == pytest.approx(sum(means) / len(means), rel=1e-5)
-    by_tokens, _ = _gradients(loaded, make_rows(loaded, uneven), [[0, 1], [2]])
-    assert abs(by_tokens - loss) > 1e-4
-
-
-def lengthen(encoded):
-    return replace(encoded, input_ids=encoded.input_ids + encoded.input_ids[-6:])
+    assert loss == pytest.approx((3 * alone[0] + sum(alone[1:])) / (3 + len(light)), rel=1e-5)
 
 
 def test_shared_rows_equal_separate_rows(loaded):
@@ -206,5 +197,10 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
         encoded = encode_window(loaded.encoder, window, recipe, "press short").encoded
         said = loaded.encoder.decode_text([label for label in encoded.labels if label != IGNORED_LABEL])
         assert said == "press short" if window.goal_level == "long" else said.startswith('{"actions":[')
+    heavy = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe), step_weight=3.0)
+    for row, plain_row in zip(heavy, rows, strict=True):
+        asked = row.branch == 1 + [window.goal_level for window in windows[:2]].index("long")
+        assert set(row.weights[asked & (row.targets != IGNORED_LABEL)]) == {3.0}
+        assert (row.weights[~asked] == plain_row.weights[~asked]).all()
     plain = choose_recipe(loaded, dataset, RecipeSettings())
     assert (plain.long_goals, plain.steps) == ((), ())

@@ -4,7 +4,8 @@ A person sees, decides, brings the pointer there and presses; from seeing to pre
 times, such an act falls into two windows: one that ends with the pointer at some place halfway, which no one could
 predict, and one whose press was decided before it began. So a stroke that crosses the end of a window is hurried: it
 ends within the window, and so does the press that follows it at once. An agent that learns from this does what the
-player did, in the window in which the player set out to.
+player did, in the window in which the player set out to. A window that begins between the time so given to a press and
+the time of the press itself shows a world that the press has not reached; nothing can be learnt there.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ class Onsets:
     """Starts of the windows whose last stroke was hurried."""
     count: HurryCount
     """How much was hurried."""
+    pending: tuple[tuple[int, int], ...]
+    """For each press that comes earlier, when it is said to have come and when it came, nanoseconds."""
+
+    def is_pending(self, t_ns: int) -> bool:
+        """Tell whether at a time some press is said to have come and has not."""
+        return any(said_ns <= t_ns < came_ns for said_ns, came_ns in self.pending)
 
 
 def date_by_onset(timeline: Timeline, spans: Sequence[tuple[int, int]], limits_ns: Sequence[int]) -> Onsets:
@@ -74,7 +81,12 @@ def date_by_onset(timeline: Timeline, spans: Sequence[tuple[int, int]], limits_n
         for (start_ns, stop_ns), limit_ns in zip(spans, limits_ns, strict=True)
         if hurry.close_window(start_ns, stop_ns, min(limit_ns, stop_ns + 2 * (stop_ns - start_ns)))
     )
-    return Onsets(hurry.timeline, hurried_ns, hurry.count)
+    return Onsets(hurry.timeline, hurried_ns, hurry.count, tuple(hurry.pending))
+
+
+def keep_dates(timeline: Timeline) -> Onsets:
+    """Return a timeline as it happened."""
+    return Onsets(timeline, frozenset(), HurryCount(), ())
 
 
 class _Hurry:
@@ -87,6 +99,7 @@ class _Hurry:
             timeline.drops,
         )
         self.count = HurryCount()
+        self.pending: list[tuple[int, int]] = []
 
     def close_window(self, start_ns: int, stop_ns: int, limit_ns: int) -> bool:
         """Hurry the stroke under way at the end of a window; tell whether there is one that ends before the limit."""
@@ -144,4 +157,5 @@ class _Hurry:
         if press is not None:
             self.count.presses += 1
             self.count.sum_shift_ms += (self.timeline.times_ns[press] - end_ns) / NS_PER_MS
+            self.pending.append((end_ns, self.timeline.times_ns[press]))
             self.timeline.times_ns[press] = end_ns

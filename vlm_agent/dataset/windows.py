@@ -22,7 +22,7 @@ from vlm_agent.actions.types import Action, ActionChunk, Move
 from vlm_agent.chat import PromptInput, Recipe
 from vlm_agent.clips import NS_PER_MS, GoalLevel, LabeledClip
 from vlm_agent.dataset.events import PressConfig, Timeline
-from vlm_agent.dataset.onsets import HurryCount, date_by_onset
+from vlm_agent.dataset.onsets import HurryCount, date_by_onset, keep_dates
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.dataset.thinning import Points, ThinningConfig, ThinningError, anchors_of, measure_error, thin_path
 from vlm_agent.errors import ConfigError
@@ -38,6 +38,8 @@ class WindowDrop(StrEnum):
     """Its clip is idle or too short."""
     PAST_CLIP_END = "past_clip_end"
     """Its horizon reaches past its clip."""
+    PRESS_PENDING = "press_pending"
+    """It begins after a press was dated and before it came: its picture and state don't show it yet."""
     NO_FRAME = "no_frame"
     """Nothing was captured before it."""
     NO_GOAL = "no_goal"
@@ -161,13 +163,13 @@ def slide_windows(
     spans = _spans(ticks_ns, spec.horizon_ms * NS_PER_MS)
     starts = [labeled.clip.start_ns for labeled in clips]
     homes = [clips[max(bisect_right(starts, t_ns) - 1, 0)] for t_ns, _ in spans]
-    hurried_ns: frozenset[int] = frozenset()
+    onsets = keep_dates(timeline)
     if config.by_onset and spec.pointer == "absolute":
         onsets = date_by_onset(timeline, spans, [home.clip.stop_ns for home in homes])
-        timeline, hurried_ns, report.hurried = onsets.timeline, onsets.hurried_ns, onsets.count
+    timeline, report.hurried = onsets.timeline, onsets.count
     chunks = [
         # A hurried stroke is not where it was recorded to be, so it says nothing about thinning.
-        _make_chunk(timeline, span, spec, config, report, is_measured=span[0] not in hurried_ns)
+        _make_chunk(timeline, span, spec, config, report, is_measured=span[0] not in onsets.hurried_ns)
         for span in spans
     ]
     said = sum(len(timeline.span(*span)) for span in spans)
@@ -180,6 +182,8 @@ def slide_windows(
             report.drops[WindowDrop.CLIP_DROPPED] += 1
         elif span_stop_ns > labeled.clip.stop_ns:
             report.drops[WindowDrop.PAST_CLIP_END] += 1
+        elif onsets.is_pending(t_ns):
+            report.drops[WindowDrop.PRESS_PENDING] += 1
         elif place % config.stride_ticks == 0:
             recent = _recent_actions(ticks_ns, chunks, index, config.history_ticks * spec.horizon_ms, spec.time_unit_ms)
             moments.append(Moment(t_ns, labeled, chunks[index], recent))

@@ -148,7 +148,7 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
             config.batch_windows,
             steps=steps,
             snap=config.snap_clicks,
-            weighting=config.weighting,
+            step_weight=config.step_weight,
         )
 
     chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)

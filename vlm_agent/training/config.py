@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from vlm_agent.errors import ConfigError
-
-Weighting = Literal["tokens", "windows"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,9 @@ class TrainConfig:
     """Windows in one forward and backward pass."""
     accumulation: int = 4
     """Passes in one optimizer step."""
-    weighting: Weighting = "tokens"
-    """What weighs the same in a step: `tokens`, every target token, or `windows`, every window however long its answer.
-    By windows, choosing a step (a few tokens) isn't drowned by writing actions (some dozens)."""
+    step_weight: float = 1.0
+    """How much a token of a step's name counts, in tokens of actions. A step is named in a few tokens, actions in some
+    dozens, most of which are easy: at 1 what is learnt about steps is little."""
     learning_rate: float = 2e-4
     """Highest learning rate; it falls as a half cosine to a tenth."""
     warmup_fraction: float = 0.05
@@ -95,7 +92,7 @@ class TrainConfig:
         """Raise ConfigError for a value out of range, naming its flag."""
         for name in ("batch_windows", "accumulation", "save_every_steps"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("learning_rate", "epochs", "max_grad_norm"):
+        for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
         for name in ("keep_idle", "hide_recent", "balance_steps"):
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))

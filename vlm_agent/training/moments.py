@@ -81,9 +81,9 @@ def balance_steps(
     """Return about `count` windows, rare steps more often than they were recorded.
 
     Moments of a step at which the player presses are drawn apart from those at which nothing is pressed: on the way to
-    the furnace nearly all moments are walking, and what made the player set out shows in the few before.
-    A step (with presses or without) recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have little text
-    (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
+    the furnace nearly all moments are walking, and what made the player set out shows in the few before. A step, with
+    presses or without, recorded n times is drawn in proportion to n^(1 - balance), as languages are where some have
+    little text (Conneau et al. 2020, "Unsupervised cross-lingual representation learning at scale", section 3.1).
 
     Args:
         windows: each at a moment with a step.

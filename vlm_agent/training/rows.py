@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
-from vlm_agent.training.config import Weighting
 
 PAD_BRANCH = -1
 """Branch number of padding."""
@@ -31,6 +30,8 @@ class Example:
     """Prompt and answer."""
     image_keys: tuple[str, ...]
     """Identifiers of its pictures, in order."""
+    weight: float = 1.0
+    """How much each token of its answer counts."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,12 @@ class Row:
         return float(self.weights.sum(dtype=np.float64))
 
 
-def make_row(
-    examples: Sequence[Example], find_positions: Callable[[Encoded], Tensor], weighting: Weighting = "tokens"
-) -> Row:
+def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Tensor]) -> Row:
     """Lay windows over the same pictures out as one row.
 
     Args:
         examples: at least one; all with the same pictures.
         find_positions: gives the (3, tokens) positions of a conversation.
-        weighting: `tokens` weighs every target token 1, `windows` those of each window 1 in all.
     """
     shared = _count_shared([example.encoded for example in examples])
     first = examples[0].encoded
@@ -82,8 +80,7 @@ def make_row(
         encoded = example.encoded
         ids.append(np.asarray(encoded.input_ids[shared:]))
         targets.append(np.asarray([*encoded.labels[shared + 1 :], IGNORED_LABEL]))
-        weight = 1.0 if weighting == "tokens" else 1.0 / encoded.num_target_tokens
-        weights.append(np.where(targets[-1] == IGNORED_LABEL, 0.0, weight))
+        weights.append(np.where(targets[-1] == IGNORED_LABEL, 0.0, example.weight))
         positions.append(find_positions(encoded)[:, shared:].numpy())
         branch.append(np.full(len(ids[-1]), number))
     return Row(

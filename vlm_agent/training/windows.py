@@ -28,7 +28,7 @@ from vlm_agent.models.encoding import ChatEncoder, Encoded
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import RecipeSettings, Weighting
+from vlm_agent.training.config import RecipeSettings
 from vlm_agent.training.moments import Moment, moment_of
 from vlm_agent.training.rows import Example, Row, group_examples, make_row
 
@@ -84,7 +84,7 @@ def build_rows(
     *,
     steps: Mapping[Moment, str] = NO_STEPS,
     snap: int = 0,
-    weighting: Weighting = "tokens",
+    step_weight: float = 1.0,
 ) -> list[Row]:
     """Tokenize windows; those over the same picture share rows of at most so many windows.
 
@@ -95,31 +95,40 @@ def build_rows(
         windows_per_row: most windows in a row.
         steps: the step of each moment that has one (see `moments.find_steps`).
         snap: reach of `snap_clicks`, thousandths.
-        weighting: what weighs the same.
+        step_weight: how much a token of a step counts.
     """
-    examples = [encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap) for window in windows]
+    examples = [
+        encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap, step_weight=step_weight)
+        for window in windows
+    ]
 
     def find_positions(encoded: Encoded) -> Tensor:
         return rope_positions(encoded, encoder.images, encoder.image_token_id)
 
-    return [make_row(group, find_positions, weighting) for group in group_examples(examples, windows_per_row)]
+    return [make_row(group, find_positions) for group in group_examples(examples, windows_per_row)]
 
 
 def encode_window(
-    encoder: ChatEncoder, window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0
+    encoder: ChatEncoder,
+    window: Window,
+    recipe: Recipe,
+    step: str | None = None,
+    *,
+    snap: int = 0,
+    step_weight: float = 1.0,
 ) -> Example:
     """Render and tokenize one window with its answer; its picture is not read.
 
     Where the recipe names steps, the answer to a long goal is the step.
     """
     inp = prompt_input(window, recipe, _UNSEEN)
-    if step is not None and window.goal in recipe.long_goals:
-        messages, answer = render_step_prompt(inp, recipe), step
-    else:
-        chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
-        messages, answer = render_prompt(inp, recipe), render_answer(chunk, recipe)
     size = (recipe.image_width_px, recipe.image_height_px)
-    return Example(encoder.encode_training(messages, answer, [size]), (window.frame_id,))
+    if step is not None and window.goal in recipe.long_goals:
+        encoded = encoder.encode_training(render_step_prompt(inp, recipe), step, [size])
+        return Example(encoded, (window.frame_id,), step_weight)
+    chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
+    encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
+    return Example(encoded, (window.frame_id,))
 
 
 def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:

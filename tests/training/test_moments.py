@@ -16,6 +16,7 @@ from vlm_agent.training.moments import (
     choose_windows,
     find_steps,
     hide_recent,
+    is_idle,
     moment_of,
     thin_idle,
 )
@@ -80,13 +81,24 @@ def test_rare_steps_catch_up_as_far_as_asked(play, balance, counts):
     assert balance_steps(asked, steps, balance, 30, seed=1) == drawn
 
 
+def test_moments_of_a_press_are_drawn_apart_from_those_without(play):
+    windows, _ = play
+    walking = [replace(window, goal="win") for window in windows if window.goal == "wait"]
+    setting_out = [replace(window, target=PRESS) for window in walking[:5]]
+    steps = {moment_of(window): "walk" for window in walking}
+    drawn = balance_steps([*setting_out, *walking[5:]], steps, 1.0, 20, seed=1)
+    assert Counter(is_idle(window) for window in drawn) == {True: 10, False: 10}
+
+
 def test_steps_are_learnt_from_idle_moments_too_and_actions_from_busy_ones(play):
     windows, recipe = play
     steps = find_steps(windows, recipe)
     stepless = replace(windows[0], t_ns=99)
     chosen = choose_windows([*windows, stepless], steps, recipe, TrainConfig(keep_idle=0.5, balance_steps=1.0))
-    acting = [window for window in chosen if window.goal_level == "short"]
-    assert acting == [window for window in thin_idle(windows, 0.5, 0) if window.goal_level == "short"]
+    kept = {moment_of(window) for window in thin_idle(windows, 0.5, 0)}
+    asked_at = Counter(moment_of(window) for window in chosen if window.goal_level == "long")
+    acting_at = Counter(moment_of(window) for window in chosen if window.goal_level == "short")
+    assert acting_at == {moment: times for moment, times in asked_at.items() if moment in kept}
     asked = Counter(steps[moment_of(window)] for window in chosen if window.goal_level == "long")
     assert asked["open"] > 2 * 2
     assert asked["walk"] >= 7

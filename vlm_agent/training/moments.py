@@ -37,8 +37,9 @@ def choose_windows(
 ) -> list[Window]:
     """Return the windows to learn from, some of them more than once.
 
-    Windows answered by actions are thinned where the player is idle. Those answered by a step all tell something,
-    pressed or not, so as many are drawn from all of them, rare steps more readily; without a step they are left out.
+    Where no step is named, the windows of idle moments are thinned. Else as many moments as are left by that are drawn
+    from all, rare steps more readily: each gives its step, pressed or not, and its actions unless it is one of the
+    idle moments that were thinned out. Both are asked over the same picture, so the actions cost next to nothing.
 
     Args:
         windows: of one split.
@@ -53,9 +54,10 @@ def choose_windows(
     def asks_for_step(window: Window) -> bool:
         return window.goal in recipe.long_goals and moment_of(window) in steps
 
-    acting = [window for window in kept if window.goal not in recipe.long_goals]
     choosing = [window for window in windows if asks_for_step(window)]
-    return acting + balance_steps(choosing, steps, config.balance_steps, sum(map(asks_for_step, kept)), config.seed)
+    drawn = balance_steps(choosing, steps, config.balance_steps, sum(map(asks_for_step, kept)), config.seed)
+    acting = {moment_of(window): window for window in kept if window.goal not in recipe.long_goals}
+    return drawn + [acting[moment_of(window)] for window in drawn if moment_of(window) in acting]
 
 
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:

@@ -66,14 +66,21 @@ def test_habits_decide_what_is_taken_first_and_how_windows_are_closed():
 
 
 @pytest.mark.parametrize(
-    ("carried", "item"),
-    [({"gold_bar": 5}, "gold_bar"), ({"gold_bar": 26}, "gold_bar"), ({"sapphire": 13, "rope": 1}, "rope")],
+    "carried",
+    [
+        {"gold_bar": 5},
+        {"gold_bar": 26},
+        {"sapphire": 13, "rope": 1},
+        {"sapphire_ring": 4, "gold_bar": 9, "sapphire": 9},
+    ],
 )
-def test_loads_of_the_wrong_size_and_oddments_are_put_away(carried, item):
+def test_a_bag_in_a_mess_is_emptied_whole(carried):
     state = make_state("bank", **carried)
     step = choose_step(state, HABITS)
-    assert step.name == "put away"
-    assert item_at(state, step) == item
+    assert step.goal == "deposit the inventory"
+    assert locate(state, step) == LAYOUT.bank.deposit_inventory
+    after = choose_step(foresee(state, step), HABITS)
+    assert after.goal == "withdraw ring mould"
 
 
 def test_the_quantity_is_chosen_before_anything_moves():

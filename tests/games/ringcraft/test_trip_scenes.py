@@ -36,7 +36,8 @@ def test_every_step_of_a_trip_is_the_next_one_somewhere():
     assert {choose_step(state, Habits()).goal for state in moments} >= {
         "open the bank",
         "deposit the sapphire rings",
-        "deposit the gold bars",
+        "deposit the inventory",
+        "withdraw ring mould",
         "select quantity X",
         "withdraw gold bars",
         "withdraw sapphires",

@@ -2,7 +2,8 @@
 
 The rule has no memory: the same state and habits always give the same step, so that someone who watches can learn it,
 and whatever goes wrong (a misclick, a dialog, a window that closed) is dealt with by looking again. It is a trip: at
-the bank put away what isn't needed, take 13 gold bars, take 13 sapphires, close; at the furnace make all; back.
+the bank put away the rings (everything, if anything is carried that shouldn't be), take 13 gold bars, take 13
+sapphires, close; at the furnace make all; back.
 This module says where to press and never presses: `demonstrator` does, by hand.
 """
 
@@ -31,8 +32,8 @@ AHEAD_UNITS = 128
 """A thing within this yaw of straight ahead won't come into view by turning."""
 
 Place = Literal[
-    "menu_row", "tab", "orb", "inventory", "bank_quantity", "bank_slot", "close", "furnace_quantity", "product",
-    "object", "minimap", "nowhere",
+    "menu_row", "tab", "orb", "inventory", "bank_quantity", "bank_slot", "deposit_all", "close", "furnace_quantity",
+    "product", "object", "minimap", "nowhere",
 ]  # fmt: skip
 
 
@@ -93,6 +94,8 @@ def locate(state: State, step: Step) -> Rect | None:
     """Return where on the screen a click of this step goes; None for other steps and for what isn't in view."""
     if step.place in _CELLS:
         return _CELLS[step.place][step.index]
+    if step.place == "deposit_all":
+        return LAYOUT.bank.deposit_inventory
     if step.place in _LABELLED:
         return _LABELLED[step.place][step.label]
     if step.place == "object":
@@ -115,6 +118,8 @@ def foresee(state: State, step: Step) -> State:
         case "put away":
             item = state.inventory[step.index]
             return replace(state, inventory=_without(state, item.item if item else ""))
+        case "put all away":
+            return _foresee_empty_bag(state)
         case "choose X":
             return replace(state, bank_quantity="X")
         case "take":
@@ -227,12 +232,13 @@ def _close(window: str, habits: Habits) -> Step:
 
 
 def _put_away(state: State) -> Step | None:
-    """Return the step that deposits what isn't needed: rings, oddments, loads of the wrong size; None without any."""
-    for slot, stack in enumerate(state.inventory):
-        if stack is None or stack.item == "ring_mould":
-            continue
-        if stack.item not in ("gold_bar", "sapphire") or _num(state, stack.item) != _load_of(state, stack.item):
-            return Step("put away", f"deposit the {RULES.items[stack.item].many}", "click", "inventory", slot)
+    """Return the step that deposits the rings; everything, if there are oddments or loads of the wrong size."""
+    carried = {stack.item: slot for slot, stack in reversed(list(enumerate(state.inventory))) if stack is not None}
+    loads = [item for item in ("gold_bar", "sapphire") if item in carried]
+    if carried.keys() - {"ring_mould", PRODUCT, *loads} or any(_num(state, i) != _load_of(state, i) for i in loads):
+        return Step("put all away", "deposit the inventory", "click", "deposit_all")
+    if PRODUCT in carried:
+        return Step("put away", f"deposit the {RULES.items[PRODUCT].many}", "click", "inventory", carried[PRODUCT])
     return None
 
 
@@ -268,6 +274,13 @@ def _with(state: State, item: str) -> list[Stack | None]:
             inventory[slot] = Stack(item)
             count -= 1
     return inventory
+
+
+def _foresee_empty_bag(state: State) -> State:
+    # Of what is put away only the mould is wanted at once; what is new in the bank comes last.
+    has_mould = _num(state, "ring_mould") > 0
+    bank = [*state.bank, Stack("ring_mould")] if has_mould and _bank_slot(state, "ring_mould") is None else state.bank
+    return replace(state, inventory=[None] * len(state.inventory), bank=bank)
 
 
 def _foresee_rings(state: State) -> State:

@@ -19,20 +19,21 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """Folder for everything the demo makes; the report is in its `report/`."""
-    num_sessions: int = 72
+    num_sessions: int = 320
     """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
-    minutes: float = 0.7
-    """Game time of each session; a trip to the bank and back takes about 45 s, half of it waiting for the rings."""
-    fps: float = 5.0
-    """Frames a second in the recordings; one a decision, every 0.6 s, is learnt from."""
+    minutes: float = 0.16
+    """Game time of each session. They begin anywhere on a trip to the bank and back, which takes about 45 s, so that
+    all of it is seen often, and half of it isn't waiting for the rings."""
+    fps: float = 5 / 3
+    """Frames a second in the recordings: one a decision; more would be drawn, and never looked at."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 120
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 3.0
+    epochs: float = 2.5
     """Passes over the recorded windows."""
     learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
@@ -42,13 +43,16 @@ class DemoConfig:
     """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
     keep_idle: float = 0.12
     """Share of the moments at which the player presses nothing that are trained on."""
-    balance_steps: float = 0.75
+    balance_steps: float = 0.6
     """How far rare steps catch up with common ones in training."""
-    temperature: float = 0.7
+    temperature: float = 0.5
     """How base and tuned choose tokens in the comparison. Nano is often in two minds whether to wait; always taking the
     likelier would have it wait for ever."""
     snap_clicks: int = 25
     """Clicks this near to a place in the game-state text are learnt as that place, thousandths of the frame."""
+    history_ticks: int = 2
+    """Ticks of recent actions that the model is shown. A player's clicks work; whoever sees for six seconds that it has
+    clicked waits for six seconds, worked or not."""
     hide_recent: float = 0.3
     """Share of the moments whose recent actions are hidden in training."""
 
@@ -86,6 +90,7 @@ def _record(config: DemoConfig) -> None:
             num_sessions=config.num_sessions,
             minutes=config.minutes,
             fps=config.fps,
+            starts="anywhere",
             workers=config.workers,
         )
     )
@@ -100,9 +105,10 @@ def _label(config: DemoConfig) -> None:
 
 def _train(config: DemoConfig) -> None:
     from vlm_agent.training.command import TrainArgs, run
-    from vlm_agent.training.config import EvaluationSettings, RecipeSettings, TrainConfig
+    from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
 
     settings = TrainConfig(
+        lora=LoraSettings(dropout=0.0),
         epochs=config.epochs,
         learning_rate=config.learning_rate,
         accumulation=config.accumulation,
@@ -113,7 +119,7 @@ def _train(config: DemoConfig) -> None:
         snap_clicks=config.snap_clicks,
         evaluation=EvaluationSettings(every_steps=500, max_windows=96),
     )
-    recipe = RecipeSettings(names_steps=True)
+    recipe = RecipeSettings(names_steps=True, history_ticks=config.history_ticks)
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from vlm_agent.chat import RgbFrame
 
 _ROWS_AT_ONCE = 1000
+_PICTURES_AT_ONCE = 32
+"""Pictures that may wait to be written; a full HD one takes 6 MB."""
 _CARD = """---
 configs:
 - config_name: default
@@ -54,6 +59,9 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._digests: dict[str, Any] = {}
         self._spec = spec
         self._frame_ids: set[str] = set()
+        # Compressing a picture takes longer than decoding it, and lets other threads run meanwhile.
+        self._writers = ThreadPoolExecutor(os.cpu_count(), "picture")
+        self._unwritten: deque[Future[None]] = deque()
 
     @property
     def frames(self) -> int:
@@ -61,12 +69,16 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return len(self._frame_ids)
 
     def add_frame(self, rgb: RgbFrame) -> str:
-        """Store a picture, (height, width, 3) uint8, if it is new; return its identifier."""
+        """Store a picture, (height, width, 3) uint8, if it is new; return its identifier.
+
+        It is written while others are added: that it can't be is raised by a later call.
+        """
         frame_id = name_picture(rgb)
         if frame_id not in self._frame_ids:
             path = frame_path(self._building, frame_id)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_jpeg(path, rgb)
+            self._await_pictures(_PICTURES_AT_ONCE - 1)
+            self._unwritten.append(self._writers.submit(write_jpeg, path, rgb))
             self._frame_ids.add(frame_id)
         return frame_id
 
@@ -88,6 +100,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
     def finish(self, manifest: DatasetManifest) -> None:
         """Write what is left and put the dataset in its place, instead of the one that was there."""
+        self._await_pictures(0)
         for split in self._rows:
             self._write_rows(split)
         for table in self._tables.values():
@@ -106,7 +119,12 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._writers.shutdown(cancel_futures=True)
         shutil.rmtree(self._building, ignore_errors=True)
+
+    def _await_pictures(self, left: int) -> None:
+        while len(self._unwritten) > left:
+            self._unwritten.popleft().result()
 
     def _write_rows(self, split: str) -> None:
         import pyarrow as pa

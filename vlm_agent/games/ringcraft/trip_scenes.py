@@ -20,9 +20,9 @@ from vlm_agent.games.ringcraft.state import INVENTORY_SLOTS, QUANTITIES, TICK_MS
 
 _MODES: tuple[Mode, ...] = ("none", "bank", "furnace", "levelup")
 _MODE_WEIGHTS = (40, 32, 24, 4)
-_BAGS = {"empty": 12, "rings": 20, "gold": 16, "sapphires": 6, "load": 24, "under way": 14, "wrong number": 8}
+_BAGS = {"empty": 12, "rings": 20, "gold": 16, "sapphires": 6, "load": 24, "under way": 16, "wrong number": 6}
 """What is carried beside the mould, and how often of 100."""
-_STRAY_SHARE = 0.12
+_STRAY_SHARE = 0.07
 """How often something is carried that was taken by mistake."""
 _AFIELD_SHARE = 0.3
 """How often someone with no window open stands away from bank and furnace."""

@@ -33,7 +33,7 @@ class DemoConfig:
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 2.5
+    epochs: float = 2.0
     """Passes over the recorded windows."""
     learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
@@ -117,7 +117,7 @@ def _train(config: DemoConfig) -> None:
         hide_recent=config.hide_recent,
         balance_steps=config.balance_steps,
         snap_clicks=config.snap_clicks,
-        evaluation=EvaluationSettings(every_steps=500, max_windows=96),
+        evaluation=EvaluationSettings(every_steps=500, max_windows=64),
     )
     recipe = RecipeSettings(names_steps=True, history_ticks=config.history_ticks)
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))

@@ -164,7 +164,15 @@ def _fake_row(num_windows: int, length: int):
     from vlm_agent.training.rows import Row
 
     empty = np.zeros(length, np.int32)
-    return Row(empty, empty, np.zeros((3, length), np.int32), empty.astype(np.int16), num_windows, ("a",))
+    return Row(
+        empty,
+        empty,
+        empty.astype(np.float32),
+        np.zeros((3, length), np.int32),
+        empty.astype(np.int16),
+        num_windows,
+        ("a",),
+    )
 
 
 def test_rate_rises_then_falls_to_a_tenth():

@@ -143,8 +143,14 @@ def test_the_same_sessions_give_the_same_dataset(dataset, sessions, tmp_path):
     assert again.windows == dataset.manifest.windows
     forward = build(sessions, tmp_path / "dataset")
     assert forward.sha256 == dataset.manifest.sha256
+    assert read_all(tmp_path / "dataset") == read_all(dataset.folder)
     other = build(sessions, tmp_path / "dataset", DatasetConfig(split=SplitConfig(seed=5)))
     assert other.sha256 != forward.sha256
+
+
+def read_all(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_the_manifest_tells_what_is_in_it(dataset):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.actions.space import CoordinateSpace
-from vlm_agent.dataset.state_text import render_state
+from vlm_agent.dataset.state_text import PLENTY, render_state
 from vlm_agent.games.ringcraft.core import Ringcraft
+from vlm_agent.games.ringcraft.state import Stack
 
 SPACE = CoordinateSpace(765, 503)
 BOUNDS = {"x": 560, "y": 200, "width": 36, "height": 32}
@@ -125,7 +126,7 @@ def test_the_least_useful_goes_first():
     assert "chat:" not in heads
     assert render_state(state, SPACE, 700).startswith(render_state(state, SPACE, 700)[:20])
     shorter = render_state(state, SPACE, 80)
-    assert shorter.startswith("bank") or "bank" in shorter
+    assert shorter.splitlines()[-1].startswith("now: idle; bank open")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_the_least_useful_goes_first():
 )
 def test_what_the_player_does(animation, is_moving, words):
     state = {"player": {"animation": animation, "isMoving": is_moving}}
-    assert render_state(state, SPACE, 700) == f"player {words}"
+    assert render_state(state, SPACE, 700) == f"now: {words}"
 
 
 def test_items_are_gathered_by_name_and_placed_at_the_first():
@@ -144,7 +145,46 @@ def test_items_are_gathered_by_name_and_placed_at_the_first():
         {"itemId": 1, "itemName": "Gold bar", "quantity": 1, "bounds": {**BOUNDS, "x": 700}},
     ]
     text = render_state({"inventory": {"slots": slots, "emptySlots": 26}}, SPACE, 700)
-    assert text == "inv: gold bar @756,430 x2; free 26"
+    assert text.splitlines() == ["inv: gold bar @756,430", "now: have gold bar 2; free 26"]
+
+
+def test_a_bank_s_small_stacks_are_counted():
+    slots = [{"itemName": "Coal", "quantity": count, "bounds": BOUNDS} for count in (PLENTY - 1, PLENTY)]
+    text = render_state({"bank": {"bankOpen": True, "slots": slots}}, SPACE, 700)
+    assert text.splitlines() == ["bank: coal @756,430 x99; coal @756,430", "now: bank open"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("none", "idle; no window; have nothing; free 28"),
+        ("bank", "idle; bank open; quantity x; have nothing; free 28"),
+        ("furnace", "idle; furnace window open; quantity all; have nothing; free 28"),
+        ("levelup", "idle; dialog open; have nothing; free 28"),
+    ],
+)
+def test_the_last_line_says_how_things_stand(mode, words):
+    game = Ringcraft(3)
+    state = game.state
+    state.mode, state.bank_quantity, state.furnace_quantity = mode, "X", "All"
+    state.inventory = [None] * len(state.inventory)
+    assert render_state(game.export(), SPACE, 700).splitlines()[-1] == f"now: {words}"
+
+
+def test_an_item_in_hand_and_another_tab_are_told():
+    game = Ringcraft(3)
+    game.state.inventory = [Stack("sapphire"), Stack("gold_bar"), *[None] * 26]
+    game.state.selected_slot, game.state.tab = 1, "magic"
+    text = render_state(game.export(), SPACE, 700)
+    want = "idle; no window; magic tab; gold bar selected; have sapphire 1; gold bar 1; free 26"
+    assert text.splitlines()[-1] == f"now: {want}"
+    assert "inv:" not in text  # what another tab covers can't be clicked
+
+
+def test_how_things_stand_is_left_out_last():
+    game = Ringcraft(3)
+    game.state.mode = "bank"
+    assert render_state(game.export(), SPACE, 60).startswith("now: idle; bank open")
 
 
 def test_names_lose_tags_and_capitals():
@@ -180,4 +220,5 @@ def test_menu_and_tab_and_mouse():
         "menu: withdraw-13 gold bar; cancel",
         "tab: stats; inventory @756,430",
         'mouse @131,100 over "smelt furnace"',
+        "now: menu open; stats tab",
     ]

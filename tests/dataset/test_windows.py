@@ -166,7 +166,7 @@ def test_a_window_is_converted_for_a_model_only_when_it_is_shown():
     shown = prompt_input(window(), thousand, frame)
     assert shown.recent == ((420, Click(0, 500, 500)),)
     text = render_prompt(shown, thousand)[1]["content"][-1]["text"]
-    assert text == "player idle\nRecent: -420 CLICK 500,500 left\nGoal: open the bank"
+    assert text == "now: idle\nRecent: -420 CLICK 500,500 left\nGoal: open the bank"
     assert prompt_input(window(state=None), thousand, frame).state_text == ""
 
 

@@ -5,6 +5,10 @@ games share): player, inventory, bank, crafting window, objects near, mouse. Key
 type; what can't be read is left out, and a state without anything known gives no text. Places are points to click, in
 model units; items are named in the words of the goals. A simulator's `sim` block (seed, phase) is never read: it would
 tell the model what no player can see.
+
+First comes what is where, then, in the last line, how things stand: what the player does, which window is open, what is
+carried. What to do next hangs on that line and where to click on the others, so each question finds its answer in one
+place (decision 8).
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ MAX_NEAR = 6
 MAX_MENU_ROWS = 8
 MAX_WORDS_CHARS = 40
 """Longest name or phrase taken from a state."""
+PLENTY = 100
+"""A bank's stack of so many or more is not counted: it lasts."""
 
 _FAR = 1e6
 """Numbers beyond this are no pixel and no quantity."""
@@ -92,65 +98,45 @@ def _join(lines: list[_Line]) -> str:
     return "\n".join(line.render() for line in lines)
 
 
-def _player(state: Mapping[str, Any], _: _Reader) -> Iterator[_Line]:
-    player = _get(state, "player")
-    animation = _number(_get(player, "animation"))
-    if animation is None:
-        return
-    if animation == _SMELTING_ANIMATION:
-        doing = "crafting"
-    elif _get(player, "isMoving") is True:
-        doing = "moving"
-    else:
-        doing = "idle" if animation == -1 else "busy"
-    yield _Line(70, "player ", [doing])
-
-
 def _inventory(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
-    slots = _dicts(_get(state, "inventory", "slots"))
-    counts: dict[str, int] = {}
     places: dict[str, str] = {}
-    for slot in slots:
-        name = _item_name(slot)
-        if name:
-            counts[name] = counts.get(name, 0) + _quantity(slot)
-            places.setdefault(name, reader.place(slot))
+    for slot in _dicts(_get(state, "inventory", "slots")):
+        name, place = _item_name(slot), reader.place(slot)
+        if name and place:
+            places.setdefault(name, place)
     # The place follows the name at once: what a model looks up by name it then copies from the next tokens.
-    items = [f"{name}{places[name]} x{count}" for name, count in counts.items()]
-    free = _number(_get(state, "inventory", "emptySlots"))
-    if free is not None:
-        items.append(f"free {int(free)}")
-    if items:
-        yield _Line(80, "inv: ", items)
+    if places:
+        yield _Line(80, "inv: ", [f"{name}{place}" for name, place in places.items()])
 
 
 def _bank(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
-    if _get(state, "bank", "bankOpen") is not True:
+    if not _is_bank_open(state):
         return
     slots = [slot for slot in _dicts(_get(state, "bank", "slots")) if _item_name(slot)]
     # Of a large bank the big stacks are shown: those are what a player works with.
     most = sorted(range(len(slots)), key=lambda i: (-_quantity(slots[i]), i))[:MAX_BANK_ITEMS]
-    shown = [slots[i] for i in sorted(most)]
-    yield _Line(
-        90, "bank: ", [f"{_item_name(slot)}{reader.place(slot)} x{_quantity(slot)}" for slot in shown] or ["empty"]
-    )
+    yield _Line(90, "bank: ", [_describe_stack(slots[i], reader) for i in sorted(most)] or ["empty"])
     yield from _widgets(_get(state, "bank_widgets"), "bank buttons: ", reader)
 
 
+def _describe_stack(slot: Mapping[str, Any], reader: _Reader) -> str:
+    quantity = _quantity(slot)
+    return f"{_item_name(slot)}{reader.place(slot)}" + (f" x{quantity}" if quantity < PLENTY else "")
+
+
 def _crafting_window(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
-    if _get(state, "craftingInterfaceOpen") is True:
+    if _is_furnace_open(state):
         yield from _widgets(_get(state, "crafting_widgets"), "furnace window: ", reader)
 
 
 def _widgets(widgets: Any, head: str, reader: _Reader) -> Iterator[_Line]:
     if not isinstance(widgets, Mapping):
         return
-    selected = f"quantity {_words(_get(widgets, 'quantity'))}"
     items = []
     for key, widget in widgets.items():
         name, place = _words(str(key).replace("_", " ")), reader.place(widget)
         if name and place and name != "crafting interface":
-            items.append(f"{name.removeprefix('quantity ')}{'*' if name == selected else ''}{place}")
+            items.append(f"{name.removeprefix('quantity ')}{place}")
     if items:
         yield _Line(90, head, items)
 
@@ -177,7 +163,7 @@ def _tab(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
 
 
 def _near(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
-    if _get(state, "bank", "bankOpen") is True or _get(state, "craftingInterfaceOpen") is True:
+    if _is_bank_open(state) or _is_furnace_open(state):
         return  # a window covers the world: what is on it matters now
     found: dict[str, tuple[bool, bool, float, str]] = {}
     for key in ("closestGameObjects", "closestNPCs"):
@@ -216,8 +202,64 @@ def _chat(state: Mapping[str, Any], _: _Reader) -> Iterator[_Line]:
         yield _Line(30, "chat: ", [last])
 
 
+def _now(state: Mapping[str, Any], reader: _Reader) -> Iterator[_Line]:
+    items = [*_activity(state), *_open_windows(state, reader), *_belongings(state)]
+    if items:
+        yield _Line(99, "now: ", items)
+
+
+def _activity(state: Mapping[str, Any]) -> Iterator[str]:
+    player = _get(state, "player")
+    animation = _number(_get(player, "animation"))
+    if animation is None:
+        return
+    if animation == _SMELTING_ANIMATION:
+        yield "crafting"
+    elif _get(player, "isMoving") is True:
+        yield "moving"
+    else:
+        yield "idle" if animation == -1 else "busy"
+
+
+def _open_windows(state: Mapping[str, Any], reader: _Reader) -> Iterator[str]:
+    windows = {
+        "bank": _is_bank_open(state),
+        "furnace window": _is_furnace_open(state),
+        "dialog": bool(reader.place(_get(state, "levelUpDialog", "continue"))),
+        "menu": _get(state, "menuOpen") is True,
+    }
+    if any(windows.values()):
+        yield from (f"{name} open" for name, is_open in windows.items() if is_open)
+    elif _get(state, "bank", "bankOpen") is False or _get(state, "craftingInterfaceOpen") is False:
+        yield "no window"
+    widgets = _get(state, "bank_widgets" if windows["bank"] else "crafting_widgets")
+    quantity = _words(_get(widgets, "quantity"))
+    if quantity and (windows["bank"] or windows["furnace window"]):
+        yield f"quantity {quantity}"
+    tab = _words(_get(state, "tabs", "currentTab"))
+    if tab and tab != "inventory":
+        yield f"{tab} tab"
+
+
+def _belongings(state: Mapping[str, Any]) -> Iterator[str]:
+    counts: dict[str, int] = {}
+    selected = _get(state, "inventory", "selectedSlot")
+    for slot in _dicts(_get(state, "inventory", "slots")):
+        name = _item_name(slot)
+        if name:
+            counts[name] = counts.get(name, 0) + _quantity(slot)
+            if selected is not None and slot.get("slotId") == selected:
+                yield f"{name} selected"
+    free = _number(_get(state, "inventory", "emptySlots"))
+    if not counts and free is None:
+        return
+    first, *rest = [f"{name} {count}" for name, count in counts.items()] or ["nothing"]
+    yield from (f"have {first}", *rest)
+    if free is not None:
+        yield f"free {int(free)}"
+
+
 _SECTIONS: tuple[Callable[[Mapping[str, Any], _Reader], Iterator[_Line]], ...] = (
-    _player,
     _inventory,
     _bank,
     _crafting_window,
@@ -228,8 +270,17 @@ _SECTIONS: tuple[Callable[[Mapping[str, Any], _Reader], Iterator[_Line]], ...] =
     _mouse,
     _level,
     _chat,
+    _now,
 )
 """What is shown, in the order of the text."""
+
+
+def _is_bank_open(state: Mapping[str, Any]) -> bool:
+    return _get(state, "bank", "bankOpen") is True
+
+
+def _is_furnace_open(state: Mapping[str, Any]) -> bool:
+    return _get(state, "craftingInterfaceOpen") is True
 
 
 def _get(value: Any, *path: str) -> Any:

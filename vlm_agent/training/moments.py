@@ -38,8 +38,9 @@ def choose_windows(
     """Return the windows to learn from, some of them more than once.
 
     Where no step is named, the windows of idle moments are thinned. Else as many moments as are left by that are drawn
-    from all, rare steps more readily: each gives its step, pressed or not, and its actions unless it is one of the
-    idle moments that were thinned out. Both are asked over the same picture, so the actions cost next to nothing.
+    from all, rare steps more readily, and each gives its step and its actions. Both are asked over the same picture, so
+    the actions cost next to nothing; and what is told apart by its step (waiting for something, walking somewhere) must
+    also be learnt to be done: whoever never sees that waiting is doing nothing clicks while it waits.
 
     Args:
         windows: of one split.
@@ -56,7 +57,7 @@ def choose_windows(
 
     choosing = [window for window in windows if asks_for_step(window)]
     drawn = balance_steps(choosing, steps, config.balance_steps, sum(map(asks_for_step, kept)), config.seed)
-    acting = {moment_of(window): window for window in kept if window.goal not in recipe.long_goals}
+    acting = {moment_of(window): window for window in windows if window.goal not in recipe.long_goals}
     return drawn + [acting[moment_of(window)] for window in drawn if moment_of(window) in acting]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -42,6 +43,10 @@ def test_the_first_branch_whose_condition_holds_is_taken(seed: int) -> None:
 
 def _holds(condition: str) -> bool:
     """Read a condition as a person would who idles before no window with a mould and a ruby."""
+    if " and " in condition:
+        return all(_holds(part) for part in condition.split(" and "))
+    if counted := re.fullmatch(r"you (do not )?have (\d+) (ring mould|rub(?:y|ies))", condition):
+        return (counted.group(2) == "1") != (counted.group(1) is not None)
     if " open" in condition or "quantity" in condition:
         return " not " in condition
     if condition.startswith(("you are", "the player is")):

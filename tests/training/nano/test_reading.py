@@ -41,18 +41,23 @@ def test_statements_are_true_of_the_text_above_them(encoder: ChatEncoder) -> Non
     for row in range(6):
         text, told = _statements(encoder, row)
         assert len(told) == reading.STATEMENTS
-        bag = next((line for line in text.split("\n") if line.startswith("inv: ")), "")
-        if "free" not in bag:
-            continue
+        now = text.rstrip("\n").split("\n")[-1].removeprefix("now: ").split("; ")
         for words, holds in told:
-            name = re.fullmatch(r"(?:you|there is).*?(no )?(" + "|".join(ITEMS) + r")( in the inventory)?:", words)
-            if name is not None:
-                is_carried = re.search(rf"(?:: |; ){ITEMS[name.group(2)]} @", bag) is not None
-                assert holds == (is_carried == (name.group(1) is None)), (words, bag)
-                checked += 1
+            name = re.fullmatch(r"(?:you|there is)[a-z ]*? (no )?(" + "|".join(ITEMS) + r")( in the inventory)?:", words)
+            counted = re.fullmatch(r"you (do not )?have (\d+) (" + "|".join(ITEMS) + "):", words)
+            if " and " in words:
+                continue
+            if counted is not None:
+                is_so = f"{ITEMS[counted.group(3)]} {counted.group(2)}" in [item.removeprefix("have ") for item in now]
+                assert holds == (is_so == (counted.group(1) is None)), (words, now)
+            elif name is not None:
+                carried = [item.removeprefix("have ").rstrip("0123456789 ") for item in now]
+                assert holds == ((ITEMS[name.group(2)] in carried) == (name.group(1) is None)), (words, now)
             elif words.startswith(("you are", "the player is")):
-                assert holds == (words.removesuffix(":").split()[-1] == text.split("\n")[0].split()[-1])
-                checked += 1
+                assert holds == (words.removesuffix(":").split()[-1] == now[0])
+            else:
+                continue
+            checked += 1
     assert checked > 100
 
 

@@ -215,7 +215,13 @@ def _inventory(state: State) -> Json:
         entry = _item(stack.item, stack.quantity) if stack else {"itemId": -1, "itemName": "", "quantity": 0}
         slots.append({"slotId": slot, **entry, "isNoted": False, **(_bounds(rect) if is_shown else {})})
     total = sum(stack is not None for stack in state.inventory)
-    return {"slots": slots, "totalItems": total, "emptySlots": len(slots) - total, "totalSlots": len(slots)}
+    return {
+        "slots": slots,
+        "selectedSlot": state.selected_slot,
+        "totalItems": total,
+        "emptySlots": len(slots) - total,
+        "totalSlots": len(slots),
+    }
 
 
 def _item(item: str, quantity: int) -> Json:

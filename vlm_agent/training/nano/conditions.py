@@ -21,8 +21,10 @@ Choice = tuple[str, GameGoal | None]
 
 WAIT_SHARE = 0.2
 """Share of instructions whose two branches include waiting."""
-LONGEST = 3
+LONGEST = 4
 """Most branches of one instruction."""
+BOTH_SHARE = 0.15
+"""Share of conditions that join two: "you have rubies and the bank is open"."""
 _CARRYING = ("you have {}", "you carry {}", "there is {} in the inventory")
 _LACKING = ("you have no {}", "you carry no {}", "there is no {} in the inventory")
 _ACTIVITIES = ("idle", "moving", "crafting")
@@ -37,7 +39,7 @@ def draw_choice(state: State, goals: Sequence[GameGoal], rng: Random) -> Choice 
         goals: single-step goals that make sense now.
         rng: source of chance; the order of the goals and the conditions are drawn.
     """
-    count = rng.choice((2, 2, LONGEST))
+    count = rng.choice((2, 2, 3, LONGEST))
     if len(goals) < count:
         return None
     branches: list[GameGoal | None] = list(rng.sample(goals, count))
@@ -77,7 +79,11 @@ def _word(goal: GameGoal | None, rng: Random) -> str:
 
 def draw_condition(state: State, rng: Random) -> Condition:
     """Return a condition in words, and whether it holds in this state."""
-    return rng.choice(_KINDS)(state, rng)
+    words, holds = rng.choice(_KINDS)(state, rng)
+    if rng.random() >= BOTH_SHARE:
+        return words, holds
+    others, others_hold = rng.choice(_KINDS)(state, rng)
+    return f"{words} and {others}", holds and others_hold
 
 
 def _carries(state: State, rng: Random) -> Condition:
@@ -89,6 +95,19 @@ def _carries(state: State, rng: Random) -> Condition:
     if rng.random() < 0.4:
         return rng.choice(_LACKING).format(name), not is_carried
     return rng.choice(_CARRYING).format(name), is_carried
+
+
+def _carries_so_many(state: State, rng: Random) -> Condition:
+    carried = sorted({stack.item for stack in state.inventory if stack is not None})
+    if not carried:
+        return _carries(state, rng)
+    item = rng.choice(carried)
+    count = count_items(state, item)
+    asked = count if rng.random() < 0.5 else rng.choice((1, 5, 10, 13, rng.randint(1, 27)))
+    words = f"{asked} {RULES.items[item].many if asked > 1 else RULES.items[item].name.lower()}"
+    if rng.random() < 0.3:
+        return f"you do not have {words}", asked != count
+    return f"you have {words}", asked == count
 
 
 def _does(state: State, rng: Random) -> Condition:
@@ -119,7 +138,8 @@ def _counts(state: State, rng: Random) -> Condition:
 
 
 _KINDS: tuple[Callable[[State, Random], Condition], ...] = (
-    *(_carries,) * 3,
+    *(_carries,) * 4,
+    _carries_so_many,
     *(_does,) * 2,
     _shows,
     _counts,

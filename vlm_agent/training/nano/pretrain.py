@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoTokenizer
 
+from vlm_agent.errors import ModelError
 from vlm_agent.training.nano import batches, dense
 from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
 from vlm_agent.training.nano.config import PretrainConfig
@@ -57,15 +58,25 @@ class Run:
         self.model = build_nano(config.seed, self.tokenizer)
         self.names = batches.thing_names(config.seed)
         self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
+        if config.start is not None:
+            self._take_weights(config.start)
         self.optimizer = self._make_optimizer()
         self._load()
 
     def _take_tokenizer(self) -> Any:
         # Made once for each run: a change of prompts must not change the meaning of ids that are being learnt.
-        folder = self.config.out / "tokenizer"
+        folder, start = self.config.out / "tokenizer", self.config.start
         if not folder.exists():
-            make_tokenizer(self.config.seed).save_pretrained(folder)
+            made = AutoTokenizer.from_pretrained(start) if start is not None else make_tokenizer(self.config.seed)
+            made.save_pretrained(folder)
         return AutoTokenizer.from_pretrained(folder)
+
+    def _take_weights(self, start: Path) -> None:
+        weights = load_file(start / "model.safetensors")
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        if unexpected or set(missing) - {"lm_head.weight"}:
+            raise ModelError(f"{start}: not the weights of a nano: {len(missing)} missing, {len(unexpected)} unknown")
+        self.progress.stage = "follow"
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         vision = list(self.model.model.visual.parameters())

@@ -36,7 +36,7 @@ def full_input() -> PromptInput:
     return PromptInput(
         frames=(FRAME,),
         goal="craft sapphire rings",
-        state_text="player idle\ninv: ring mould 1 @760,480; free 27",
+        state_text="inv: ring mould @760,480\nnow: idle; no window; have ring mould 1; free 27",
         recent=((1240, Move(0, 500, 300)), (420, Click(0, 512, 430)), (60, Key(0, "space", "down"))),
     )
 
@@ -61,6 +61,15 @@ def test_the_next_step_is_asked_for_in_the_goals_place():
     act, step = render_prompt(full_input(), recipe()), render_step_prompt(full_input(), recipe())
     assert step[0] == act[0]
     assert step[1]["content"][-1]["text"] == act[1]["content"][-1]["text"] + " (name the next step)"
+
+
+def test_a_step_may_be_asked_for_over_the_state_s_text_alone():
+    [turn] = render_step_prompt(full_input(), replace(recipe(), steps_from_state=True))
+    state, goal = "now: idle; no window; have ring mould 1; free 27", "craft sapphire rings (name the next step)"
+    assert turn == {
+        "role": "user",
+        "content": [{"type": "text", "text": f"inv: ring mould @760,480\n{state}\nGoal: {goal}"}],
+    }
 
 
 def test_no_block_has_an_image_key_and_pictures_come_first():

@@ -208,11 +208,13 @@ def test_play_and_training_show_the_same_prompt(loaded, monkeypatch):
 
 
 @pytest.mark.model
-def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkeypatch):
+@pytest.mark.parametrize("steps_from_state", [False, True])
+def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkeypatch, steps_from_state):
     import vlm_agent.policies as policies_module
 
     steps = ("open the bank", "open the door", "open the chest")
-    policy = VlmPolicy(loaded, replace(make_policy(loaded).recipe, long_goals=("craft rings",), steps=steps))
+    about_steps = {"long_goals": ("craft rings",), "steps": steps, "steps_from_state": steps_from_state}
+    policy = VlmPolicy(loaded, replace(make_policy(loaded).recipe, **about_steps))
     asked = []
 
     def render(inp, recipe):
@@ -223,7 +225,7 @@ def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkey
     policy.begin("craft rings", SPEC, 0)
     decision = policy.decide(see("craft rings"))
     assert decision.step in steps
-    assert asked == [decision.step]
+    assert asked == ["craft rings", decision.step]
     assert decision.chunk is not None
     cut = VlmPolicy(loaded, policy.recipe, DecodeConfig(max_tokens=1)).decide(see("craft rings"))
     assert (cut.chunk, cut.reason, cut.step) == (None, "truncated", None)

@@ -120,6 +120,8 @@ class Recipe:
     """Goals for which the model first names the next step and then acts on that; for all others it acts at once."""
     steps: tuple[str, ...] = ()
     """The short goals that a step may be."""
+    steps_from_state: bool = False
+    """Whether the next step is asked for over the game state's text alone."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError where extent, picture size or placeholders don't agree."""
@@ -234,11 +236,15 @@ def render_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
 
 
 def render_step_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
-    """Return the messages that ask for the next step towards a long goal; only the goal's words differ.
+    """Return the messages that ask for the next step towards a long goal; the answer is one of the recipe's `steps`.
 
-    The answer is one of the recipe's `steps`, which then takes the goal's place.
+    Only the goal's words differ from what asks for actions. Where the recipe asks over the game state's text alone,
+    that text and the goal are all there is: no picture, no recent actions, and no system text, which is about actions.
     """
-    return render_prompt(replace(inp, goal=recipe.step.render(goal=inp.goal)), recipe)
+    asked = replace(inp, goal=recipe.step.render(goal=inp.goal))
+    if not recipe.steps_from_state:
+        return render_prompt(asked, recipe)
+    return render_prompt(replace(asked, frames=(), recent=()), recipe)[1:]
 
 
 def render_answer(chunk: ActionChunk, recipe: Recipe) -> str:

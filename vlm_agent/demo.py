@@ -19,12 +19,12 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """Folder for everything the demo makes; the report is in its `report/`."""
-    num_sessions: int = 320
+    num_sessions: int = 600
     """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
-    minutes: float = 0.16
-    """Game time of each session. They begin anywhere on a trip to the bank and back, which takes about 45 s, so that
-    all of it is seen often, and half of it isn't waiting for the rings."""
+    minutes: float = 0.07
+    """Game time of each session: 4 s. They begin anywhere on a trip to the bank and back, or after a mishap, and what is
+    rare comes at their start; most of what would follow is walking, and waiting for the rings."""
     fps: float = 5 / 3
     """Frames a second in the recordings: one a decision; more would be drawn, and never looked at."""
     seeds: int = 20
@@ -33,18 +33,22 @@ class DemoConfig:
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""
-    epochs: float = 2.0
+    epochs: float = 1.0
     """Passes over the recorded windows."""
     learning_rate: float = 3e-3
     """Nano is a thousand times smaller than the models that `train`'s own default is for, and takes larger steps."""
     step_weight: float = 5.0
     """Naming a step takes about a fifth of the tokens that writing actions takes; both must be learnt."""
-    accumulation: int = 2
-    """Passes of two windows in one step: small steps, and many, suit a small model; the passes run side by side."""
+    batch_windows: int = 1
+    """Windows in a pass; passes run side by side, and one window at a time wastes nothing on filling up short ones."""
+    accumulation: int = 4
+    """Passes in one step: small steps, and many, suit a small model."""
     keep_idle: float = 0.12
     """Share of the moments at which the player presses nothing that are trained on."""
     balance_steps: float = 0.6
     """How far rare steps catch up with common ones in training."""
+    step_draws: float = 2.0
+    """Moments whose step is learnt for each whose actions are: nano's base knows how to act and not what comes next."""
     temperature: float = 0.5
     """How base and tuned choose tokens in the comparison. Nano is often in two minds whether to wait; always taking the
     likelier would have it wait for ever."""
@@ -111,15 +115,17 @@ def _train(config: DemoConfig) -> None:
         lora=LoraSettings(dropout=0.0),
         epochs=config.epochs,
         learning_rate=config.learning_rate,
+        batch_windows=config.batch_windows,
         accumulation=config.accumulation,
         step_weight=config.step_weight,
         keep_idle=config.keep_idle,
         hide_recent=config.hide_recent,
         balance_steps=config.balance_steps,
+        step_draws=config.step_draws,
         snap_clicks=config.snap_clicks,
         evaluation=EvaluationSettings(every_steps=500, max_windows=64),
     )
-    recipe = RecipeSettings(names_steps=True, history_ticks=config.history_ticks)
+    recipe = RecipeSettings(names_steps=True, steps_from_state=True, history_ticks=config.history_ticks)
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))
 
 

@@ -28,7 +28,8 @@ from vlm_agent.errors import ConfigError
 from vlm_agent.training.config import RecipeSettings
 
 if TYPE_CHECKING:
-    from vlm_agent.decoding.engine import DecodeConfig
+    from vlm_agent.decoding.engine import DecodeConfig, Generation
+    from vlm_agent.decoding.sequence import ModelPrompt
     from vlm_agent.models.loading import LoadedModel, Quantization
 
 
@@ -247,6 +248,8 @@ class VlmPolicy:
         self._codec = make_codec(recipe.codec)
         self._automaton = make_automaton(loaded, recipe, allow_done=allow_done)
         self._steps = Phrases(loaded.encoder, recipe.steps)
+        # Prompts that begin differently take turns: each kind keeps the start of its own.
+        self._namer = Engine(loaded, config) if recipe.steps_from_state else self._engine
         self._generator: Any = None
 
     @classmethod
@@ -300,16 +303,16 @@ class VlmPolicy:
         height_px, width_px = observation.frame.shape[:2]
         space = self.recipe.space(width_px, height_px)
         seen = self._see(observation, space)
-        is_long = seen.goal in self.recipe.long_goals
-        render, choices = (render_step_prompt, self._steps) if is_long else (render_prompt, self._automaton)
-        prompt = encode_prompt(self._loaded, render(seen, self.recipe), seen.frames, self.recipe)
-        answer = self._engine.decode(prompt, choices.start(), self._generator)
-        turns, step = [answer], None
-        if is_long and answer.stop is None:
-            step = self._steps.read(answer.token_ids)
-            prompt = reword(self._loaded, render_prompt(replace(seen, goal=step), self.recipe), prompt, self.recipe)
-            answer = self._engine.decode(prompt, self._automaton.start(), self._generator)
-            turns.append(answer)
+        prompt = encode_prompt(self._loaded, render_prompt(seen, self.recipe), seen.frames, self.recipe)
+        turns, step = [], None
+        if seen.goal in self.recipe.long_goals:
+            turns.append(self._name_step(seen, prompt))
+            if turns[0].stop is None:
+                step = self._steps.read(turns[0].token_ids)
+                prompt = reword(self._loaded, render_prompt(replace(seen, goal=step), self.recipe), prompt, self.recipe)
+        if step is not None or not turns:
+            turns.append(self._engine.decode(prompt, self._automaton.start(), self._generator))
+        answer = turns[-1]
         text = self._loaded.encoder.decode_text(answer.token_ids)
         chunk, reason = self._read(text, answer.stop)
         engine_ms = [(turn.prefill_ms, turn.decode_ms) for turn in turns]
@@ -325,6 +328,17 @@ class VlmPolicy:
             num_prompt_tokens=len(prompt.encoded.input_ids),
             num_answer_tokens=len(answer.token_ids),
         )
+
+    def _name_step(self, seen: PromptInput, prompt: ModelPrompt) -> Generation:
+        """Ask for the next step; `prompt` holds the pictures, prepared."""
+        from vlm_agent.decoding.prompts import encode_prompt, reword
+
+        messages = render_step_prompt(seen, self.recipe)
+        if self.recipe.steps_from_state:
+            asked = encode_prompt(self._loaded, messages, (), self.recipe)
+        else:
+            asked = reword(self._loaded, messages, prompt, self.recipe)
+        return self._namer.decode(asked, self._steps.start(), self._generator)
 
     def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
         actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions

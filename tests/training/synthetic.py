@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,14 @@ def make_material(loaded: LoadedModel, num_frames: int = 12, num_validation: int
 SPEC = ActionSpec(96, 64, keys=("a", "space"))
 
 
-def write_dataset(folder: Path, spec: ActionSpec = SPEC, num_ticks: int = 12, *, with_validation: bool = True) -> Path:
+def write_dataset(
+    folder: Path,
+    spec: ActionSpec = SPEC,
+    num_ticks: int = 12,
+    *,
+    with_validation: bool = True,
+    state: dict[str, Any] | None = None,
+) -> Path:
     """Write a dataset of plain-coloured pictures; every tick is asked with its long and its short goal."""
     counts: Counter[str] = Counter()
     with DatasetWriter(folder, spec, history_ms=6000) as writer:
@@ -88,7 +96,7 @@ def write_dataset(folder: Path, spec: ActionSpec = SPEC, num_ticks: int = 12, *,
             frame_id = writer.add_frame(rgb)
             for level in ("long", "short"):
                 counts[split] += 1
-                writer.add_window(_make_window(tick, split, frame_id, level))
+                writer.add_window(replace(_make_window(tick, split, frame_id, level), state=state))
         sessions = (SessionRecord("one", "by time", "0" * 64, sum(counts.values())),)
         writer.finish(DatasetManifest(spec, 6000, dict(counts), writer.frames, sessions, sha256=writer.fingerprint()))
     return folder

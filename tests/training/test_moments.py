@@ -98,6 +98,11 @@ def test_a_moment_drawn_gives_its_step_and_its_actions(play):
     asked_at = Counter(moment_of(window) for window in chosen if window.goal_level == "long")
     acting_at = Counter(moment_of(window) for window in chosen if window.goal_level == "short")
     assert acting_at == asked_at
+    more = choose_windows(windows, steps, recipe, TrainConfig(keep_idle=0.5, balance_steps=1.0, step_draws=2.0))
+    assert [window for window in more if window.goal_level == "short"] == [
+        window for window in chosen if window.goal_level == "short"
+    ]
+    assert sum(window.goal_level == "long" for window in more) > 1.5 * sum(asked_at.values())
     asked = Counter(steps[moment_of(window)] for window in chosen if window.goal_level == "long")
     assert asked["open"] > 2 * 2
     assert asked["walk"] >= 7

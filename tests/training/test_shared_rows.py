@@ -12,15 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora, write_dataset
 from vlm_agent.dataset.store import open_dataset
+from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
+from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.moments import find_steps
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
 from vlm_agent.training.rows import collate_rows, group_examples
-from vlm_agent.training.windows import build_rows, choose_recipe, encode_window
+from vlm_agent.training.windows import FrameLoader, build_rows, choose_recipe, encode_window
 
 pytestmark = pytest.mark.model
 
@@ -212,3 +214,27 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
         assert (row.weights[~asked] == plain_row.weights[~asked]).all()
     plain = choose_recipe(loaded, dataset, RecipeSettings())
     assert (plain.long_goals, plain.steps) == ((), ())
+
+
+def test_steps_named_from_the_state_see_no_picture_and_stand_alone(tmp_path, loaded):
+    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4, state={"player": {"animation": -1}}))
+    recipe = choose_recipe(loaded, dataset, RecipeSettings(names_steps=True, steps_from_state=True))
+    windows = list(dataset.windows("train"))
+    rows = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe))
+    assert [row.num_windows for row in rows] == [1] * len(windows)
+    for window, row in zip(windows, rows, strict=True):
+        shown = loaded.encoder.decode_text(row.ids)
+        assert ("now: idle" in shown, bool(row.image_keys)) == (True, window.goal_level == "short")
+        assert ("Actions:" in shown) == (window.goal_level == "short")
+    features = FeatureCache(loaded, FrameLoader(dataset.folder, recipe), 1 << 20)
+    together = sum_losses(loaded, rows[:2], features)
+    alone = [sum_losses(loaded, [row], features) for row in rows[:2]]
+    torch.testing.assert_close(together, sum(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_steps_can_not_be_named_from_a_state_that_is_not_there(tmp_path, loaded):
+    dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4))
+    with pytest.raises(DataError, match="needs a game state in every window"):
+        choose_recipe(loaded, dataset, RecipeSettings(names_steps=True, steps_from_state=True))
+    with pytest.raises(ConfigError, match="needs --recipe"):
+        RecipeSettings(steps_from_state=True)

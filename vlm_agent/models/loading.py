@@ -167,7 +167,7 @@ def _load_base(name: str, quantization: Quantization, device: torch.device) -> L
         prepare_4bit_layers(model, dtype, device)
     model.requires_grad_(False)
     model.eval()
-    encoder = ChatEncoder(_read_tokenizer(folder), read_image_settings(folder))
+    encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))
     return LoadedModel(model, encoder, family, quantization, source, fingerprint_weights(folder))
 
 
@@ -199,7 +199,12 @@ def _quiet_if_small(folder: Path) -> Iterator[None]:
         hf_logging.enable_progress_bar()
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a checkpoint's folder.
+
+    Raises:
+        ModelError: it has none that can be used.
+    """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:

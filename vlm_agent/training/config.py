@@ -75,6 +75,9 @@ class TrainConfig:
     balance_steps: float = 0.5
     """How far rare steps catch up with common ones where the model learns to name the next step, and moments of a press
     with those of waiting: 0 shows each as often as it was recorded, 1 all equally often."""
+    step_draws: float = 1.0
+    """Moments whose step is learnt for each moment whose actions are. Which step comes next may hang on rare states,
+    where actions are soon learnt; and a step named from the state's text alone costs a third of a window's actions."""
     snap_clicks: int = 0
     """A click at most so far along each axis, in thousandths of the frame, from a place that the game-state text names
     is learnt as that place; 0 keeps clicks where they were. The agent then clicks where things are said to be instead
@@ -92,7 +95,7 @@ class TrainConfig:
         """Raise ConfigError for a value out of range, naming its flag."""
         for name in ("batch_windows", "accumulation", "save_every_steps"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight"):
+        for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
         for name in ("keep_idle", "hide_recent", "balance_steps"):
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
@@ -118,8 +121,14 @@ class RecipeSettings:
     """Whether the model answers a long goal in two turns: it names the next step, one of the dataset's short goals, and
     then acts on that. Needs windows with both goals."""
 
+    steps_from_state: bool = False
+    """Whether the step is named from the game state's text alone, without picture and recent actions. It takes a third
+    of the tokens, and is right where the state tells all that decides."""
+
     def __post_init__(self) -> None:
-        """Raise ConfigError for an empty picture."""
+        """Raise ConfigError for an empty picture, or steps named from nothing."""
+        if self.steps_from_state and not (self.names_steps and self.state_text_max_chars):
+            raise ConfigError("--recipe.steps-from-state needs --recipe.names-steps and a game-state text")
         if self.image_max_tokens < 1:
             raise ConfigError(f"--recipe.image-max-tokens must be at least 1, got {self.image_max_tokens}")
 

@@ -38,15 +38,15 @@ def choose_windows(
     """Return the windows to learn from, some of them more than once.
 
     Where no step is named, the windows of idle moments are thinned. Else as many moments as are left by that are drawn
-    from all, rare steps more readily, and each gives its step and its actions. Both are asked over the same picture, so
-    the actions cost next to nothing; and what is told apart by its step (waiting for something, walking somewhere) must
-    also be learnt to be done: whoever never sees that waiting is doing nothing clicks while it waits.
+    from all, rare steps more readily, and give their actions, waiting ones too: whoever never sees that waiting is
+    doing nothing clicks while it waits. Moments that give their step are drawn in the same way, `step_draws` times as
+    many; as many are the same ones, so that both are asked over the same picture.
 
     Args:
         windows: of one split.
         steps: the moments' steps (see `find_steps`).
         recipe: how windows are shown.
-        config: gives `keep_idle`, `balance_steps` and `seed`.
+        config: gives `keep_idle`, `balance_steps`, `step_draws` and `seed`.
     """
     kept = thin_idle(windows, config.keep_idle, config.seed)
     if not recipe.long_goals:
@@ -56,9 +56,14 @@ def choose_windows(
         return window.goal in recipe.long_goals and moment_of(window) in steps
 
     choosing = [window for window in windows if asks_for_step(window)]
-    drawn = balance_steps(choosing, steps, config.balance_steps, sum(map(asks_for_step, kept)), config.seed)
+    count = sum(map(asks_for_step, kept))
     acting = {moment_of(window): window for window in windows if window.goal not in recipe.long_goals}
-    return drawn + [acting[moment_of(window)] for window in drawn if moment_of(window) in acting]
+
+    def draw(count: int) -> list[Window]:
+        return balance_steps(choosing, steps, config.balance_steps, count, config.seed)
+
+    acted = [acting[moment_of(window)] for window in draw(count) if moment_of(window) in acting]
+    return draw(round(count * config.step_draws)) + acted
 
 
 def thin_idle(windows: Iterable[Window], keep: float, seed: int) -> list[Window]:

@@ -95,11 +95,14 @@ def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Te
 
 
 def group_examples(examples: Sequence[Example], max_windows: int) -> list[list[Example]]:
-    """Return examples grouped by their pictures, in order of first sight, at most `max_windows` to a group."""
+    """Return examples grouped by their pictures, in order of first sight, at most `max_windows` to a group.
+
+    Those without a picture stay alone: they share next to nothing.
+    """
     open_groups: dict[tuple[str, ...], list[Example]] = {}
     groups = []
     for example in examples:
-        group = open_groups.get(example.image_keys)
+        group = open_groups.get(example.image_keys) if example.image_keys else None
         if group is None or len(group) == max_windows:
             group = open_groups[example.image_keys] = []
             groups.append(group)

@@ -55,7 +55,9 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
         raise DataError(f"{dataset.folder}: no windows to train on")
     sizes: Counter[tuple[int, int]] = Counter()
     goals: dict[str, set[str]] = {"long": set(), "short": set()}
+    has_states = True
     for window in dataset.windows(TRAIN_SPLIT):
+        has_states = has_states and window.state is not None
         sizes[window.frame_width_px, window.frame_height_px] += 1
         goals[window.goal_level].add(window.goal)
     [(frame_size, _)] = sizes.most_common(1)
@@ -73,7 +75,14 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
         return recipe
     if not all(goals.values()):
         raise DataError(f"{dataset.folder}: --recipe.names-steps needs windows with a long and with a short goal")
-    return replace(recipe, long_goals=tuple(sorted(goals["long"])), steps=tuple(sorted(goals["short"])))
+    if settings.steps_from_state and not has_states:
+        raise DataError(f"{dataset.folder}: --recipe.steps-from-state needs a game state in every window; leave it out")
+    return replace(
+        recipe,
+        long_goals=tuple(sorted(goals["long"])),
+        steps=tuple(sorted(goals["short"])),
+        steps_from_state=settings.steps_from_state,
+    )
 
 
 def build_rows(
@@ -124,8 +133,8 @@ def encode_window(
     inp = prompt_input(window, recipe, _UNSEEN)
     size = (recipe.image_width_px, recipe.image_height_px)
     if step is not None and window.goal in recipe.long_goals:
-        encoded = encoder.encode_training(render_step_prompt(inp, recipe), step, [size])
-        return Example(encoded, (window.frame_id,), step_weight)
+        sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))
+        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, step_weight)
     chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
     encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
     return Example(encoded, (window.frame_id,))

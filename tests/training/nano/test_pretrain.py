@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.training.nano import batches, build, pretrain
 from vlm_agent.training.nano.config import PretrainConfig
 
@@ -63,6 +65,33 @@ def test_the_finished_folder_is_a_checkpoint(tmp_path: Path) -> None:
     assert (folder / "model.safetensors").stat().st_size < 16_000_000
     assert (folder / "preprocessor_config.json").exists()
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_finished_nano_is_taken_further_by_instructions_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pretrain.run(config_in(tmp_path / "first"))
+    for earlier_stage in ("dense_batches", "copy_batches"):
+        monkeypatch.delattr(batches, earlier_stage)
+    further = pretrain.run(replace(config_in(tmp_path / "further"), start=str(first), learning_rate=1e-3))
+    assert (further / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    one, other = (load_file(folder / "model.safetensors") for folder in (first, further))
+    changes = [float((one[name].float() - other[name].float()).abs().max()) for name in one]
+    assert 0 < max(changes) < 0.01  # taken further, not begun anew
+
+
+@pytest.mark.parametrize("broken", ["nowhere", "empty", "shape"])
+def test_what_is_no_nano_is_not_taken_further(tmp_path: Path, broken: str) -> None:
+    first = pretrain.run(config_in(tmp_path / "first"))
+    weights = load_file(first / "model.safetensors")
+    save_file({name: tensor[:-1] for name, tensor in weights.items()}, first / "model.safetensors")
+    (tmp_path / "empty").mkdir()
+    shutil.copy(first / "tokenizer.json", tmp_path / "empty")
+    shutil.copy(first / "tokenizer_config.json", tmp_path / "empty")
+    start = {"nowhere": tmp_path / "nowhere", "empty": tmp_path / "empty", "shape": first}[broken]
+    message = {"nowhere": "no such model folder", "empty": "no model.safetensors", "shape": "don't fit"}[broken]
+    with pytest.raises(ModelError, match=message):
+        pretrain.run(replace(config_in(tmp_path / "further"), start=str(start)))
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -43,7 +43,9 @@ def test_statements_are_true_of_the_text_above_them(encoder: ChatEncoder) -> Non
         assert len(told) == reading.STATEMENTS
         now = text.rstrip("\n").split("\n")[-1].removeprefix("now: ").split("; ")
         for words, holds in told:
-            name = re.fullmatch(r"(?:you|there is)[a-z ]*? (no )?(" + "|".join(ITEMS) + r")( in the inventory)?:", words)
+            name = re.fullmatch(
+                r"(?:you|there is)[a-z ]*? (no )?(" + "|".join(ITEMS) + r")( in the inventory)?:", words
+            )
             counted = re.fullmatch(r"you (do not )?have (\d+) (" + "|".join(ITEMS) + "):", words)
             if " and " in words:
                 continue

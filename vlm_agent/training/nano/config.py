@@ -14,9 +14,9 @@ class PretrainConfig:
 
     out: Path = Path("runs/nano")
     """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
-    start: Path | None = None
-    """Folder of a finished nano whose weights and tokenizer are taken further, in the instruction stage alone; by
-    default all begins from nothing."""
+    start: str | None = None
+    """A finished nano (`nano`, or its folder) whose weights and tokenizer are taken further, in the instruction stage
+    alone; by default all begins from nothing."""
     seed: int = 0
     """Decides the weights at the start and every sample."""
     dense_steps: int = 800

@@ -26,6 +26,8 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.checkpoints import find_checkpoint
+from vlm_agent.models.loading import read_tokenizer
 from vlm_agent.training.nano import batches, dense
 from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
 from vlm_agent.training.nano.config import PretrainConfig
@@ -59,7 +61,7 @@ class Run:
         self.names = batches.thing_names(config.seed)
         self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
         if config.start is not None:
-            self._take_weights(config.start)
+            self._take_weights(find_checkpoint(config.start)[1])
         self.optimizer = self._make_optimizer()
         self._load()
 
@@ -67,15 +69,20 @@ class Run:
         # Made once for each run: a change of prompts must not change the meaning of ids that are being learnt.
         folder, start = self.config.out / "tokenizer", self.config.start
         if not folder.exists():
-            made = AutoTokenizer.from_pretrained(start) if start is not None else make_tokenizer(self.config.seed)
+            made = make_tokenizer(self.config.seed) if start is None else read_tokenizer(find_checkpoint(start)[1])
             made.save_pretrained(folder)
         return AutoTokenizer.from_pretrained(folder)
 
     def _take_weights(self, start: Path) -> None:
-        weights = load_file(start / "model.safetensors")
-        missing, unexpected = self.model.load_state_dict(weights, strict=False)
-        if unexpected or set(missing) - {"lm_head.weight"}:
-            raise ModelError(f"{start}: not the weights of a nano: {len(missing)} missing, {len(unexpected)} unknown")
+        path, want = start / "model.safetensors", self.model.state_dict()
+        if not path.is_file():
+            raise ModelError(f"{start}: expected a finished nano, found no {path.name} in it")
+        weights = load_file(path)
+        wrong = [name for name, tensor in weights.items() if name not in want or want[name].shape != tensor.shape]
+        wrong += sorted(want.keys() - weights.keys() - {"lm_head.weight"})
+        if wrong:
+            raise ModelError(f"{start}: expected the weights of a nano; {len(wrong)} don't fit, the first {wrong[0]}")
+        self.model.load_state_dict(weights, strict=False)
         self.progress.stage = "follow"
 
     def _make_optimizer(self) -> torch.optim.AdamW:

@@ -19,7 +19,7 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """Folder for everything the demo makes; the report is in its `report/`."""
-    num_sessions: int = 600
+    num_sessions: int = 500
     """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
     minutes: float = 0.07
@@ -29,7 +29,7 @@ class DemoConfig:
     """Frames a second in the recordings: one a decision; more would be drawn, and never looked at."""
     seeds: int = 20
     """Scenes, none of them recorded, that base and tuned are compared on."""
-    max_ticks: int = 120
+    max_ticks: int = 100
     """Length of each of those episodes in world ticks of 600 ms."""
     workers: int = 2
     """Processes for recording and playing."""

@@ -23,8 +23,8 @@ class DemoConfig:
     """Sessions that the demonstrator records, each in a scene of its own; some are kept for evaluation. Many scenes
     teach more than much play in a few: where things stand must be looked up, not known by heart."""
     minutes: float = 0.07
-    """Game time of each session: 4 s. They begin anywhere on a trip to the bank and back, or after a mishap, and what is
-    rare comes at their start; most of what would follow is walking, and waiting for the rings."""
+    """Game time of each session: 4 s. They begin anywhere on a trip to the bank and back, or after a mishap, and what
+    is rare comes at their start; most of what would follow is walking, and waiting for the rings."""
     fps: float = 5 / 3
     """Frames a second in the recordings: one a decision; more would be drawn, and never looked at."""
     seeds: int = 20

@@ -55,6 +55,11 @@ STAGES = {
     "train": _stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
     "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
     "compare": _stage("compare a tuned model with its base", "vlm_agent.evaluation.compare", "CompareConfig"),
+    "eval": _stage(
+        "hold a model's answers to recorded windows against what the player did",
+        "vlm_agent.evaluation.offline.command",
+        "EvalConfig",
+    ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",

@@ -44,7 +44,7 @@ class DemoConfig:
     accumulation: int = 4
     """Passes in one step: small steps, and many, suit a small model."""
     keep_idle: float = 0.12
-    """Share of the moments at which the player presses nothing that are trained on."""
+    """Of the moments at which the player presses nothing, as large a share counts towards how many are trained on."""
     balance_steps: float = 0.6
     """How far rare steps catch up with common ones in training."""
     step_draws: float = 2.0

@@ -67,7 +67,7 @@ def match_sides(base_name: str, tuned_name: str) -> Pair:
         ModelError: one can't be found, tuned has no adapter, or they stand on different base weights.
         ConfigError: they were made for different prompts, actions, picture sizes or precisions, or are the same.
     """
-    tuned, base = _find_tuned(tuned_name), _find_side(base_name)
+    tuned, base = _find_tuned(tuned_name), find_side(base_name)
     if tuned.record is None:
         raise ModelError(f"--tuned {tuned_name}: holds no adapter; give a run's folder")
     if tuned.base_fingerprint != base.base_fingerprint:
@@ -143,10 +143,15 @@ def check_seeds_apart(seeds: tuple[int, ...], dataset: Path | None) -> bool | No
 def _find_tuned(name: str) -> Side:
     if name not in BUNDLED_NAMES and not Path(name).is_dir():
         raise ModelError(f"--tuned {name}: no such folder; give a run of train_vision_agent.py")
-    return _find_side(name)
+    return find_side(name)
 
 
-def _find_side(name: str) -> Side:
+def find_side(name: str) -> Side:
+    """Return what a model's name means: a plain base, or an adapter with its record.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     folder = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
     if folder is None:
         return Side(name, fingerprint_weights(find_checkpoint(name)[1]), None, None)

@@ -68,7 +68,8 @@ class TrainConfig:
     """Stop after so many steps even if epochs are left; the schedule is laid over them."""
     keep_idle: float = 1.0
     """Share of the moments without a press that are kept. Recordings are mostly waiting, and a small model that sees
-    them all learns to wait; 1 keeps every moment."""
+    them all learns to wait; 1 keeps every moment. Where steps are named it decides how many moments are drawn, and
+    `balance_steps` how many of them are waiting."""
     hide_recent: float = 0.0
     """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
     and not only to go on with what it did last."""

@@ -1,0 +1,152 @@
+"""`vlm-agent eval` on a small dataset: contenders that are known, a kill in the middle, and numbers without a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.training.synthetic import SPEC, write_dataset
+from vlm_agent.actions.types import ActionChunk
+from vlm_agent.cli import run_command
+from vlm_agent.dataset.store import open_dataset
+from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.evaluation.offline import answering, command
+from vlm_agent.evaluation.offline.baselines import MarginalPolicy, NearestPolicy
+from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows
+from vlm_agent.evaluation.offline.evaluation import evaluate
+from vlm_agent.evaluation.offline.predictions import PredictionStore
+from vlm_agent.evaluation.offline.scores import ScoreConfig
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.policies import NoOpPolicy, Observation, ScriptedPolicy
+
+STATE = {"player": {"animation": -1}, "inventory": {"emptySlots": 28}}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return open_dataset(write_dataset(tmp_path_factory.mktemp("data") / "dataset", num_ticks=12, state=STATE))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "qwen3_vl")
+
+
+def observe(window, dataset):
+    return Observation(dataset.frame(window), window.goal, 0, window.state)
+
+
+def ask(policy, dataset, path):
+    windows = list(dataset.windows("validation"))
+    return answering.answer_windows(policy, dataset, windows, PredictionStore(path, {"name": "x"}, dataset.spec))
+
+
+def test_one_who_does_what_the_player_did_is_right_and_one_who_does_nothing_is_not(dataset, tmp_path):
+    targets = {(window.t_ns // 1_000_000, window.goal): window.target for window in dataset.windows("validation")}
+    player = ScriptedPolicy(lambda seen, spec: targets[seen.t_ms, seen.goal])
+    predictions = {
+        "player": ask(player, dataset, tmp_path / "player.jsonl"),
+        "nothing": ask(NoOpPolicy(), dataset, tmp_path / "nothing.jsonl"),
+    }
+    evaluation = evaluate(predictions, {}, ScoreConfig())
+    player_row, nothing = evaluation.answerers
+    assert player_row.estimates["exact"].value == player_row.estimates["f1_detail"].value == 1
+    idle = sum(target == ActionChunk() for target in targets.values()) / len(targets)
+    assert nothing.estimates["exact"].value == pytest.approx(idle)
+    assert nothing.estimates["f1_click"].value == 0
+    with pytest.raises(DataError, match="other windows"):
+        evaluate({**predictions, "less": predictions["nothing"][1:]}, {}, ScoreConfig())
+
+
+def test_the_nearest_window_answers_by_goal_and_state(dataset):
+    windows = list(dataset.windows("train"))
+    first = windows[0]
+    bank = {**STATE, "bank": {"bankOpen": True}}
+    odd = replace(first, goal="close the bank", state=bank, target=next(w.target for w in windows if w.target.actions))
+    known = [replace(first, target=ActionChunk()), odd]
+    nearest = NearestPolicy(known)
+    for window in known:
+        assert nearest.decide(observe(window, dataset)).chunk == window.target
+    # A goal never seen, in a state that was.
+    assert nearest.decide(replace(observe(odd, dataset), goal="leave")).chunk == odd.target
+    with pytest.raises(DataError, match="needs training windows"):
+        NearestPolicy([])
+
+
+def test_the_marginal_answers_with_the_player_s_own_mix(dataset):
+    windows = list(dataset.windows("train"))
+    marginal = MarginalPolicy(windows)
+    drawn = set()
+    for seed in range(200):
+        marginal.begin("x", SPEC, seed)
+        drawn.add(marginal.decide(observe(windows[0], dataset)).chunk)
+    assert drawn == {window.target for window in windows}
+
+
+@pytest.mark.model
+def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_model(
+    dataset, checkpoint, tmp_path, monkeypatch
+):
+    def config(out, **changes):
+        given = {"dataset": dataset.folder, "model": str(checkpoint), "out": tmp_path / out, "temperature": 1.0}
+        return EvalConfig(**{**given, **changes})
+
+    command.run(config("whole"))
+    whole = (tmp_path / "whole" / "evaluation.json").read_bytes()
+    add, added = PredictionStore.add, []
+
+    def add_some(self, prediction):
+        if len(added) == 7:
+            raise KeyboardInterrupt
+        added.append(prediction)
+        add(self, prediction)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionStore, "add", add_some)
+        with pytest.raises(KeyboardInterrupt):
+            command.run(config("killed"))
+    command.run(config("killed"))
+    assert (tmp_path / "killed" / "evaluation.json").read_bytes() == whole
+    contenders = json.loads(whole)["contenders"]
+    assert list(contenders) == ["base", "nothing", "repeat", "marginal", "nearest"]
+    assert contenders["base"]["metrics"]["valid"]["value"] == 1
+    monkeypatch.setattr(command, "_make_model", None)
+    (tmp_path / "killed" / "evaluation.json").unlink()
+    run_command(["eval", "--rescore", "--out", str(tmp_path / "killed")])
+    again = json.loads((tmp_path / "killed" / "evaluation.json").read_text())
+    assert list(again["contenders"].items()) == list(contenders.items())
+    assert "| base |" in (tmp_path / "killed" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"dataset": "nowhere"}, DataError, "is not a folder"),
+        ({"split": "test"}, DataError, "no split 'test'"),
+        ({"model": "nowhere"}, ModelError, "no such model folder"),
+    ],
+)
+def test_a_mistake_is_one_line(dataset, checkpoint, tmp_path, changes, error, message):
+    given = {"dataset": dataset.folder, "model": str(checkpoint), "out": tmp_path / "eval", **changes}
+    given["dataset"] = tmp_path / given["dataset"]
+    with pytest.raises(error, match=message):
+        command.run(EvalConfig(**given))
+    assert not (tmp_path / "eval" / "evaluation.json").exists()
+
+
+def test_nothing_to_evaluate_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--dataset names the dataset"):
+        EvalConfig()
+    with pytest.raises(DataError, match="holds no predictions"):
+        command.run(EvalConfig(rescore=True, out=tmp_path))
+
+
+def test_windows_are_chosen_by_goal_and_spread(dataset):
+    every = choose_windows(EvalConfig(dataset=dataset.folder), dataset)
+    long = choose_windows(EvalConfig(dataset=dataset.folder, goals="long"), dataset)
+    few = choose_windows(EvalConfig(dataset=dataset.folder, max_windows=4), dataset)
+    assert len(every) == 2 * len(long)
+    assert {window.goal_level for window in long} == {"long"}
+    assert [every.index(window) for window in few] == [0, len(every) // 4, len(every) // 2, len(every) * 3 // 4]

@@ -1,0 +1,63 @@
+"""Asking a policy about recorded windows: it is shown what it would see in play, with the player's own history."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from vlm_agent.dataset.store import Dataset
+from vlm_agent.dataset.windows import Window
+from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, find_boxes
+from vlm_agent.policies import Observation, Policy, RecentAction
+
+
+def answer_windows(
+    policy: Policy,
+    dataset: Dataset,
+    windows: Sequence[Window],
+    store: PredictionStore,
+    advance: Callable[[], object] = lambda: None,
+) -> list[Prediction]:
+    """Return a prediction for each window, those that the store has not got asked for and added to it.
+
+    Chance, where a policy takes any, depends on the window alone: a run that was killed gives the same answers.
+    """
+    answers = []
+    for window in windows:
+        known = store.done.get(window.window_id)
+        if known is None:
+            known = answer_window(policy, dataset, window)
+            store.add(known)
+        answers.append(known)
+        advance()
+    return answers
+
+
+def answer_window(policy: Policy, dataset: Dataset, window: Window) -> Prediction:
+    """Ask a policy about one window."""
+    spec = dataset.spec.with_extent(window.frame_width_px, window.frame_height_px)
+    policy.begin(window.goal, spec, seed_of(window))
+    decision = policy.decide(
+        Observation(
+            frame=dataset.frame(window),
+            goal=window.goal,
+            t_ms=window.t_ns // 1_000_000,
+            game_state=window.state,
+            recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
+        )
+    )
+    return Prediction(
+        window_id=window.window_id,
+        session=window.session,
+        goal=window.goal,
+        goal_level=window.goal_level,
+        target=window.target,
+        answer=decision.chunk,
+        reason=decision.reason,
+        boxes=find_boxes(window),
+    )
+
+
+def seed_of(window: Window) -> int:
+    """Return a number that depends on the window's name alone."""
+    return int.from_bytes(hashlib.sha256(window.window_id.encode()).digest()[:4], "big")

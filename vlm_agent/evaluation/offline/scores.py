@@ -1,0 +1,199 @@
+"""What a prediction is worth: every metric as a sum and what it is divided by, so that windows add up in any grouping.
+
+Two lists of actions are matched in time twice: whatever their kinds (to see what is taken for what), and kind by kind
+(to see how far off a right one is). What is not matched is missing or made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import hypot
+
+from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
+from vlm_agent.errors import ConfigError
+from vlm_agent.evaluation.offline.matching import Timed, match_actions, time_actions
+from vlm_agent.evaluation.offline.predictions import Box, Prediction, is_inside
+
+KINDS = ("CLICK", "KEY", "SCROLL", "MOVE")
+"""The four kinds of action."""
+NONE = "none"
+"""Stands for an action that nothing was matched to."""
+RADII_PX = (5, 10, 25)
+"""How near to the player's a point is asked to be, frame pixels."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """When two actions count as the same."""
+
+    tolerance_ms: float = 300.0
+    """Farthest apart in time that two actions are matched."""
+    near_px: float = 10.0
+    """Farthest apart that two points count as the same in the F1 with detail."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a tolerance that can't be meant."""
+        if min(self.tolerance_ms, self.near_px) < 0:
+            raise ConfigError("--score.tolerance-ms and .near-px must not be negative")
+
+
+@dataclass
+class Tally:
+    """Sums over windows. Both parts of a share are kept apart until the end."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    """Numerators by metric."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Denominators by metric."""
+    confusion: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often a kind of action of the player (or `none`) met a kind of the answer's (or `none`)."""
+
+    def add(self, metric: str, amount: float, count: float = 1.0) -> None:
+        """Add to a metric."""
+        self.sums[metric] = self.sums.get(metric, 0.0) + amount
+        self.counts[metric] = self.counts.get(metric, 0.0) + count
+
+    def merge(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        for metric, amount in other.sums.items():
+            self.add(metric, amount, other.counts[metric])
+        for pair, count in other.confusion.items():
+            self.confusion[pair] = self.confusion.get(pair, 0) + count
+
+
+def tally_sessions(predictions: Iterable[Prediction], config: ScoreConfig) -> Mapping[str, Tally]:
+    """Return one tally a session."""
+    tallies: dict[str, Tally] = {}
+    for prediction in predictions:
+        tallies.setdefault(prediction.session, Tally()).merge(score(prediction, config))
+    return tallies
+
+
+def score(prediction: Prediction, config: ScoreConfig) -> Tally:
+    """Return the tally of one window. Where there is no answer, everything the player did is missing."""
+    tally = Tally()
+    tally.add("valid", prediction.answer is not None)
+    chunk = prediction.answer or ActionChunk()
+    targets, answers = time_actions(prediction.target), time_actions(chunk)
+    _confuse(tally, targets, answers, config)
+    _count_detailed(tally, targets, answers, config)
+    _compare_matched(tally, targets, answers, prediction.boxes, config)
+    _compare_sequences(tally, prediction, targets, answers)
+    return tally
+
+
+def kind_of(action: Action) -> str:
+    """Return the kind of an action by its name in the JSON."""
+    match action:
+        case Click():
+            return "CLICK"
+        case Key():
+            return "KEY"
+        case Scroll():
+            return "SCROLL"
+        case Move():
+            return "MOVE"
+
+
+def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
+    pairs = match_actions(targets, answers, config.tolerance_ms)
+    met = [(kind_of(targets[i].action), kind_of(answers[j].action)) for i, j in pairs]
+    matched = {i for i, _ in pairs}, {j for _, j in pairs}
+    met += [(kind_of(one.action), NONE) for i, one in enumerate(targets) if i not in matched[0]]
+    met += [(NONE, kind_of(one.action)) for j, one in enumerate(answers) if j not in matched[1]]
+    if not targets and not answers:
+        met = [(NONE, NONE)]
+    for wanted, said in met:
+        tally.confusion[wanted, said] = tally.confusion.get((wanted, said), 0) + 1
+        tally.add("event_right", wanted == said)
+
+
+def _count_detailed(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
+    # F1 = 2 tp / (targets + answers): a share as well, so it adds up like the others.
+    by_kind = len(match_actions(targets, answers, config.tolerance_ms, _same_kind))
+    in_detail = len(match_actions(targets, answers, config.tolerance_ms, lambda a, b: _is_alike(a, b, config.near_px)))
+    total = len(targets) + len(answers)
+    tally.add("f1_kind", 2 * by_kind, total)
+    tally.add("f1_detail", 2 * in_detail, total)
+    for kind in KINDS:
+        ours = [one for one in targets if kind_of(one.action) == kind]
+        theirs = [one for one in answers if kind_of(one.action) == kind]
+        hits = len(match_actions(ours, theirs, config.tolerance_ms))
+        tally.add(f"f1_{kind.lower()}", 2 * hits, len(ours) + len(theirs))
+
+
+def _compare_matched(
+    tally: Tally, targets: list[Timed], answers: list[Timed], boxes: tuple[Box | None, ...], config: ScoreConfig
+) -> None:
+    clicks = [i for i, one in enumerate(targets) if isinstance(one.action, Click)]
+    box_of = dict(zip(clicks, boxes, strict=False))
+    pairs = match_actions(targets, answers, config.tolerance_ms, _same_kind)
+    for i, j in pairs:
+        target, answer = targets[i].action, answers[j].action
+        tally.add("time_error_ms", abs(targets[i].t_ms - answers[j].t_ms))
+        if isinstance(target, Key) and isinstance(answer, Key):
+            tally.add("key_right", target.key == answer.key)
+            continue
+        if isinstance(target, Click) and isinstance(answer, Click):
+            tally.add("button_right", target.button == answer.button)
+        far_px = _distance_px(target, answer)
+        tally.add("distance_px", far_px)
+        for radius in RADII_PX:
+            tally.add(f"within_{radius}_px", far_px <= radius)
+    # Missed clicks hit nothing: whoever clicks seldom must not seem precise.
+    answered = dict(pairs)
+    for i in clicks:
+        box = box_of.get(i)
+        if box is not None:
+            hit = answers[answered[i]].action if i in answered else None
+            tally.add("click_in_bounds", isinstance(hit, Click) and is_inside(hit.x, hit.y, box))
+
+
+def _compare_sequences(tally: Tally, prediction: Prediction, targets: list[Timed], answers: list[Timed]) -> None:
+    said = [_describe(one.action) for one in answers]
+    wanted = [_describe(one.action) for one in targets]
+    tally.add("acts_when_player_does", bool(said) == bool(wanted))
+    tally.add("count_error", abs(len(said) - len(wanted)))
+    tally.add("sequence_exact", prediction.answer is not None and said == wanted)
+    tally.add("edit_distance", edit_distance(wanted, said), max(len(wanted), len(said)))
+    tally.add("exact", prediction.answer == prediction.target)
+
+
+def edit_distance(left: list[str], right: list[str]) -> int:
+    """Return how many insertions, deletions and changes turn one list into the other (Levenshtein 1966)."""
+    row = list(range(len(right) + 1))
+    for i, one in enumerate(left, 1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(right, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (one != other))
+    return row[-1]
+
+
+def _describe(action: Action) -> str:
+    """An action without its time and place."""
+    match action:
+        case Click(button=button, state=state):
+            return f"CLICK {button} {state}"
+        case Key(key=key, state=state):
+            return f"KEY {key} {state}"
+        case Scroll(dy=dy):
+            return f"SCROLL {'up' if dy > 0 else 'down'}"
+        case Move():
+            return "MOVE"
+
+
+def _same_kind(target: Action, answer: Action) -> bool:
+    return type(target) is type(answer)
+
+
+def _is_alike(target: Action, answer: Action, near_px: float) -> bool:
+    if _describe(target) != _describe(answer):
+        return False
+    return isinstance(target, Key) or _distance_px(target, answer) <= near_px
+
+
+def _distance_px(target: Action, answer: Action) -> float:
+    if isinstance(target, Key) or isinstance(answer, Key):
+        raise TypeError("a key has no place")
+    return hypot(target.x - answer.x, target.y - answer.y)

@@ -60,6 +60,11 @@ STAGES = {
         "vlm_agent.evaluation.offline.command",
         "EvalConfig",
     ),
+    "audit": _stage(
+        "see which of the things it is shown a model's answers hang on",
+        "vlm_agent.evaluation.offline.audit",
+        "AuditConfig",
+    ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",

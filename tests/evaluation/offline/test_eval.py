@@ -112,7 +112,7 @@ def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_mode
     contenders = json.loads(whole)["contenders"]
     assert list(contenders) == ["base", "nothing", "repeat", "marginal", "nearest"]
     assert contenders["base"]["metrics"]["valid"]["value"] == 1
-    monkeypatch.setattr(command, "_make_model", None)
+    monkeypatch.setattr(command, "make_model", None)
     (tmp_path / "killed" / "evaluation.json").unlink()
     run_command(["eval", "--rescore", "--out", str(tmp_path / "killed")])
     again = json.loads((tmp_path / "killed" / "evaluation.json").read_text())

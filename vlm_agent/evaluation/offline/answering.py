@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, find_boxes
@@ -35,17 +36,25 @@ def answer_windows(
 
 def answer_window(policy: Policy, dataset: Dataset, window: Window) -> Prediction:
     """Ask a policy about one window."""
-    spec = dataset.spec.with_extent(window.frame_width_px, window.frame_height_px)
-    policy.begin(window.goal, spec, seed_of(window))
-    decision = policy.decide(
-        Observation(
-            frame=dataset.frame(window),
-            goal=window.goal,
-            t_ms=window.t_ns // 1_000_000,
-            game_state=window.state,
-            recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
-        )
+    return answer_observation(policy, dataset, window, observe(dataset, window))
+
+
+def observe(dataset: Dataset, window: Window) -> Observation:
+    """Return what is to be seen of a window."""
+    return Observation(
+        frame=dataset.frame(window),
+        goal=window.goal,
+        t_ms=window.t_ns // NS_PER_MS,
+        game_state=window.state,
+        recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
     )
+
+
+def answer_observation(policy: Policy, dataset: Dataset, window: Window, seen: Observation) -> Prediction:
+    """Ask a policy about what it is shown of a window; its answer is held against the window's own actions."""
+    spec = dataset.spec.with_extent(window.frame_width_px, window.frame_height_px)
+    policy.begin(seen.goal, spec, seed_of(window))
+    decision = policy.decide(seen)
     return Prediction(
         window_id=window.window_id,
         session=window.session,

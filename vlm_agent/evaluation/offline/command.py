@@ -152,14 +152,14 @@ def _contenders(
 
     record = side.record
     if record is None:
-        yield BASE, side.to_json(), lambda: _make_model(config, side.name, dataset, None)
+        yield BASE, side.to_json(), lambda: make_model(config, side.name, dataset, None)
     else:
         from vlm_agent.actions.spec import ActionSpec
 
         check_same_spec(dataset.spec, ActionSpec.from_json(record["recipe"]["spec"]), dataset.folder)
-        yield TUNED, side.to_json(), lambda: _make_model(config, side.name, dataset, record)
+        yield TUNED, side.to_json(), lambda: make_model(config, side.name, dataset, record)
         base = {"name": record["base"]["source"], "weights_sha256": side.base_fingerprint, "recipe_of": side.name}
-        yield BASE, base, lambda: _make_model(config, record["base"]["source"], dataset, record)
+        yield BASE, base, lambda: make_model(config, record["base"]["source"], dataset, record)
     yield NOTHING, {}, NoOpPolicy
     yield REPEAT, {}, RepeatLastPolicy
     if TRAIN in dataset.splits:
@@ -167,7 +167,15 @@ def _contenders(
         yield NEAREST, {}, lambda: NearestPolicy(list(dataset.windows(TRAIN)))
 
 
-def _make_model(config: EvalConfig, name: str, dataset: Dataset, record: Mapping[str, Any] | None) -> Policy:
+def make_model(config: EvalConfig, name: str, dataset: Dataset, record: Mapping[str, Any] | None) -> Policy:
+    """Return a model that answers for a dataset.
+
+    Args:
+        config: gives temperature and device.
+        name: what `load_model` takes.
+        dataset: gives what may be done.
+        record: the record of the adapter whose recipe it is spoken to in; by default its own, or a base's.
+    """
     from vlm_agent.chat import Recipe
     from vlm_agent.decoding.engine import DecodeConfig
     from vlm_agent.decoding.sampling import SamplingConfig

@@ -1,0 +1,165 @@
+"""The shortcut audit names what planted policies hang on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.training.synthetic import write_dataset
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import ActionChunk, Click
+from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
+from vlm_agent.dataset.store import open_dataset
+from vlm_agent.dataset.windows import Window
+from vlm_agent.dataset.writer import DatasetWriter
+from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.evaluation.offline import audit as audit_module
+from vlm_agent.evaluation.offline.audit import AuditConfig, audit, choose_sessions, describe
+from vlm_agent.evaluation.offline.scores import ScoreConfig
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.policies import RepeatLastPolicy, ScriptedPolicy
+
+SPEC = ActionSpec(96, 64, keys=("a",))
+GOALS = ("open the bank", "use the furnace", "wait")
+SESSIONS, TICKS = 8, 6
+
+
+def press(*parts: int) -> ActionChunk:
+    """A click whose place tells its parts apart."""
+    return ActionChunk((Click(100, sum(part * 31 for part in parts) % 96, 10),))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Sessions in which colour, level and goal change from tick to tick, each by a rule of its own."""
+    folder = tmp_path_factory.mktemp("audit") / "dataset"
+    counts = 0
+    with DatasetWriter(folder, SPEC, history_ms=1200) as writer:
+        for session in range(SESSIONS):
+            last = ActionChunk()
+            for tick in range(TICKS):
+                number = session * TICKS + tick
+                colour, level, goal = number * 5 % 251, number * 7 % 90, number % len(GOALS)
+                target = press(colour, level, goal)
+                recent = tuple((500, Click(0, one.x, one.y)) for one in last.actions)
+                writer.add_window(
+                    Window(
+                        session=f"s{session}",
+                        clip=0,
+                        t_ns=tick * 600_000_000,
+                        split="validation",
+                        goal=GOALS[goal],
+                        goal_level="short",
+                        goal_source="game",
+                        goal_confidence=1.0,
+                        frame_id=writer.add_frame(np.full((64, 96, 3), colour, np.uint8)),
+                        frame_width_px=96,
+                        frame_height_px=64,
+                        target=target,
+                        recent=recent,
+                        state={"skills": {"craftingLevel": level}},
+                    )
+                )
+                last, counts = target, counts + 1
+        sessions = tuple(SessionRecord(f"s{n}", "validation", "0" * 64, TICKS) for n in range(SESSIONS))
+        writer.finish(
+            DatasetManifest(SPEC, 1200, {"validation": counts}, writer.frames, sessions, sha256=writer.fingerprint())
+        )
+    return open_dataset(folder)
+
+
+def colour_of(seen) -> int:
+    return round(float(seen.frame.mean()))
+
+
+def level_of(seen) -> int:
+    return seen.game_state["skills"]["craftingLevel"] if seen.game_state else 0
+
+
+def goal_of(seen) -> int:
+    return GOALS.index(seen.goal)
+
+
+PLANTED = {
+    "copies its history": (RepeatLastPolicy(), {"history"}),
+    "only reads the state": (ScriptedPolicy(lambda seen, spec: press(level_of(seen))), {"state"}),
+    "only looks": (ScriptedPolicy(lambda seen, spec: press(colour_of(seen))), {"picture"}),
+    "only follows the goal": (ScriptedPolicy(lambda seen, spec: press(goal_of(seen))), {"goal"}),
+    "ignores the goal": (
+        ScriptedPolicy(lambda seen, spec: press(colour_of(seen), level_of(seen))),
+        {"picture", "state"},
+    ),
+    "uses all but its history": (
+        ScriptedPolicy(lambda seen, spec: press(colour_of(seen), level_of(seen), goal_of(seen))),
+        {"picture", "state", "goal"},
+    ),
+    "always the same": (ScriptedPolicy(lambda seen, spec: press(3)), set()),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_policy_is_named_rightly(dataset, planted):
+    policy, hangs_on = PLANTED[planted]
+    findings = audit(policy, dataset, list(dataset.windows("validation")), ScoreConfig())
+    assert {finding.asks for finding in findings if finding.matters} == hangs_on
+    opening = {
+        "picture": ("It looks", "It does not look"),
+        "state": ("It reads", "It does not read"),
+        "goal": ("It follows", "It ignores"),
+        "history": ("It leans", "It does not copy"),
+    }
+    sentences = describe(findings)
+    assert [
+        sentence.startswith(opening[asks][asks not in hangs_on])
+        for asks, sentence in zip(opening, sentences, strict=True)
+    ] == [True] * 4
+
+
+def test_what_costs_much_is_found_for_sure_and_what_costs_nothing_is_not(dataset):
+    policy, _ = PLANTED["uses all but its history"]
+    found = {one.name: one for one in audit(policy, dataset, list(dataset.windows("validation")), ScoreConfig())}
+    assert found["own_history"].loss is None
+    for name in ("blank_picture", "other_state"):
+        assert found[name].loss.interval.low > 0
+        assert found[name].loss.p <= found[name].loss.p_holm < 0.05
+        assert (found[name].before, found[name].windows) == (pytest.approx(1.0, abs=0.2), SESSIONS * TICKS)
+
+
+def test_windows_are_taken_by_whole_sessions(dataset):
+    config = AuditConfig(dataset=dataset.folder, model="x", max_windows=TICKS * 3)
+    windows = choose_sessions(config, dataset)
+    assert len(windows) == TICKS * 3
+    assert [window.session for window in windows[::TICKS]] == ["s0", "s2", "s5"]
+    assert len(choose_sessions(AuditConfig(dataset=dataset.folder, model="x", max_windows=9999), dataset)) == 48
+
+
+@pytest.mark.model
+def test_a_model_is_audited_and_the_findings_are_written(dataset, tmp_path, capsys):
+    base = write_tiny_checkpoint(tmp_path / "tiny")
+    out = tmp_path / "audit"
+    audit_module.run(AuditConfig(dataset=dataset.folder, model=str(base), out=out, max_windows=12))
+    value = json.loads((out / "audit.json").read_text())
+    assert [finding["name"] for finding in value["findings"]] == [
+        "blank_picture",
+        "other_picture",
+        "no_state",
+        "other_state",
+        "other_goal",
+        "own_history",
+    ]
+    assert len(value["sentences"]) == 4
+    assert value["sentences"][0] in (out / "audit.md").read_text()
+    assert "findings:" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(dataset, tmp_path):
+    lone = write_dataset(tmp_path / "lone", num_ticks=4)
+    with pytest.raises(DataError, match="an audit needs two sessions"):
+        audit_module.run(AuditConfig(dataset=lone, model="base", out=tmp_path / "out"))
+    with pytest.raises(ModelError, match="no such model folder"):
+        audit_module.run(AuditConfig(dataset=dataset.folder, model="nowhere", out=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="at least 2"):
+        AuditConfig(dataset=dataset.folder, model="base", max_windows=1)
+    assert not (tmp_path / "out").exists()

@@ -75,6 +75,19 @@ def test_a_comparison_writes_json_and_report(done) -> None:
     assert report.count("data:image/jpeg") == 9
 
 
+def test_on_a_real_clock_it_says_so_everywhere(base: Path, tuned: Path, tmp_path: Path, done) -> None:
+    real = run(make_config(base, tuned, tmp_path / "real", clock="real", max_ticks=2))
+    value = json.loads((tmp_path / "real" / "comparison.json").read_text())
+    jsonschema.validate(value, read_schema())
+    assert value["clock"] == real.setting.clock == "real"
+    assert "--clock real" in value["made"]["command"]
+    assert "the game goes on" in (tmp_path / "real" / "index.html").read_text()
+    assert "the game goes on" not in (done[0].out / "index.html").read_text()
+    # What was played on one clock is not gone on with on the other.
+    with pytest.raises(DataError, match="episodes of another rollout"):
+        run(make_config(base, tuned, tmp_path / "real", max_ticks=2))
+
+
 def test_a_finished_comparison_is_written_again_without_playing(done) -> None:
     config, comparison = done
     before = {path: path.stat().st_mtime_ns for path in (config.out / "episodes").iterdir()}

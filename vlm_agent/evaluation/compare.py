@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError
 
@@ -51,6 +51,9 @@ class CompareConfig:
     """`cpu`, `cuda`, or `auto`."""
     temperature: float = 0.0
     """How base and tuned choose tokens: 0 takes the likeliest, 1 samples as they are (each seed its own chance)."""
+    clock: Literal["paused", "real"] = "paused"
+    """`paused`: the game waits for every decision. `real`: it goes on; a decision that takes longer than its horizon is
+    dropped and counted as late. Workers share this machine's cores: for times that mean something play with one."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a comparison without an interval or an episode."""
@@ -125,6 +128,7 @@ def _agree_on_terms(config: CompareConfig) -> Terms:
         player=config.player,
         device=config.device,
         temperature=config.temperature,
+        clock=config.clock,
     )
 
 
@@ -147,4 +151,4 @@ def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str,
         env.close()
     probe = probe_adapter(pair, Observation(frame, terms.goal, 0, info.get("game_state")), device=terms.device)
     made = describe_making(config.command, pair, probe, seeds_apart=seeds_apart)
-    return made, Setting(terms.env, terms.goal, terms.max_ticks, spec.horizon_ms)
+    return made, Setting(terms.env, terms.goal, terms.max_ticks, spec.horizon_ms, terms.clock)

@@ -177,7 +177,7 @@ class Setting:
     horizon_ms: int
     """Game time of a decision."""
     clock: str = "paused"
-    """`paused`: the game waited for every decision."""
+    """`paused`: the game waited for every decision; `real`: it went on."""
 
     @property
     def episode_s(self) -> float:

@@ -14,7 +14,7 @@ from vlm_agent.policies import NoOpPolicy, Policy, RandomPolicy, RepeatLastPolic
 from vlm_agent.rollouts.environments import make_environment
 from vlm_agent.rollouts.episodes import Episode
 from vlm_agent.rollouts.parallel import run_beside
-from vlm_agent.rollouts.playing import EpisodeConfig
+from vlm_agent.rollouts.playing import Clock, EpisodeConfig
 from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollout
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Terms:
     """Where models run."""
     temperature: float = 0.0
     """How models choose tokens: 0 takes the likeliest, 1 samples as they are."""
+    clock: Clock = "paused"
+    """Whether the game waits for a decision."""
     about: dict[str, Any] = field(default_factory=dict)
     """What else decides an outcome."""
 
@@ -63,7 +65,7 @@ class Terms:
             make_policy=make_policy,
             goal=self.goal,
             seeds=self.seeds,
-            episode=EpisodeConfig(max_ticks=self.max_ticks, stops_when_done=not self.is_long_goal),
+            episode=EpisodeConfig(max_ticks=self.max_ticks, clock=self.clock, stops_when_done=not self.is_long_goal),
             about={"env": self.env, **self.about, **(about or {})},
         )
 

@@ -18,6 +18,10 @@ from vlm_agent.evaluation.verdicts import Verdict
 from vlm_agent.rollouts.episodes import Outcome
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_CLOCKS = {
+    "paused": "the game waits for every decision",
+    "real": "the game goes on; decisions that take longer than their horizon are dropped and counted as late",
+}
 
 
 def write_comparison(path: Path, comparison: Comparison, verdict: Verdict) -> None:
@@ -69,7 +73,7 @@ def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
     facts = [
         ("goal", setting.goal),
         ("environment", setting.env),
-        ("clock", f"{setting.clock}: the game waits for every decision"),
+        ("clock", f"{setting.clock}: {_CLOCKS[setting.clock]}"),
         ("episode", f"{setting.max_ticks} decisions of {setting.horizon_ms} ms, {setting.episode_s:g} s of game time"),
         ("seeds", f"{comparison.seeds[0]} to {comparison.seeds[-1]}, {len(comparison.seeds)} in all"),
         ("seeds apart from the demonstrated", _tell_apart(comparison.made)),

@@ -40,7 +40,7 @@ def choose_windows(
     Where no step is named, the windows of idle moments are thinned. Else as many moments as are left by that are drawn
     from all, rare steps more readily, and give their actions, waiting ones too: whoever never sees that waiting is
     doing nothing clicks while it waits. Moments that give their step are drawn in the same way, `step_draws` times as
-    many; as many are the same ones, so that both are asked over the same picture.
+    many; at 1 they are the same moments, and both questions can be asked over the same picture.
 
     Args:
         windows: of one split.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.training.synthetic import SPEC, write_dataset
@@ -109,6 +111,8 @@ def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_mode
             command.run(config("killed"))
     command.run(config("killed"))
     assert (tmp_path / "killed" / "evaluation.json").read_bytes() == whole
+    schema = Path(command.__file__).with_name("evaluation.schema.json")
+    jsonschema.validate(json.loads(whole), json.loads(schema.read_text()))
     contenders = json.loads(whole)["contenders"]
     assert list(contenders) == ["base", "nothing", "repeat", "marginal", "nearest"]
     assert contenders["base"]["metrics"]["valid"]["value"] == 1

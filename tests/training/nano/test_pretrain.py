@@ -92,6 +92,7 @@ def test_what_is_no_nano_is_not_taken_further(tmp_path: Path, broken: str) -> No
     message = {"nowhere": "no such model folder", "empty": "no model.safetensors", "shape": "don't fit"}[broken]
     with pytest.raises(ModelError, match=message):
         pretrain.run(replace(config_in(tmp_path / "further"), start=str(start)))
+    assert (tmp_path / "further").exists() == (broken != "nowhere")
 
 
 def test_impossible_settings_are_refused() -> None:

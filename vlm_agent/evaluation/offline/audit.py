@@ -117,7 +117,7 @@ def run(config: AuditConfig) -> list[Finding]:
         "findings": [_to_json(finding) for finding in findings],
         "sentences": sentences,
     }
-    write_whole(config.out / "audit.json", json.dumps(value, indent=2) + "\n")
+    write_whole(config.out / "audit.json", json.dumps(value, indent=2, allow_nan=False) + "\n")
     write_whole(config.out / "audit.md", write_markdown(findings, sentences))
     console.print(make_table(findings))
     for sentence in sentences:

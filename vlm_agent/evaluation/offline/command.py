@@ -85,7 +85,7 @@ def run(config: EvalConfig) -> OfflineEvaluation:
     console = Console()
     predictions, about = _read_all(config.out) if config.rescore else _ask_all(config, console)
     evaluation = evaluate(predictions, about, config.score)
-    write_whole(config.out / "evaluation.json", json.dumps(evaluation.to_json(), indent=2) + "\n")
+    write_whole(config.out / "evaluation.json", json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
     write_whole(config.out / "evaluation.md", write_markdown(evaluation))
     console.print(make_table(evaluation))
     console.print(f"numbers: {config.out / 'evaluation.json'}", highlight=False, soft_wrap=True)

@@ -48,7 +48,7 @@ class OfflineEvaluation:
     """What was asked of whom."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain-data form, as `evaluation.json` holds it."""
+        """Return the plain-data form, as `evaluation.json` holds it; `evaluation.schema.json` describes it."""
         return {
             "format": FORMAT,
             "windows": self.windows,

@@ -55,21 +55,22 @@ class Run:
         torch.manual_seed(config.seed)
         self.config = config
         self.progress = Progressed()
+        start = None if config.start is None else find_checkpoint(config.start)[1]
         config.out.mkdir(parents=True, exist_ok=True)
-        self.tokenizer = self._take_tokenizer()
+        self.tokenizer = self._take_tokenizer(start)
         self.model = build_nano(config.seed, self.tokenizer)
         self.names = batches.thing_names(config.seed)
         self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
-        if config.start is not None:
-            self._take_weights(find_checkpoint(config.start)[1])
+        if start is not None:
+            self._take_weights(start)
         self.optimizer = self._make_optimizer()
         self._load()
 
-    def _take_tokenizer(self) -> Any:
+    def _take_tokenizer(self, start: Path | None) -> Any:
         # Made once for each run: a change of prompts must not change the meaning of ids that are being learnt.
-        folder, start = self.config.out / "tokenizer", self.config.start
+        folder = self.config.out / "tokenizer"
         if not folder.exists():
-            made = make_tokenizer(self.config.seed) if start is None else read_tokenizer(find_checkpoint(start)[1])
+            made = make_tokenizer(self.config.seed) if start is None else read_tokenizer(start)
             made.save_pretrained(folder)
         return AutoTokenizer.from_pretrained(folder)
 

@@ -42,7 +42,9 @@ def observe(window, dataset):
 
 def ask(policy, dataset, path):
     windows = list(dataset.windows("validation"))
-    return answering.answer_windows(policy, dataset, windows, PredictionStore(path, {"name": "x"}, dataset.spec))
+    store = PredictionStore(path, {"name": "x"}, dataset.spec)
+    answering.answer_windows(policy, dataset, windows, store)
+    return list(store.done.values())
 
 
 def test_one_who_does_what_the_player_did_is_right_and_one_who_does_nothing_is_not(dataset, tmp_path):

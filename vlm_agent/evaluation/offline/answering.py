@@ -18,20 +18,15 @@ def answer_windows(
     windows: Sequence[Window],
     store: PredictionStore,
     advance: Callable[[], object] = lambda: None,
-) -> list[Prediction]:
-    """Return a prediction for each window, those that the store has not got asked for and added to it.
+) -> None:
+    """Ask about each window that the store has not got, and add the answers to it.
 
     Chance, where a policy takes any, depends on the window alone: a run that was killed gives the same answers.
     """
-    answers = []
     for window in windows:
-        known = store.done.get(window.window_id)
-        if known is None:
-            known = answer_window(policy, dataset, window)
-            store.add(known)
-        answers.append(known)
+        if window.window_id not in store.done:
+            store.add(answer_window(policy, dataset, window))
         advance()
-    return answers
 
 
 def answer_window(policy: Policy, dataset: Dataset, window: Window) -> Prediction:

@@ -95,7 +95,7 @@ def run(config: AuditConfig) -> list[Finding]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from vlm_agent.dataset.store import open_dataset
-    from vlm_agent.evaluation.offline.command import EvalConfig, make_model
+    from vlm_agent.evaluation.offline.command import make_model
     from vlm_agent.evaluation.report import write_whole
     from vlm_agent.evaluation.sides import find_side
 
@@ -103,10 +103,9 @@ def run(config: AuditConfig) -> list[Finding]:
     side = find_side(config.model)
     dataset = open_dataset(config.dataset)
     windows = choose_sessions(config, dataset)
-    asked = EvalConfig(dataset=config.dataset, model=config.model, temperature=config.temperature, device=config.device)
     columns = (TextColumn("{task.description:34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        policy = make_model(asked, config.model, dataset, side.record)
+        policy = make_model(config.model, dataset, side.record, config)
         findings = audit(policy, dataset, windows, config.score, progress)
     sentences = describe(findings)
     value = {

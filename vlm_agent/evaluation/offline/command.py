@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.evaluation.offline.scores import ScoreConfig
@@ -120,11 +120,11 @@ def _ask_all(config: EvalConfig, console: Any) -> tuple[dict[str, list[Predictio
                 config.out / "predictions" / f"{name}.jsonl", {"name": name, "who": who, **about}, dataset.spec
             )
             task = progress.add_task(name, total=len(windows))
-            is_finished = all(window.window_id in store.done for window in windows)
-            # A model is only loaded for windows that it has not answered yet.
-            policy = _Silent() if is_finished else make_policy()
-            predictions[name] = answer_windows(policy, dataset, windows, store, partial(progress.advance, task))
             models[name] = who
+            # A model is only loaded for windows that it has not answered yet.
+            if any(window.window_id not in store.done for window in windows):
+                answer_windows(make_policy(), dataset, windows, store, partial(progress.advance, task))
+            predictions[name] = [store.done[window.window_id] for window in windows]
     return predictions, {**about, "models": models}
 
 
@@ -152,14 +152,14 @@ def _contenders(
 
     record = side.record
     if record is None:
-        yield BASE, side.to_json(), lambda: make_model(config, side.name, dataset, None)
+        yield BASE, side.to_json(), partial(make_model, side.name, dataset, None, config)
     else:
         from vlm_agent.actions.spec import ActionSpec
 
         check_same_spec(dataset.spec, ActionSpec.from_json(record["recipe"]["spec"]), dataset.folder)
-        yield TUNED, side.to_json(), lambda: make_model(config, side.name, dataset, record)
+        yield TUNED, side.to_json(), partial(make_model, side.name, dataset, record, config)
         base = {"name": record["base"]["source"], "weights_sha256": side.base_fingerprint, "recipe_of": side.name}
-        yield BASE, base, lambda: make_model(config, record["base"]["source"], dataset, record)
+        yield BASE, base, partial(make_model, record["base"]["source"], dataset, record, config)
     yield NOTHING, {}, NoOpPolicy
     yield REPEAT, {}, RepeatLastPolicy
     if TRAIN in dataset.splits:
@@ -167,14 +167,26 @@ def _contenders(
         yield NEAREST, {}, lambda: NearestPolicy(list(dataset.windows(TRAIN)))
 
 
-def make_model(config: EvalConfig, name: str, dataset: Dataset, record: Mapping[str, Any] | None) -> Policy:
+class Asking(Protocol):
+    """The settings of whatever asks a model."""
+
+    @property
+    def temperature(self) -> float:
+        """How tokens are chosen."""
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+
+
+def make_model(name: str, dataset: Dataset, record: Mapping[str, Any] | None, config: Asking) -> Policy:
     """Return a model that answers for a dataset.
 
     Args:
-        config: gives temperature and device.
         name: what `load_model` takes.
         dataset: gives what may be done.
-        record: the record of the adapter whose recipe it is spoken to in; by default its own, or a base's.
+        record: the record of the adapter whose recipe it is spoken to in; none for a base's own.
+        config: gives temperature and device.
     """
     from vlm_agent.chat import Recipe
     from vlm_agent.decoding.engine import DecodeConfig
@@ -202,13 +214,3 @@ def _read_all(out: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
     shared = {key: value for key, value in found[0][0].items() if key not in ("name", "who", "spec", "format")}
     models = {head["name"]: head["who"] for head, _ in found}
     return {head["name"]: of_one for head, of_one in found}, {**shared, "models": models}
-
-
-class _Silent:
-    """Stands for a policy that is not going to be asked."""
-
-    def begin(self, goal: str, spec: Any, seed: int) -> None:
-        raise AssertionError("all windows were answered")
-
-    def decide(self, observation: Any) -> Any:
-        raise AssertionError("all windows were answered")

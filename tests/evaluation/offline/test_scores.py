@@ -51,6 +51,13 @@ def test_an_answer_that_can_not_be_read_is_not_doing_nothing():
     assert (ratio(tally, "valid"), ratio(tally, "exact"), ratio(tally, "sequence_exact")) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("answer", [None, ActionChunk(done=True)])
+def test_neither_silence_nor_saying_done_counts_as_waiting(answer):
+    tally = score(predict(NOTHING, answer), CONFIG)
+    for metric in ("event_right", "acts_when_player_does", "sequence_exact", "exact"):
+        assert ratio(tally, metric) == 0
+
+
 def test_lists_are_matched_so_that_most_pairs_are_found_whatever_their_order():
     # Taking the nearest first would pair the keys at 200 and leave the other two alone.
     target = ActionChunk((Key(0, "space"), Key(200, "space")))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.evaluation.offline.metrics import SURE
 from vlm_agent.evaluation.offline.scores import ScoreConfig
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from vlm_agent.policies import Policy
 
 FORMAT = 1
-SURE = 0.05
-"""A loss whose p, corrected for all conditions, is below this is taken for real."""
 FEW = 0.05
 """Where fewer answers than this share change, the answers don't hang on what was changed."""
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+SURE = 0.05
+"""A difference whose p, corrected for all that was tested beside it, is below this is taken for real."""
+
+
 @dataclass(frozen=True)
 class OfflineMetric:
     """One row of the table."""

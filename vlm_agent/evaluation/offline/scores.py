@@ -76,10 +76,13 @@ def score(prediction: Prediction, config: ScoreConfig) -> Tally:
     tally.add("valid", prediction.answer is not None)
     chunk = prediction.answer or ActionChunk()
     targets, answers = time_actions(prediction.target), time_actions(chunk)
-    _confuse(tally, targets, answers, config)
+    # Neither silence nor saying that the goal is reached is waiting, though none of them holds an action.
+    agrees = prediction.answer is not None and prediction.answer.done == prediction.target.done
+    _confuse(tally, targets, answers, config, agrees=agrees)
     _count_detailed(tally, targets, answers, config)
     _compare_matched(tally, targets, answers, prediction.boxes, config)
-    _compare_sequences(tally, prediction, targets, answers)
+    _compare_sequences(tally, targets, answers, agrees=agrees)
+    tally.add("exact", prediction.answer == prediction.target)
     return tally
 
 
@@ -96,7 +99,7 @@ def kind_of(action: Action) -> str:
             return "MOVE"
 
 
-def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
+def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig, *, agrees: bool) -> None:
     pairs = match_actions(targets, answers, config.tolerance_ms)
     met = [(kind_of(targets[i].action), kind_of(answers[j].action)) for i, j in pairs]
     matched = {i for i, _ in pairs}, {j for _, j in pairs}
@@ -106,7 +109,7 @@ def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: S
         met = [(NONE, NONE)]
     for wanted, said in met:
         tally.confusion[wanted, said] = tally.confusion.get((wanted, said), 0) + 1
-        tally.add("event_right", wanted == said)
+        tally.add("event_right", wanted == said and (wanted != NONE or agrees))
 
 
 def _count_detailed(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
@@ -150,14 +153,13 @@ def _compare_matched(
             tally.add("click_in_bounds", isinstance(hit, Click) and is_inside(hit.x, hit.y, box))
 
 
-def _compare_sequences(tally: Tally, prediction: Prediction, targets: list[Timed], answers: list[Timed]) -> None:
+def _compare_sequences(tally: Tally, targets: list[Timed], answers: list[Timed], *, agrees: bool) -> None:
     said = [_describe(one.action) for one in answers]
     wanted = [_describe(one.action) for one in targets]
-    tally.add("acts_when_player_does", bool(said) == bool(wanted))
+    tally.add("acts_when_player_does", agrees and bool(said) == bool(wanted))
     tally.add("count_error", abs(len(said) - len(wanted)))
-    tally.add("sequence_exact", prediction.answer is not None and said == wanted)
+    tally.add("sequence_exact", agrees and said == wanted)
     tally.add("edit_distance", edit_distance(wanted, said), max(len(wanted), len(said)))
-    tally.add("exact", prediction.answer == prediction.target)
 
 
 def edit_distance(left: list[str], right: list[str]) -> int:

@@ -8,10 +8,8 @@ from rich import box
 from rich.table import Table
 
 from vlm_agent.evaluation.offline.evaluation import Answerer, OfflineEvaluation
-from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, OfflineMetric
+from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, SURE, OfflineMetric
 
-SURE = 0.05
-"""A difference whose p, corrected for all metrics, is below this is marked."""
 CAPTION = "[95% interval over sessions]; * differs from the first, p < 0.05 after Holm; goal: once hoped for"
 
 

@@ -18,8 +18,8 @@ from _measuring import Shown, Stopwatch, make_parser, print_rows, say
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
 from vlm_agent.evaluation.offline.evaluation import evaluate
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, read_predictions
-from vlm_agent.evaluation.offline.scores import ScoreConfig
 
 SPEC = ActionSpec(765, 503, keys=("space", "escape"))
 SESSIONS = 100

@@ -39,7 +39,23 @@ def test_the_usage_names_every_command():
         assert stage.help in usage
 
 
-@pytest.mark.parametrize("name", ["play", "record-demo", "info", "repair", "label", "train", "run", "pretrain-nano"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "play",
+        "record-demo",
+        "info",
+        "repair",
+        "label",
+        "train",
+        "run",
+        "compare",
+        "eval",
+        "audit",
+        "demo",
+        "pretrain-nano",
+    ],
+)
 def test_a_command_finds_its_stage(name):
     config, function = STAGES[name].load()
     assert dataclasses.is_dataclass(config)

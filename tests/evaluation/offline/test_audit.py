@@ -17,7 +17,7 @@ from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import audit as audit_module
 from vlm_agent.evaluation.offline.audit import AuditConfig, audit, choose_sessions, describe
-from vlm_agent.evaluation.offline.scores import ScoreConfig
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import RepeatLastPolicy, ScriptedPolicy
 

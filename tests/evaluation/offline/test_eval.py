@@ -18,8 +18,8 @@ from vlm_agent.evaluation.offline import answering, command
 from vlm_agent.evaluation.offline.baselines import MarginalPolicy, NearestPolicy
 from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows
 from vlm_agent.evaluation.offline.evaluation import evaluate
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
-from vlm_agent.evaluation.offline.scores import ScoreConfig
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import NoOpPolicy, Observation, ScriptedPolicy
 

@@ -10,7 +10,8 @@ from sklearn.metrics import confusion_matrix, f1_score
 from tests.evaluation.offline.cases import NOTHING, click, key, move, predict, random_predictions
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
 from vlm_agent.evaluation.offline.estimates import confusion_of, macro_f1
-from vlm_agent.evaluation.offline.scores import KINDS, NONE, ScoreConfig, edit_distance, score, tally_sessions
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.evaluation.offline.scores import KINDS, NONE, edit_distance, score, tally_sessions
 
 CONFIG = ScoreConfig()
 BOX = (90.0, 90.0, 20.0, 20.0)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError, DataError
-from vlm_agent.evaluation.offline.metrics import SURE
-from vlm_agent.evaluation.offline.scores import ScoreConfig
+from vlm_agent.evaluation.offline.metrics import SURE, ScoreConfig
 
 if TYPE_CHECKING:
     from rich.table import Table

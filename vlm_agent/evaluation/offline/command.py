@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vlm_agent.errors import ConfigError, DataError
-from vlm_agent.evaluation.offline.scores import ScoreConfig
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
 
 if TYPE_CHECKING:
     from vlm_agent.dataset.store import Dataset

@@ -9,9 +9,9 @@ from typing import Any
 
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap, compare, confusion_of, estimate, macro_f1
-from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS
+from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Prediction
-from vlm_agent.evaluation.offline.scores import ScoreConfig, tally_sessions
+from vlm_agent.evaluation.offline.scores import tally_sessions
 
 FORMAT = 1
 

@@ -1,13 +1,32 @@
-"""The metrics of recorded windows: what they are called, which way is better, and what was once hoped for."""
+"""The metrics of recorded windows: what they are called, which way is better, and what was once hoped for.
+
+Imports nothing heavy: the command line reads its help from here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from vlm_agent.errors import ConfigError
 
 SURE = 0.05
 """A difference whose p, corrected for all that was tested beside it, is below this is taken for real."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """When two actions count as the same."""
+
+    tolerance_ms: float = 300.0
+    """Farthest apart in time that two actions are matched."""
+    near_px: float = 10.0
+    """Farthest apart that two points count as the same in the F1 with detail."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a tolerance that can't be meant."""
+        if min(self.tolerance_ms, self.near_px) < 0:
+            raise ConfigError("--score.tolerance-ms and .near-px must not be negative")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from math import hypot
 
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
-from vlm_agent.errors import ConfigError
 from vlm_agent.evaluation.offline.matching import Timed, match_actions, time_actions
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Box, Prediction, is_inside
 
 KINDS = ("CLICK", "KEY", "SCROLL", "MOVE")
@@ -21,21 +21,6 @@ NONE = "none"
 """Stands for an action that nothing was matched to."""
 RADII_PX = (5, 10, 25)
 """How near to the player's a point is asked to be, frame pixels."""
-
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """When two actions count as the same."""
-
-    tolerance_ms: float = 300.0
-    """Farthest apart in time that two actions are matched."""
-    near_px: float = 10.0
-    """Farthest apart that two points count as the same in the F1 with detail."""
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for a tolerance that can't be meant."""
-        if min(self.tolerance_ms, self.near_px) < 0:
-            raise ConfigError("--score.tolerance-ms and .near-px must not be negative")
 
 
 @dataclass

@@ -1,110 +1,26 @@
-"""The report's plots, each drawn twice: for light and for dark pages.
-
-SVG with letters as paths, so that they look the same everywhere and need no font. No state of matplotlib is touched
-outside a context, and nothing is drawn on a screen.
-"""
+"""The plots of a comparison: values, differences, progress, decisions and their times."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from vlm_agent.evaluation.comparison import Comparison, Row
+from vlm_agent.evaluation.drawing import Plot, Theme, make_plot
 from vlm_agent.evaluation.metrics import RINGS_PER_MINUTE
 from vlm_agent.rollouts.episodes import Episode, Outcome
 
-WIDTH_IN, HEIGHT_IN = 4.8, 3.0
-"""Size of a plot; about 460 x 290 px on a page."""
 _SEED = 7
 _BASELINE_STYLES = {"noop": "-", "random": "--", "repeat": ":"}
 
 Times = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a plot."""
-
-    ink: str
-    """Text and axes."""
-    muted: str
-    """Less important text."""
-    grid: str
-    """Lines behind the data."""
-    contenders: dict[str, str]
-    """By name; told apart by people who don't see all colours (after Okabe and Ito, 2008)."""
-    outcomes: dict[Outcome, str]
-    """By what became of a decision."""
-
-
-LIGHT = Theme(
-    ink="#1c2430",
-    muted="#66707d",
-    grid="#e3e7ec",
-    contenders={
-        "base": "#d55e00",
-        "tuned": "#0072b2",
-        "demonstrator": "#009e73",
-        "noop": "#7d8794",
-        "random": "#7d8794",
-        "repeat": "#7d8794",
-    },
-    outcomes={
-        Outcome.EXECUTED: "#0072b2",
-        Outcome.EMPTY: "#c3ccd6",
-        Outcome.DONE: "#009e73",
-        Outcome.INVALID: "#d55e00",
-        Outcome.REFUSED: "#cc79a7",
-        Outcome.LATE: "#e69f00",
-    },
-)
-DARK = Theme(
-    ink="#e6ebf1",
-    muted="#9aa6b4",
-    grid="#2b3440",
-    contenders={
-        "base": "#f0883e",
-        "tuned": "#58a6ff",
-        "demonstrator": "#3fcf9d",
-        "noop": "#8b97a5",
-        "random": "#8b97a5",
-        "repeat": "#8b97a5",
-    },
-    outcomes={
-        Outcome.EXECUTED: "#58a6ff",
-        Outcome.EMPTY: "#465261",
-        Outcome.DONE: "#3fcf9d",
-        Outcome.INVALID: "#f0883e",
-        Outcome.REFUSED: "#d894bd",
-        Outcome.LATE: "#e3b341",
-    },
-)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One plot of the report."""
-
-    title: str
-    """What it shows."""
-    caption: str
-    """How to read it."""
-    light: str
-    """`data:` address of the SVG for light pages."""
-    dark: str
-    """The same for dark pages."""
-
-
-Draw = Callable[[Axes, Comparison, Theme], None]
+DrawComparison = Callable[[Axes, Comparison, Theme], None]
 
 
 def draw_plots(comparison: Comparison) -> list[Plot]:
@@ -144,39 +60,8 @@ def draw_plots(comparison: Comparison) -> list[Plot]:
     return plots
 
 
-def _plot(comparison: Comparison, draw: Draw, title: str, caption: str) -> Plot:
-    light, dark = (_render(comparison, draw, theme) for theme in (LIGHT, DARK))
-    return Plot(title, caption, light, dark)
-
-
-def _render(comparison: Comparison, draw: Draw, theme: Theme) -> str:
-    settings = {
-        "svg.fonttype": "path",
-        "svg.hashsalt": "vlm-agent",
-        "font.size": 10,
-        "text.color": theme.ink,
-        "axes.edgecolor": theme.grid,
-        "axes.labelcolor": theme.muted,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-        "axes.axisbelow": True,
-        "xtick.color": theme.muted,
-        "ytick.color": theme.ink,
-        "ytick.major.size": 0,
-        "grid.color": theme.grid,
-        "legend.frameon": False,
-        "legend.fontsize": 9,
-    }
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        draw(axes, comparison, theme)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _plot(comparison: Comparison, draw: DrawComparison, title: str, caption: str) -> Plot:
+    return make_plot(lambda axes, theme: draw(axes, comparison, theme), title, caption)
 
 
 def draw_values(axes: Axes, comparison: Comparison, theme: Theme) -> None:

@@ -1,0 +1,70 @@
+"""What every part of the report is made of, whatever it is about: sentences, tables and plots.
+
+A part of the evaluation returns one `Section`; the HTML page, the Markdown and the terminal show it, each in its way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from vlm_agent.evaluation.drawing import Plot
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table of texts."""
+
+    columns: tuple[str, ...]
+    """Their names; the first column names the rows, and its own name may be empty."""
+    rows: tuple[tuple[str, ...], ...]
+    """As many cells each as there are columns; an empty cell says that there is nothing to say."""
+    title: str = ""
+    """What it holds."""
+    caption: str = ""
+    """How to read it."""
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, title and caption around it."""
+        lines = [self.columns, ("---", *("---:",) * (len(self.columns) - 1)), *self.rows]
+        table = "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
+        title = f"**{self.title}**\n\n" if self.title else ""
+        caption = f"\n\n{_escape(self.caption)}" if self.caption else ""
+        return f"{title}{table}{caption}\n"
+
+    def to_rich(self) -> Table:
+        """Return the table for the terminal."""
+        table = Table(title=self.title or None, caption=self.caption or None, box=box.SIMPLE_HEAD, pad_edge=False)
+        table.title_justify = "left"
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if number == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report."""
+
+    key: str
+    """Its anchor on the page, and its name in file names: lower case letters."""
+    title: str
+    """A few words."""
+    sentences: tuple[str, ...]
+    """What was found, in plain words, written from the numbers."""
+    tables: tuple[PlainTable, ...] = ()
+    """The numbers."""
+    plots: tuple[Plot, ...] = ()
+    """The pictures of the numbers."""
+
+    def to_markdown(self) -> str:
+        """Return sentences and tables in Markdown; plots are for the page."""
+        parts = [f"## {self.title}\n", *(f"- {_escape(sentence)}" for sentence in self.sentences)]
+        return "\n".join([*parts, "", *(table.to_markdown() for table in self.tables)])
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

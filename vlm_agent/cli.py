@@ -62,7 +62,7 @@ STAGES = {
     ),
     "audit": _stage(
         "see which of the things it is shown a model's answers hang on",
-        "vlm_agent.evaluation.offline.audit",
+        "vlm_agent.evaluation.offline.audit_command",
         "AuditConfig",
     ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),

@@ -72,7 +72,12 @@ def test_a_comparison_writes_json_and_report(done) -> None:
     assert value["made"]["command"].startswith("vlm-agent compare --tuned ")
     report = (config.out / "index.html").read_text()
     assert value["verdict"]["headline"] in report
-    assert report.count("data:image/jpeg") == 9
+    # Two seeds of tuned, one of base and the demonstrator, three horizons each; and three click maps.
+    assert report.count("data:image/jpeg") == 4 * 3 + 3
+    assert report.count("data:video/mp4") == 2
+    assert value["missing"] == [reason for reason in value["missing"] if "no-dataset" in reason]
+    assert len(value["missing"]) == 1
+    assert (config.out / "report.md").read_text().startswith(f"# {value['verdict']['headline']}")
 
 
 def test_on_a_real_clock_it_says_so_everywhere(base: Path, tuned: Path, tmp_path: Path, done) -> None:
@@ -103,7 +108,13 @@ def test_an_adapter_that_changes_nothing_is_refused(base: Path, root: Path, tmp_
     with pytest.raises(ModelError, match="changes nothing") as error:
         run(make_config(base, never_trained, tmp_path / "out"))
     assert "never trained, or is not applied" in one_line(error)
-    assert not (tmp_path / "out").exists()
+    # Who opens the report, or reads its numbers, is told the same.
+    value = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    jsonschema.validate(value, read_schema())
+    assert value["verdict"]["finding"] == "not_applied"
+    assert value["made"]["probe"]["max_logit_change"] == 0
+    assert "The adapter changes nothing" in (tmp_path / "out" / "index.html").read_text()
+    assert not (tmp_path / "out" / "episodes").exists()
 
 
 def test_an_adapter_of_another_base_is_refused(base: Path, root: Path, tmp_path: Path) -> None:

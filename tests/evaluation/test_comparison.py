@@ -94,7 +94,7 @@ def test_the_demonstrator_has_no_decisions() -> None:
 
 def test_json_keeps_to_its_schema_and_to_the_promise() -> None:
     comparison = canned_comparison(BASE_RINGS, GOOD_RINGS, num_invalid=1)
-    value = {**comparison.to_json(), "verdict": write_verdict(comparison).to_json()}
+    value = {**comparison.to_json(), "parts": {}, "missing": [], "verdict": write_verdict(comparison).to_json()}
     jsonschema.Draft202012Validator.check_schema(read_schema())
     jsonschema.validate(value, read_schema())
     assert value["metric"] == "rings_per_minute"
@@ -109,7 +109,7 @@ def test_json_keeps_to_its_schema_and_to_the_promise() -> None:
 
 def test_schema_refuses_what_lacks_a_row() -> None:
     comparison = canned_comparison(BASE_RINGS, GOOD_RINGS)
-    value = {**comparison.to_json(), "verdict": write_verdict(comparison).to_json()}
+    value = {**comparison.to_json(), "parts": {}, "missing": [], "verdict": write_verdict(comparison).to_json()}
     del value["random"]
     with pytest.raises(jsonschema.ValidationError, match="random"):
         jsonschema.validate(value, read_schema())

@@ -1,23 +1,54 @@
 """`vlm-agent compare`: base and tuned over the same seeds, everyone else beside them, and a report.
 
 Refuses what would not be a comparison of two models (see `sides` and `probing`), plays (`matches`), computes
-(`comparison`, `verdicts`) and writes `comparison.json` and `index.html`. Killed and started again with the same
-settings, it goes on with the episodes that are missing.
+(`comparison`, `verdicts`), finds out what else there is to know of tuned (`collecting`), and writes it all:
+
+    OUT/index.html        the report
+    OUT/report.md         the same without pictures
+    OUT/comparison.json   all numbers
+    OUT/episodes/         what was played; OUT/offline/, OUT/audit/: what was answered
+
+Killed and started again with the same settings, it goes on with the episodes and answers that are missing.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.comparison import Comparison, Setting
     from vlm_agent.evaluation.matches import Terms
+    from vlm_agent.evaluation.parts import Parts
+    from vlm_agent.evaluation.probing import Probe
     from vlm_agent.evaluation.sides import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsConfig:
+    """What the report holds beside the comparison; 0 windows or seeds leave a part out."""
+
+    dataset: Path | None = None
+    """Recorded windows that the models are asked about; by default the dataset that tuned learned from. Its sessions
+    kept for evaluation are taken."""
+    windows: int = 300
+    """How many of them, at most, the models answer."""
+    audit_windows: int = 120
+    """How many of them, at most, tuned answers again with one thing changed at a time."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for less than nothing, and for a dataset that is not there."""
+        for name in ("windows", "audit_windows"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"--parts.{name.replace('_', '-')} must be at least 0 (0 leaves it out), got {getattr(self, name)}"
+                )
+        if self.dataset is not None and not self.dataset.is_dir():
+            raise ConfigError(f"--parts.dataset {self.dataset}: no such folder; give that of a dataset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +85,10 @@ class CompareConfig:
     clock: Literal["paused", "real"] = "paused"
     """`paused`: the game waits for every decision. `real`: it goes on; a decision that takes longer than its horizon is
     dropped and counted as late. Workers share this machine's cores: for times that mean something play with one."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
+    """What the report holds beside the comparison."""
+    tensorboard: Path | None = None
+    """Also write all numbers as scalars for TensorBoard into this folder; needs the extra `tensorboard`."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a comparison without an interval or an episode."""
@@ -73,8 +108,18 @@ class CompareConfig:
     @property
     def command(self) -> str:
         """The command line that makes the same comparison, every setting written out."""
-        settings = [(f"--{field.name.replace('_', '-')}", str(getattr(self, field.name))) for field in fields(self)]
-        return shlex.join(["vlm-agent", "compare", *(part for setting in settings for part in setting)])
+        return shlex.join(["vlm-agent", "compare", *_list_flags(self)])
+
+
+def _list_flags(config: Any, prefix: str = "") -> list[str]:
+    flags: list[str] = []
+    for setting in fields(config):
+        name, value = f"{prefix}{setting.name.replace('_', '-')}", getattr(config, setting.name)
+        if is_dataclass(value):
+            flags += _list_flags(value, f"{name}.")
+        elif value is not None:
+            flags += [f"--{name}", str(value)]
+    return flags
 
 
 def run(config: CompareConfig) -> Comparison:
@@ -82,33 +127,55 @@ def run(config: CompareConfig) -> Comparison:
 
     Raises:
         ConfigError: unknown environment or goal, demonstrated seeds, or models that can't be compared.
-        ModelError: a model can't be found or loaded, is tuned from another base, or its adapter changes nothing.
-        DataError: `config.out` holds episodes of another comparison.
+        ModelError: a model can't be found or loaded, is tuned from another base, or its adapter changes nothing (which
+            is then what the report says).
+        DataError: `config.out` holds episodes of another comparison, or the dataset can't be read.
     """
+    from vlm_agent.evaluation.collecting import collect_parts
     from vlm_agent.evaluation.comparison import compare_rollouts
-    from vlm_agent.evaluation.films import shoot_films
+    from vlm_agent.evaluation.films import RECORDED
     from vlm_agent.evaluation.matches import plan_models, plan_others, play_matches
     from vlm_agent.evaluation.metrics import find_metric
-    from vlm_agent.evaluation.report import write_comparison, write_report
+    from vlm_agent.evaluation.scalars import check_tensorboard
     from vlm_agent.evaluation.sides import match_sides
-    from vlm_agent.evaluation.terminal import MatchProgress, print_comparison
-    from vlm_agent.evaluation.verdicts import write_verdict
+    from vlm_agent.evaluation.terminal import MatchProgress
 
+    if config.tensorboard is not None:
+        check_tensorboard()
     terms = _agree_on_terms(config)
     pair = match_sides(config.base, config.tuned)
     made, setting = _prepare(config, pair, terms)
     plans = [*plan_models(pair, terms), *plan_others(terms)]
     with MatchProgress(plans) as progress:
-        rollouts = play_matches(plans, config.out / "episodes", workers=config.workers, on_episode=progress.on_episode)
+        rollouts = play_matches(
+            plans,
+            config.out / "episodes",
+            workers=config.workers,
+            on_episode=progress.on_episode,
+            recorded=RECORDED,
+        )
         metric = find_metric(is_long_goal=terms.is_long_goal)
         comparison = compare_rollouts(rollouts, metric, setting, resamples=config.bootstrap_resamples, made=made)
-        with progress.doing("recording one episode of each"):
-            films = shoot_films(comparison, plans, config.out / "films", workers=config.workers)
-    verdict = write_verdict(comparison)
-    write_comparison(config.out / "comparison.json", comparison, verdict)
-    write_report(config.out / "index.html", comparison, verdict, films)
-    print_comparison(comparison, verdict, config.out / "index.html")
+    parts = collect_parts(config, pair, comparison)
+    _write_all(config, comparison, parts)
     return comparison
+
+
+def _write_all(config: CompareConfig, comparison: Comparison, parts: Parts) -> None:
+    from vlm_agent.evaluation.report import write_comparison, write_report, write_whole
+    from vlm_agent.evaluation.scalars import write_scalars
+    from vlm_agent.evaluation.summary import write_markdown
+    from vlm_agent.evaluation.terminal import print_comparison
+    from vlm_agent.evaluation.verdicts import write_verdict
+
+    verdict = write_verdict(comparison, parts)
+    write_comparison(config.out / "comparison.json", comparison, verdict, parts)
+    write_whole(config.out / "report.md", write_markdown(comparison, verdict, parts))
+    write_report(config.out / "index.html", comparison, verdict, parts)
+    if config.tensorboard is not None:
+        steps = comparison.made["tuned"]["training_steps"] or 0
+        write_scalars(config.tensorboard, comparison, parts.offline, steps)
+    print_comparison(comparison, verdict, config.out / "index.html", parts)
 
 
 def _agree_on_terms(config: CompareConfig) -> Terms:
@@ -151,4 +218,16 @@ def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str,
         env.close()
     probe = probe_adapter(pair, Observation(frame, terms.goal, 0, info.get("game_state")), device=terms.device)
     made = describe_making(config.command, pair, probe, seeds_apart=seeds_apart)
+    if not probe.is_applied:
+        _refuse(config, made, probe)
     return made, Setting(terms.env, terms.goal, terms.max_ticks, spec.horizon_ms, terms.clock)
+
+
+def _refuse(config: CompareConfig, made: dict[str, Any], probe: Probe) -> NoReturn:
+    """Say in the report too that there was nothing to compare."""
+    from vlm_agent.evaluation.report import write_refusal
+    from vlm_agent.evaluation.verdicts import write_not_applied
+
+    verdict = write_not_applied(config.tuned, config.base, probe.max_logit_change)
+    write_refusal(config.out, config.goal, verdict, made)
+    raise ModelError(verdict.text)

@@ -27,7 +27,7 @@ from vlm_agent.evaluation.metrics import Metric
 from vlm_agent.rollouts.episodes import Episode, Outcome
 from vlm_agent.rollouts.running import Rollout
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BASE, TUNED = "base", "tuned"
 
 Role = Literal["model", "reference", "baseline"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from vlm_agent.evaluation.sides import Pair, Side
 from vlm_agent.policies import NoOpPolicy, Policy, RandomPolicy, RepeatLastPolicy, VlmPolicy
 from vlm_agent.rollouts.environments import make_environment
 from vlm_agent.rollouts.episodes import Episode
-from vlm_agent.rollouts.parallel import run_beside
 from vlm_agent.rollouts.playing import Clock, EpisodeConfig
 from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollout
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from vlm_agent.executors.in_game import Environment
     from vlm_agent.models.loading import Quantization
 
+SESSIONS = "sessions"
+"""Folder of recorded episodes, in that of the stores."""
 OnEpisode = Callable[[str, Episode], None]
 """Told the contender's name and the episode."""
 
@@ -105,9 +106,21 @@ def plan_others(terms: Terms) -> list[RolloutPlan]:
 
 
 def play_matches(
-    plans: list[RolloutPlan], store: Path, *, workers: int, on_episode: OnEpisode | None = None
+    plans: list[RolloutPlan],
+    store: Path,
+    *,
+    workers: int,
+    on_episode: OnEpisode | None = None,
+    recorded: Collection[str] = (),
 ) -> list[Rollout]:
     """Play all plans, one after the other, each in several processes; finished episodes are kept in `store`.
+
+    Args:
+        plans: who plays what.
+        store: a file for each plan; and a folder `sessions` for what is recorded.
+        workers: processes.
+        on_episode: told every episode.
+        recorded: names of the plans whose episodes are recorded as sessions.
 
     Raises:
         DataError: `store` holds episodes of another comparison.
@@ -115,23 +128,9 @@ def play_matches(
     rollouts = []
     for plan in plans:
         tell = partial(on_episode, plan.name) if on_episode is not None else None
-        rollouts.append(run_rollout(plan, workers=workers, store=store / f"{plan.name}.jsonl", on_episode=tell))
+        played = replace(plan, sessions=store / SESSIONS) if plan.name in recorded else plan
+        rollouts.append(run_rollout(played, workers=workers, store=store / f"{plan.name}.jsonl", on_episode=tell))
     return rollouts
-
-
-def record_matches(plans: list[RolloutPlan], seed: int, folder: Path, *, workers: int) -> dict[str, Episode]:
-    """Play one seed of each plan once more, recorded as sessions in `folder`; return the episodes by name."""
-    jobs = [(replace(plan, seeds=(seed,), sessions=folder), folder / f"{plan.name}-{seed}.jsonl") for plan in plans]
-    missing = [job for job in jobs if not job[1].exists()]
-    if workers > 1 and len(missing) > 1:
-        for _ in run_beside(_record, missing, workers):
-            pass
-    return {job[0].name: _record(job) for job in jobs}
-
-
-def _record(job: tuple[RolloutPlan, Path]) -> Episode:
-    plan, store = job
-    return run_rollout(plan, store=store).episodes[0]
 
 
 def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, terms: Terms) -> Policy:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from vlm_agent.evaluation.comparison import Comparison, Row
-from vlm_agent.evaluation.films import Film
+from vlm_agent.evaluation.comparison import FORMAT_VERSION, Comparison, Row
 from vlm_agent.evaluation.intervals import Interval
+from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.plots import draw_plots
 from vlm_agent.evaluation.verdicts import Verdict
 from vlm_agent.rollouts.episodes import Outcome
@@ -24,19 +23,50 @@ _CLOCKS = {
 }
 
 
-def write_comparison(path: Path, comparison: Comparison, verdict: Verdict) -> None:
+def write_comparison(path: Path, comparison: Comparison, verdict: Verdict, parts: Parts | None = None) -> None:
     """Write `comparison.json`, whole or not at all; `comparison.schema.json` describes it."""
-    value = {**comparison.to_json(), "verdict": verdict.to_json()}
-    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    parts = parts or Parts()
+    found = {"parts": parts.values, "missing": list(parts.missing), "verdict": verdict.to_json()}
+    _write_json(path, {**comparison.to_json(), **found})
 
 
-def write_report(path: Path, comparison: Comparison, verdict: Verdict, films: Sequence[Film]) -> None:
+def write_report(path: Path, comparison: Comparison, verdict: Verdict, parts: Parts | None = None) -> None:
     """Write the HTML report, whole or not at all."""
-    write_whole(path, render_report(comparison, verdict, films))
+    write_whole(path, render_report(comparison, verdict, parts or Parts()))
 
 
-def render_report(comparison: Comparison, verdict: Verdict, films: Sequence[Film]) -> str:
-    """Return the report as one HTML text: styles, plots and pictures inside, nothing fetched from anywhere."""
+def write_refusal(folder: Path, goal: str, verdict: Verdict, made: dict[str, Any]) -> None:
+    """Write `comparison.json`, `report.md` and `index.html` of a comparison that was not made, for the verdict says."""
+    _write_json(
+        folder / "comparison.json",
+        {"format": FORMAT_VERSION, "goal": goal, "made": made, "verdict": verdict.to_json()},
+    )
+    write_whole(folder / "report.md", f"# {verdict.headline}\n\n{verdict.text}\n")
+    facts = list(_flatten("", made))
+    page = _make_templates().get_template("not_applied.html.j2").render(goal=goal, verdict=verdict, facts=facts)
+    write_whole(folder / "index.html", page)
+
+
+def render_report(comparison: Comparison, verdict: Verdict, parts: Parts) -> str:
+    """Return the report as one HTML text: styles, plots, pictures and videos inside, nothing fetched from anywhere."""
+    page = _make_templates().get_template("report.html.j2")
+    return page.render(
+        comparison=comparison,
+        setting=comparison.setting,
+        goal=comparison.setting.goal,
+        metric=comparison.metric,
+        difference=comparison.difference,
+        verdict=verdict,
+        rows=list(comparison.rows.values()),
+        reference=next(iter(comparison.by_role("reference")), None),
+        troubles=[trouble for row in comparison.rows.values() for trouble in _list_troubles(row)],
+        plots=draw_plots(comparison),
+        parts=parts,
+        facts=list_facts(comparison),
+    )
+
+
+def _make_templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -50,21 +80,10 @@ def render_report(comparison: Comparison, verdict: Verdict, films: Sequence[Film
         percent=lambda value: f"{value:.0%}",
         range=_tell_range,
         percent_range=_tell_percent_range,
-        jpeg=lambda data: "data:image/jpeg;base64," + base64.b64encode(data).decode(),
+        jpeg=lambda content: "data:image/jpeg;base64," + base64.b64encode(content).decode(),
+        mp4=lambda content: "data:video/mp4;base64," + base64.b64encode(content).decode(),
     )
-    return environment.get_template("report.html.j2").render(
-        comparison=comparison,
-        setting=comparison.setting,
-        metric=comparison.metric,
-        difference=comparison.difference,
-        verdict=verdict,
-        rows=list(comparison.rows.values()),
-        reference=next(iter(comparison.by_role("reference")), None),
-        troubles=[trouble for row in comparison.rows.values() for trouble in _list_troubles(row)],
-        plots=draw_plots(comparison),
-        films=films,
-        facts=list_facts(comparison),
-    )
+    return environment
 
 
 def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
@@ -85,6 +104,10 @@ def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
     ]
     made = {name: value for name, value in comparison.made.items() if name != "seeds_apart_from_demonstrations"}
     return facts + [(name.replace("_", " ").strip(), text) for name, text in _flatten("", made)]
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -7,19 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from vlm_agent.evaluation.comparison import Comparison, Row
-from vlm_agent.evaluation.intervals import Interval
+from vlm_agent.evaluation.comparison import Comparison
+from vlm_agent.evaluation.parts import Parts
+from vlm_agent.evaluation.summary import tabulate
 from vlm_agent.evaluation.verdicts import Finding, Verdict
 from vlm_agent.rollouts.episodes import Episode
 from vlm_agent.rollouts.running import RolloutPlan
 
-_STYLES = {Finding.BETTER: "green", Finding.WORSE: "red", Finding.NOT_DISTINGUISHABLE: "yellow"}
+_STYLES = {
+    Finding.BETTER: "green",
+    Finding.WORSE: "red",
+    Finding.NOT_DISTINGUISHABLE: "yellow",
+    Finding.NOT_APPLIED: "red",
+}
 
 
 class MatchProgress:
@@ -75,42 +79,18 @@ class MatchProgress:
         self._bar.update(task, total=1, completed=1)
 
 
-def print_comparison(comparison: Comparison, verdict: Verdict, report: Path, console: Console | None = None) -> None:
-    """Print the verdict, the table and where the report is."""
+def print_comparison(
+    comparison: Comparison, verdict: Verdict, report: Path, parts: Parts | None = None, console: Console | None = None
+) -> None:
+    """Print the verdict, the table, what is missing, and where the report is."""
     console = console or Console()
-    console.print(Panel(verdict.text, title=verdict.headline, border_style=_STYLES[verdict.finding]))
-    console.print(make_table(comparison))
+    print_verdict(verdict, console)
+    console.print(tabulate(comparison).to_rich())
+    for reason in parts.missing if parts else ():
+        console.print(f"missing in the report: {reason}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def make_table(comparison: Comparison) -> Table:
-    """Return the table of all contenders, and the difference."""
-    caption = f"mean [95% interval] over {len(comparison.seeds)} seeds; {comparison.setting.clock} clock"
-    table = Table(caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for column in (comparison.metric.label, "success %", "valid %", "p50, p95 ms"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in comparison.rows.values():
-        table.add_row(*_cells(row))
-    table.add_section()
-    table.add_row("tuned − base", _signed(comparison.difference.interval))
-    return table
-
-
-def _cells(row: Row) -> list[str]:
-    times = (row.latency_ms(50), row.latency_ms(95))
-    return [
-        row.contender.label,
-        _plain(row.metric),
-        f"{row.success.mean * 100:.0f} [{row.success.low * 100:.0f}, {row.success.high * 100:.0f}]",
-        f"{row.valid.mean * 100:.1f}" if row.valid else "–",
-        ", ".join("–" if time is None else f"{time:.0f}" for time in times) if row.latencies_ms else "–",
-    ]
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """Print the paragraph in a frame of the finding's colour."""
+    console.print(Panel(verdict.text, title=verdict.headline, border_style=_STYLES[verdict.finding]))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from vlm_agent.evaluation.comparison import Comparison, Row
 from vlm_agent.evaluation.intervals import Interval
+from vlm_agent.evaluation.parts import Parts
 from vlm_agent.rollouts.episodes import Outcome
 
 FEW_SEEDS = 10
@@ -25,13 +27,20 @@ class Finding(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     NOT_DISTINGUISHABLE = "not_distinguishable"
+    NOT_APPLIED = "not_applied"
+    """Nothing was compared: with its adapter the model is still its base."""
 
 
 HEADLINES = {
     Finding.BETTER: "The tuned model is better than its base",
     Finding.WORSE: "The tuned model is worse than its base",
     Finding.NOT_DISTINGUISHABLE: "The tuned model can’t be told from its base",
+    Finding.NOT_APPLIED: "The adapter changes nothing",
 }
+BLIND = ", and does not look at the picture"
+"""Ends the headline of a model whose answers are the same without the picture."""
+_IN_VERDICT = ("offline", "audit", "recovery", "likeness")
+"""Sections whose first sentence, which says the whole of them, is part of the verdict."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +49,21 @@ class Verdict:
 
     finding: Finding
     """Tuned against base."""
+    is_blind: bool
+    """Whether tuned's answers were found not to hang on the picture."""
     headline: str
     """A few words."""
     text: str
     """One paragraph."""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return the plain-data form."""
-        return {"finding": str(self.finding), "headline": self.headline, "text": self.text}
+        return {
+            "finding": str(self.finding),
+            "is_blind": self.is_blind,
+            "headline": self.headline,
+            "text": self.text,
+        }
 
 
 def judge(difference: Interval) -> Finding:
@@ -59,16 +75,35 @@ def judge(difference: Interval) -> Finding:
     return Finding.NOT_DISTINGUISHABLE
 
 
-def write_verdict(comparison: Comparison) -> Verdict:
-    """Return the verdict on a comparison."""
+def write_verdict(comparison: Comparison, parts: Parts | None = None) -> Verdict:
+    """Return the verdict on a comparison, and on what else was found out about tuned."""
+    parts = parts or Parts()
     finding = judge(comparison.difference.interval)
     sentences = [
         _tell_difference(comparison),
         *_tell_meaning(comparison, finding),
         *_tell_standing(comparison),
         *_tell_decisions(comparison.tuned),
+        *(section.sentences[0] for key in _IN_VERDICT if (section := parts.find(key)) is not None),
     ]
-    return Verdict(finding, HEADLINES[finding], " ".join(sentences))
+    headline = HEADLINES[finding] + (BLIND if parts.is_blind else "")
+    return Verdict(finding, parts.is_blind, headline, " ".join(sentences))
+
+
+def write_not_applied(tuned: str, base: str, largest_change: float) -> Verdict:
+    """Return the verdict on an adapter that changes nothing, so that there is nothing to compare.
+
+    Args:
+        tuned: name of the model with the adapter.
+        base: name of the one without.
+        largest_change: of a logit, on a probe prompt.
+    """
+    text = (
+        f"--tuned {tuned}: its adapter changes nothing: on a probe prompt all logits are those of --base {base} (the "
+        f"largest change is {largest_change:.1g}); it was never trained, or is not applied. Nothing was played, as "
+        "nothing could be told apart."
+    )
+    return Verdict(Finding.NOT_APPLIED, False, HEADLINES[Finding.NOT_APPLIED], text)
 
 
 def _tell_difference(comparison: Comparison) -> str:
@@ -93,7 +128,7 @@ def _tell_meaning(comparison: Comparison, finding: Finding) -> Iterator[str]:
         else:
             yield (
                 f"The interval holds 0, so this may be chance; a gain of more than {max(interval.high, 0):.2f} or a "
-                f"loss of more than {max(-interval.low, 0):.2f} is unlikely."
+                f"loss of more than {abs(min(interval.low, 0)):.2f} is unlikely."
             )
     if len(comparison.seeds) < FEW_SEEDS:
         yield f"So few seeds ({len(comparison.seeds)}) give a hint, no more."

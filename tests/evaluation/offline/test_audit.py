@@ -15,9 +15,13 @@ from vlm_agent.dataset.store import open_dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError
-from vlm_agent.evaluation.offline import audit as audit_module
-from vlm_agent.evaluation.offline.audit import AuditConfig, audit, choose_sessions, describe
+from vlm_agent.evaluation.offline import audit_command
+from vlm_agent.evaluation.offline.answering import LatePolicy
+from vlm_agent.evaluation.offline.audit import audit
+from vlm_agent.evaluation.offline.audit_command import AuditConfig, choose_sessions
+from vlm_agent.evaluation.offline.audit_section import describe, is_blind, write_section
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.evaluation.offline.predictions import PredictionStore
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import RepeatLastPolicy, ScriptedPolicy
 
@@ -115,6 +119,56 @@ def test_a_planted_policy_is_named_rightly(dataset, planted):
         sentence.startswith(opening[asks][asks not in hangs_on])
         for asks, sentence in zip(opening, sentences, strict=True)
     ] == [True] * 4
+    assert is_blind(findings) is ("picture" not in hangs_on)
+    gist = write_section(findings).sentences[0]
+    nouns = {
+        "picture": "the picture",
+        "state": "the game state",
+        "goal": "the goal",
+        "history": "what was done before",
+    }
+    hangs, _, not_hangs = gist.replace("on nothing that it is shown: not", ", and not").partition(", and not")
+    assert {asks for asks, noun in nouns.items() if noun in hangs} == hangs_on
+    assert {asks for asks, noun in nouns.items() if noun in not_hangs} == nouns.keys() - hangs_on
+
+
+def test_answers_that_are_there_are_not_asked_for_again(dataset, tmp_path):
+    policy, _ = PLANTED["copies its history"]
+    windows = list(dataset.windows("validation"))
+
+    class KilledError(Exception):
+        pass
+
+    class Dying:
+        """Answers so often, then no more."""
+
+        def __init__(self, answers):
+            self.left = answers
+
+        def begin(self, goal, spec, seed):
+            policy.begin(goal, spec, seed)
+
+        def decide(self, observation):
+            self.left -= 1
+            if self.left < 0:
+                raise KilledError
+            return policy.decide(observation)
+
+    def keep(folder):
+        return lambda name: PredictionStore(folder / f"{name}.jsonl", {"name": name}, dataset.spec)
+
+    whole = audit(policy, dataset, windows, ScoreConfig(), keep=keep(tmp_path / "whole"))
+    # Within the windows as they are, within a change, and within its own history, which is built on earlier answers.
+    for answers in (20, 90, 190):
+        with pytest.raises(KilledError):
+            audit(Dying(answers), dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut"))
+    assert audit(policy, dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
+    assert audit(policy, dataset, windows, ScoreConfig()) == whole
+
+    def never():
+        raise AssertionError("all answers are there")
+
+    assert audit(LatePolicy(never), dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
 
 
 def test_what_costs_much_is_found_for_sure_and_what_costs_nothing_is_not(dataset):
@@ -139,7 +193,7 @@ def test_windows_are_taken_by_whole_sessions(dataset):
 def test_a_model_is_audited_and_the_findings_are_written(dataset, tmp_path, capsys):
     base = write_tiny_checkpoint(tmp_path / "tiny")
     out = tmp_path / "audit"
-    audit_module.run(AuditConfig(dataset=dataset.folder, model=str(base), out=out, max_windows=12))
+    audit_command.run(AuditConfig(dataset=dataset.folder, model=str(base), out=out, max_windows=12))
     value = json.loads((out / "audit.json").read_text())
     assert [finding["name"] for finding in value["findings"]] == [
         "blank_picture",
@@ -149,7 +203,7 @@ def test_a_model_is_audited_and_the_findings_are_written(dataset, tmp_path, caps
         "other_goal",
         "own_history",
     ]
-    assert len(value["sentences"]) == 4
+    assert len(value["sentences"]) == 5
     assert value["sentences"][0] in (out / "audit.md").read_text()
     assert "findings:" in capsys.readouterr().out
 
@@ -157,9 +211,9 @@ def test_a_model_is_audited_and_the_findings_are_written(dataset, tmp_path, caps
 def test_mistakes_are_one_line(dataset, tmp_path):
     lone = write_dataset(tmp_path / "lone", num_ticks=4)
     with pytest.raises(DataError, match="an audit needs two sessions"):
-        audit_module.run(AuditConfig(dataset=lone, model="base", out=tmp_path / "out"))
+        audit_command.run(AuditConfig(dataset=lone, model="base", out=tmp_path / "out"))
     with pytest.raises(ModelError, match="no such model folder"):
-        audit_module.run(AuditConfig(dataset=dataset.folder, model="nowhere", out=tmp_path / "out"))
+        audit_command.run(AuditConfig(dataset=dataset.folder, model="nowhere", out=tmp_path / "out"))
     with pytest.raises(ConfigError, match="at least 2"):
         AuditConfig(dataset=dataset.folder, model="base", max_windows=1)
     assert not (tmp_path / "out").exists()

@@ -4,19 +4,64 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from vlm_agent.actions.playback import NS_PER_MS
+from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, find_boxes
-from vlm_agent.policies import Observation, Policy, RecentAction
+from vlm_agent.errors import ConfigError
+from vlm_agent.evaluation.offline.predictions import Prediction, find_boxes
+from vlm_agent.policies import Decision, Observation, Policy, RecentAction
+
+
+class Answers(Protocol):
+    """Where answers are kept: a `PredictionStore`, or memory."""
+
+    done: dict[str, Prediction]
+    """Those that are there, by window."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep one more."""
+
+
+class KeptAnswers:
+    """Answers in memory alone."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.done: dict[str, Prediction] = {}
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep one more."""
+        self.done[prediction.window_id] = prediction
+
+
+class LatePolicy:
+    """A policy that is made when it is first asked: nobody loads a model whose answers are all there."""
+
+    def __init__(self, make: Callable[[], Policy]) -> None:
+        """Take how to make it."""
+        self._make = make
+        self._policy: Policy | None = None
+
+    def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
+        """Start an episode."""
+        self._policy = self._policy or self._make()
+        self._policy.begin(goal, spec, seed)
+
+    def decide(self, observation: Observation) -> Decision:
+        """Answer one observation."""
+        if self._policy is None:
+            raise ConfigError("call begin() before decide()")
+        return self._policy.decide(observation)
 
 
 def answer_windows(
     policy: Policy,
     dataset: Dataset,
     windows: Sequence[Window],
-    store: PredictionStore,
+    store: Answers,
     advance: Callable[[], object] = lambda: None,
 ) -> None:
     """Ask about each window that the store has not got, and add the answers to it.

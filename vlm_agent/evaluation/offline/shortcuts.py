@@ -18,7 +18,7 @@ import numpy as np
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.evaluation.offline.answering import answer_observation, observe, seed_of
+from vlm_agent.evaluation.offline.answering import Answers, answer_observation, observe, seed_of
 from vlm_agent.evaluation.offline.matching import time_actions
 from vlm_agent.evaluation.offline.predictions import Prediction
 from vlm_agent.policies import Observation, Policy, RecentAction
@@ -58,28 +58,32 @@ def answer_changed(
     dataset: Dataset,
     windows: Sequence[Window],
     condition: Condition,
+    store: Answers,
     advance: Callable[[], object] = lambda: None,
 ) -> list[Prediction]:
     """Return the answers under a condition; windows that can't be changed in that way are left out.
+
+    Answers that the store has are not asked for again.
 
     Args:
         policy: who is asked.
         dataset: gives the pictures.
         windows: whole sessions, in order of session and time.
         condition: what is changed.
+        store: keeps the answers.
         advance: called after every window.
     """
     if condition.name == "own_history":
-        return _answer_on_own_history(policy, dataset, windows, advance)
+        return _answer_on_own_history(policy, dataset, windows, store, advance)
     change = _CHANGES[condition.name]
-    answers = []
     for window in windows:
-        others = [other for other in windows if other.session != window.session]
-        seen = change(dataset, observe(dataset, window), window, others)
-        if seen is not None:
-            answers.append(answer_observation(policy, dataset, window, seen))
+        if window.window_id not in store.done:
+            others = [other for other in windows if other.session != window.session]
+            seen = change(dataset, observe(dataset, window), window, others)
+            if seen is not None:
+                store.add(answer_observation(policy, dataset, window, seen))
         advance()
-    return answers
+    return [store.done[window.window_id] for window in windows if window.window_id in store.done]
 
 
 def _blank(dataset: Dataset, seen: Observation, window: Window, others: Sequence[Window]) -> Observation:
@@ -126,7 +130,7 @@ def _draw(window: Window, others: Iterator[Window]) -> Window | None:
 
 
 def _answer_on_own_history(
-    policy: Policy, dataset: Dataset, windows: Sequence[Window], advance: Callable[[], object]
+    policy: Policy, dataset: Dataset, windows: Sequence[Window], store: Answers, advance: Callable[[], object]
 ) -> list[Prediction]:
     history_ms = dataset.manifest.history_ms
     answers = []
@@ -134,9 +138,12 @@ def _answer_on_own_history(
         said: list[tuple[float, RecentAction]] = []
         for window in sorted(of_stream, key=lambda one: one.t_ns):
             now_ms = window.t_ns / NS_PER_MS
-            recent = [replace(one, age_ms=round(now_ms - t_ms)) for t_ms, one in said if now_ms - t_ms <= history_ms]
-            seen = replace(observe(dataset, window), recent=tuple(recent))
-            answer = answer_observation(policy, dataset, window, seen)
+            if window.window_id not in store.done:
+                past = [(now_ms - t_ms, one) for t_ms, one in said if now_ms - t_ms <= history_ms]
+                recent = tuple(replace(one, age_ms=round(age_ms)) for age_ms, one in past)
+                seen = replace(observe(dataset, window), recent=recent)
+                store.add(answer_observation(policy, dataset, window, seen))
+            answer = store.done[window.window_id]
             answers.append(answer)
             if answer.answer is not None:
                 said += [

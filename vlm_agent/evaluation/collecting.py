@@ -1,0 +1,145 @@
+"""Everything that the report of a comparison holds beside the comparison: made here, each where it can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vlm_agent.dataset.store import Dataset, open_dataset
+from vlm_agent.evaluation.clickmaps import draw_click_maps
+from vlm_agent.evaluation.compare import CompareConfig
+from vlm_agent.evaluation.comparison import Comparison
+from vlm_agent.evaluation.films import shoot_films
+from vlm_agent.evaluation.learning import read_learning
+from vlm_agent.evaluation.learning import write_section as write_learning
+from vlm_agent.evaluation.matches import SESSIONS
+from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
+from vlm_agent.evaluation.offline.audit_section import is_blind
+from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
+from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
+from vlm_agent.evaluation.offline.worst import WorstWindow
+from vlm_agent.evaluation.parts import Parts
+from vlm_agent.evaluation.sections import Section
+from vlm_agent.evaluation.sides import Pair
+from vlm_agent.rollouts.environments import make_environment
+
+SPLIT = "validation"
+"""The recorded windows that were not learned from."""
+
+
+def collect_parts(config: CompareConfig, pair: Pair, comparison: Comparison) -> Parts:
+    """Return everything beside the comparison.
+
+    Args:
+        config: says what to leave out, and where answers are kept.
+        pair: the models.
+        comparison: gives the episodes; their recordings are in `config.out`.
+
+    Raises:
+        DataError: a dataset or a recording can't be read, or `config.out` holds answers to something else.
+    """
+    collection = _Collection(config, pair)
+    with _show_progress() as progress:
+        collection.add_recorded_windows(progress)
+        collection.add_learning()
+        with _doing(progress, "drawing the episodes"):
+            sessions = config.out / "episodes" / SESSIONS
+            films = shoot_films(comparison, sessions, make_environment(config.env).spec_actions)
+            maps = draw_click_maps(comparison, sessions)
+    return Parts(
+        sections=tuple(collection.sections),
+        is_blind=collection.is_blind,
+        worst=tuple(collection.worst),
+        films=tuple(films),
+        click_maps=tuple(maps),
+        values=collection.values,
+        offline=collection.offline,
+        missing=tuple(collection.missing),
+    )
+
+
+@dataclass
+class _Collection:
+    config: CompareConfig
+    pair: Pair
+    sections: list[Section] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    worst: list[WorstWindow] = field(default_factory=list)
+    offline: OfflineEvaluation | None = None
+    is_blind: bool = False
+
+    def add_recorded_windows(self, progress: Progress) -> None:
+        """Ask the models about windows that tuned did not learn from."""
+        dataset = self._find_dataset()
+        if dataset is not None:
+            self._add_audit(dataset, progress)
+
+    def add_learning(self) -> None:
+        """Show how the run learned, if it is one."""
+        learning = read_learning(Path(self.pair.tuned.name))
+        if learning is not None:
+            self.sections.append(write_learning(learning))
+
+    def _find_dataset(self) -> Dataset | None:
+        parts = self.config.parts
+        if not parts.windows and not parts.audit_windows:
+            return None
+        folder = parts.dataset or self.pair.dataset
+        if folder is None or not folder.is_dir():
+            self.missing.append(
+                f"recorded windows and the audit: the dataset that tuned learned from ({folder}) is not there any "
+                "more; name one with --parts.dataset"
+            )
+            return None
+        dataset = open_dataset(folder)
+        if SPLIT not in dataset.splits:
+            self.missing.append(f"recorded windows and the audit: {folder} keeps no sessions for evaluation")
+            return None
+        return dataset
+
+    def _add_audit(self, dataset: Dataset, progress: Progress) -> None:
+        if not self.config.parts.audit_windows:
+            return
+        config = AuditConfig(
+            dataset=dataset.folder,
+            model=self.pair.tuned.name,
+            out=self.config.out / "audit",
+            split=SPLIT,
+            max_windows=max(2, self.config.parts.audit_windows),
+            device=self.config.device,
+        )
+        if len({window.session for window in dataset.windows(SPLIT)}) < 2:
+            self.missing.append(f"the audit: {dataset.folder} keeps fewer than two sessions for evaluation")
+            return
+        findings = audit_model(config, progress)
+        self.sections.append(write_audit(findings))
+        self.values["audit"] = [finding.to_json() for finding in findings]
+        self.is_blind = is_blind(findings)
+
+
+def _show_progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def _doing(progress: Progress, words: str) -> Iterator[None]:
+    task = progress.add_task(words, total=None)
+    yield
+    progress.update(task, total=1, completed=1)

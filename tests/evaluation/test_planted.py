@@ -80,7 +80,7 @@ def tuned(root: Path, base: Path) -> Path:
 
 
 def compare_planted(
-    monkeypatch, places: tuple[Path, Path, Path, Path], play_base: Any, play_tuned: Any
+    monkeypatch, places: tuple[Path, Path, Path, Path], play_base: Any, play_tuned: Any, **parts: Any
 ) -> dict[str, Any]:
     base, tuned, dataset, out = places
 
@@ -101,7 +101,7 @@ def compare_planted(
         device="cpu",
         bootstrap_resamples=500,
         out=out,
-        parts=PartsConfig(dataset=dataset, windows=20, audit_windows=20),
+        parts=PartsConfig(dataset=dataset, windows=20, audit_windows=20, **parts),
     )
     run(config)
     value: dict[str, Any] = json.loads((out / "comparison.json").read_text())
@@ -134,6 +134,20 @@ def test_the_verdict_says_what_was_planted(
     assert value["tuned"]["success"]["mean"] == (
         0 if play_tuned is NoOpPolicy else pytest.approx(value["tuned"]["mean"])
     )
+
+
+def test_further_goals_tell_what_was_gained_and_forgotten(base, tuned, dataset, tmp_path, monkeypatch) -> None:
+    places = (base, tuned, dataset, tmp_path / "report")
+    goals = ("open the bank", "open the prayer tab")
+    value = compare_planted(monkeypatch, places, NoOpPolicy, GOOD, goals=goals, goal_seeds=10, goal_ticks=12)
+    bank, prayer = value["parts"]["goals"]
+    assert (bank["goal"], prayer["goal"]) == goals
+    assert bank["n_seeds"] == len(bank["tuned"]["per_seed"]) == 10
+    assert bank["max_ticks"] == 12
+    assert bank["tuned"]["mean"] > 0.5 > bank["base"]["mean"] == prayer["tuned"]["mean"] == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Of 2 further goals tuned is better than base for sure on 1, worse on 0." in page
+    assert (tmp_path / "report" / "goals" / "00-open-the-bank" / "tuned.jsonl").exists()
 
 
 def test_an_adapter_that_was_never_applied_is_told_as_that(base, root, dataset, tmp_path, monkeypatch) -> None:

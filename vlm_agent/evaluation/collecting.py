@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from vlm_agent.evaluation.clickmaps import draw_click_maps
 from vlm_agent.evaluation.compare import CompareConfig
 from vlm_agent.evaluation.comparison import Comparison
 from vlm_agent.evaluation.films import shoot_films
+from vlm_agent.evaluation.goals import compare_goals, describe
+from vlm_agent.evaluation.goals import write_section as write_goals
 from vlm_agent.evaluation.learning import read_learning
 from vlm_agent.evaluation.learning import write_section as write_learning
-from vlm_agent.evaluation.matches import SESSIONS
+from vlm_agent.evaluation.matches import SESSIONS, Terms
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
 from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
@@ -27,25 +30,28 @@ from vlm_agent.evaluation.offline.worst import WorstWindow
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.sections import Section
 from vlm_agent.evaluation.sides import Pair
+from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
 
 SPLIT = "validation"
 """The recorded windows that were not learned from."""
 
 
-def collect_parts(config: CompareConfig, pair: Pair, comparison: Comparison) -> Parts:
+def collect_parts(config: CompareConfig, pair: Pair, terms: Terms, comparison: Comparison) -> Parts:
     """Return everything beside the comparison.
 
     Args:
         config: says what to leave out, and where answers are kept.
         pair: the models.
+        terms: how everyone played.
         comparison: gives the episodes; their recordings are in `config.out`.
 
     Raises:
         DataError: a dataset or a recording can't be read, or `config.out` holds answers to something else.
     """
-    collection = _Collection(config, pair)
+    collection = _Collection(config, pair, terms)
     with _show_progress() as progress:
+        collection.add_goals(comparison, progress)
         collection.add_recorded_windows(progress)
         collection.add_learning()
         with _doing(progress, "drawing the episodes"):
@@ -68,6 +74,7 @@ def collect_parts(config: CompareConfig, pair: Pair, comparison: Comparison) -> 
 class _Collection:
     config: CompareConfig
     pair: Pair
+    terms: Terms
     sections: list[Section] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -80,6 +87,28 @@ class _Collection:
         dataset = self._find_dataset()
         if dataset is not None:
             self._add_audit(dataset, progress)
+
+    def add_goals(self, comparison: Comparison, progress: Progress) -> None:
+        """Compare base and tuned on the further goals."""
+        parts = self.config.parts
+        if not parts.goals:
+            return
+
+        def start(label: str, total: int) -> Callable[[], object]:
+            return partial(progress.advance, progress.add_task(label, total=total))
+
+        seeds = tuple(range(self.config.first_seed, self.config.first_seed + parts.goal_seeds))
+        comparisons = compare_goals(
+            [(goal, find_goal(goal).is_long) for goal in parts.goals],
+            self.pair,
+            replace(self.terms, seeds=seeds, max_ticks=parts.goal_ticks),
+            comparison,
+            self.config.out / "goals",
+            workers=self.config.workers,
+            start=start,
+        )
+        self.sections.append(write_goals(comparisons))
+        self.values["goals"] = describe(comparisons)
 
     def add_learning(self) -> None:
         """Show how the run learned, if it is one."""

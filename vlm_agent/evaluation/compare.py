@@ -39,14 +39,19 @@ class PartsConfig:
     """How many of them, at most, the models answer."""
     audit_windows: int = 120
     """How many of them, at most, tuned answers again with one thing changed at a time."""
+    goals: tuple[str, ...] = ()
+    """Further goals that base and tuned are compared on, each in a row of its own."""
+    goal_seeds: int = 10
+    """Scenes for each of them."""
+    goal_ticks: int = 25
+    """Decisions an episode of them."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for less than nothing, and for a dataset that is not there."""
-        for name in ("windows", "audit_windows"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"--parts.{name.replace('_', '-')} must be at least 0 (0 leaves it out), got {getattr(self, name)}"
-                )
+        for name, least in (("windows", 0), ("audit_windows", 0), ("goal_seeds", 2), ("goal_ticks", 1)):
+            if getattr(self, name) < least:
+                flag = f"--parts.{name.replace('_', '-')}"
+                raise ConfigError(f"{flag} must be at least {least}, got {getattr(self, name)}")
         if self.dataset is not None and not self.dataset.is_dir():
             raise ConfigError(f"--parts.dataset {self.dataset}: no such folder; give that of a dataset")
 
@@ -117,6 +122,8 @@ def _list_flags(config: Any, prefix: str = "") -> list[str]:
         name, value = f"{prefix}{setting.name.replace('_', '-')}", getattr(config, setting.name)
         if is_dataclass(value):
             flags += _list_flags(value, f"{name}.")
+        elif isinstance(value, tuple):
+            flags += [f"--{name}", *map(str, value)] if value else []
         elif value is not None:
             flags += [f"--{name}", str(value)]
     return flags
@@ -156,7 +163,7 @@ def run(config: CompareConfig) -> Comparison:
         )
         metric = find_metric(is_long_goal=terms.is_long_goal)
         comparison = compare_rollouts(rollouts, metric, setting, resamples=config.bootstrap_resamples, made=made)
-    parts = collect_parts(config, pair, comparison)
+    parts = collect_parts(config, pair, terms, comparison)
     _write_all(config, comparison, parts)
     return comparison
 
@@ -182,7 +189,8 @@ def _agree_on_terms(config: CompareConfig) -> Terms:
     from vlm_agent.evaluation.matches import Terms
     from vlm_agent.rollouts.environments import check_goal
 
-    check_goal(config.env, config.goal)
+    for text in (config.goal, *config.parts.goals):
+        check_goal(config.env, text)
     from vlm_agent.games.ringcraft.goals import find_goal
 
     goal = find_goal(config.goal)

@@ -12,8 +12,8 @@ from vlm_agent.chat import Recipe
 from vlm_agent.evaluation.sides import Pair, Side
 from vlm_agent.policies import NoOpPolicy, Policy, RandomPolicy, RepeatLastPolicy, VlmPolicy
 from vlm_agent.rollouts.environments import make_environment
-from vlm_agent.rollouts.episodes import Episode
-from vlm_agent.rollouts.playing import Clock, EpisodeConfig
+from vlm_agent.rollouts.episodes import Clock, Episode
+from vlm_agent.rollouts.playing import EpisodeConfig
 from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollout
 
 if TYPE_CHECKING:

@@ -21,8 +21,10 @@ from vlm_agent.actions.types import ActionChunk
 class Environment(Protocol):
     """A Gymnasium environment that says which actions it takes.
 
-    Its `info` may tell: `game_state` (an export with `mouse.canvasX/Y`), `score`, `is_success`, `t_ns` (its clock), and
-    `events`, the step's device events where they are not those of the chunk.
+    Its `info` may tell: `game_state` (an export with `mouse.canvasX/Y`), `score`, `is_success`, `t_ns` (its clock),
+    `events`, the step's device events where they are not those of the chunk, `num_presses` and `num_wasted_presses`,
+    how many presses there were since the reset and how many of them changed nothing in the game, and
+    `disturbed_t_ns`, when a disturbance was planted.
     """
 
     @property
@@ -59,6 +61,12 @@ class Execution:
     """Whether the environment ended the episode."""
     events: tuple[InputEvent, ...] = ()
     """Device events of the chunk, in order of time."""
+    num_presses: int | None = None
+    """Presses since the episode began, where the environment counts them."""
+    num_wasted_presses: int | None = None
+    """Those of them that changed nothing in the game."""
+    disturbed_t_ns: int | None = None
+    """When a disturbance was planted, on the game's own clock; None as long as none was."""
 
 
 class InGameExecutor:
@@ -111,6 +119,9 @@ class InGameExecutor:
             is_success=bool(info.get("is_success", False)),
             is_over=is_over,
             events=events,
+            num_presses=info.get("num_presses"),
+            num_wasted_presses=info.get("num_wasted_presses"),
+            disturbed_t_ns=info.get("disturbed_t_ns"),
         )
 
 

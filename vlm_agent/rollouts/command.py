@@ -12,8 +12,8 @@ import numpy as np
 from vlm_agent.errors import ConfigError
 from vlm_agent.policies import Decision, Policy, VlmPolicy
 from vlm_agent.rollouts.environments import check_goal, make_environment
-from vlm_agent.rollouts.episodes import Episode, Outcome
-from vlm_agent.rollouts.playing import Clock, EpisodeConfig
+from vlm_agent.rollouts.episodes import Clock, Episode, Outcome
+from vlm_agent.rollouts.playing import EpisodeConfig
 from vlm_agent.rollouts.running import RolloutPlan, play_recorded
 
 if TYPE_CHECKING:
@@ -121,13 +121,18 @@ def _describe(episode: Episode) -> Iterator[tuple[str, str]]:
     counts = episode.counts
     yield "score", f"{episode.score:g} ({episode.score_per_min:.2f} a minute)"
     yield "goal reached", "yes" if episode.is_success else "no"
+    if episode.first_success_ms is not None:
+        yield "first success", f"after {episode.first_success_ms / 1000:.1f} s"
     yield "game time", f"{episode.duration_ms / 1000:.1f} s"
+    yield "clock", str(episode.clock)
     yield "decisions", f"{counts.total}, {episode.num_actions} actions executed"
     yield "nothing to do", str(counts[Outcome.EMPTY])
     yield "said done", str(counts[Outcome.DONE])
     yield "invalid", _with_reasons(counts[Outcome.INVALID], counts.invalid_reasons)
     yield "refused", _with_reasons(counts[Outcome.REFUSED], counts.refused_reasons)
-    yield "late", str(counts[Outcome.LATE])
+    yield "late", f"{counts[Outcome.LATE]}, {episode.num_late_actions} actions decided too late"
+    if episode.num_wasted_presses is not None:
+        yield "wasted presses", f"{episode.num_wasted_presses} of {episode.num_presses}"
     if episode.latencies_ms:
         p50, p95 = np.percentile(episode.latencies_ms, [50, 95])
         yield "latency", f"p50 {p50:.0f} ms, p95 {p95:.0f} ms"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from vlm_agent.errors import DataError
+
+Clock = Literal["paused", "real"]
+"""`paused`: the game waits for every decision. `real`: it goes on, and what is decided too late is not played."""
 
 
 class Outcome(StrEnum):
@@ -23,7 +26,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """The chunk was legal and not allowed by the safety rules."""
     LATE = "late"
-    """The decision took longer than the horizon it was for."""
+    """On a real clock: the decision took longer than the horizon it was for, or than all of its actions could wait."""
 
 
 @dataclass
@@ -80,11 +83,36 @@ class Episode:
     """Stem of the recorded session, if it was recorded."""
     score_times_ms: tuple[int, ...] = ()
     """Game time at which the score rose past each whole number, milliseconds; seen at the end of a horizon."""
+    success_ms: int | None = None
+    """Game time at which the environment first said that the goal was reached, milliseconds; None if it never did."""
+    clock: Clock | None = None
+    """Whether the game waited for decisions; None where an older file does not say."""
+    num_late_actions: int = 0
+    """Actions that were decided too late to be played; there are none on a paused clock."""
+    num_presses: int | None = None
+    """Buttons and keys pressed in the game; None where the environment does not count them."""
+    num_wasted_presses: int | None = None
+    """Those of them that changed nothing in the game; None where the environment does not tell."""
+    disturbed_ms: int | None = None
+    """Game time at which a disturbance was planted, milliseconds; None if none was."""
 
     @property
     def score_per_min(self) -> float:
         """Score in a minute of game time."""
         return self.score * 60_000 / self.duration_ms if self.duration_ms else 0.0
+
+    @property
+    def first_success_ms(self) -> int | None:
+        """Game time until the goal was first reached, or for a score the first point made; None if it never was."""
+        times_ms = [time_ms for time_ms in (self.success_ms, *self.score_times_ms[:1]) if time_ms is not None]
+        return min(times_ms, default=None)
+
+    @property
+    def wasted_share(self) -> float | None:
+        """Share of the presses that changed nothing in the game; None where nothing was pressed, or not counted."""
+        if not self.num_presses or self.num_wasted_presses is None:
+            return None
+        return self.num_wasted_presses / self.num_presses
 
     @property
     def valid_rate(self) -> float:
@@ -98,7 +126,10 @@ class Episode:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Episode:
-        """Rebuild an episode from `to_json`; raises DataError if it is none."""
+        """Rebuild an episode from `to_json`; raises DataError if it is none.
+
+        What older files lack is taken as not known.
+        """
         try:
             counts = DecisionCounts(**value["counts"])
             tuples = {name: tuple(value[name]) for name in ("latencies_ms", "score_times_ms")}

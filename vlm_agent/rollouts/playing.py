@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -20,14 +20,13 @@ from vlm_agent.actions.types import ActionChunk
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.in_game import Environment, Execution, InGameExecutor
 from vlm_agent.policies import Decision, Observation, Policy, RecentAction
-from vlm_agent.rollouts.episodes import DecisionCounts, Episode, Outcome
+from vlm_agent.rollouts.episodes import Clock, DecisionCounts, Episode, Outcome
+from vlm_agent.rollouts.lateness import drop_late
 from vlm_agent.safety.guard import Guard
 from vlm_agent.safety.rules import Refusal, SafetyRules
 
 if TYPE_CHECKING:
     from vlm_agent.sessions.writer import SessionWriter
-
-Clock = Literal["paused", "real"]
 
 _MAX_REMEMBERED = 64
 """Recent actions kept for the prompt; a recipe shows fewer."""
@@ -41,16 +40,18 @@ class EpisodeConfig:
     """Most decisions; each plays one horizon (600 ms of game time)."""
     clock: Clock = "paused"
     """`paused`: the game waits for the policy. `real`: it goes on; a decision that takes longer than the horizon is
-    late and dropped."""
+    late and dropped, and so are the actions of one that should have been played while it was being made."""
     stops_when_done: bool = True
     """End the episode when the policy says that the goal is reached."""
     rules: SafetyRules = field(default_factory=SafetyRules)
     """What may not be executed."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an episode without a decision."""
+        """Raise ConfigError for an episode without a decision, or an unknown clock."""
         if self.max_ticks < 1:
             raise ConfigError(f"--max-ticks must be at least 1, got {self.max_ticks}")
+        if self.clock not in get_args(Clock):
+            raise ConfigError(f"--clock must be one of {', '.join(get_args(Clock))}, got {self.clock!r}")
 
 
 def run_episode(
@@ -109,7 +110,9 @@ class _Loop:
         self._latencies_ms: list[float] = []
         self._masses: list[float] = []
         self._num_actions = 0
+        self._num_late_actions = 0
         self._score_times_ms: list[int] = []
+        self._success_ms: int | None = None
         self.num_ticks = 0
         self.is_over = False
         policy.begin(goal, self._spec, seed)
@@ -120,15 +123,18 @@ class _Loop:
         """Observe, decide, and let one horizon pass (or more, on a real clock that went on)."""
         observation = self._observe()
         decision = self._policy.decide(observation)
-        outcome, reason = self._judge(decision)
+        chunk, num_late = self._drop_late(decision)
+        outcome, reason = self._judge(decision, chunk)
         self._counts.add(outcome, reason)
         self._latencies_ms.append(decision.latency.total_ms)
         if decision.mean_p_allowed is not None:
             self._masses.append(decision.mean_p_allowed)
         if self._recorder is not None:
-            self._recorder.write_decision(self._now, self._record(decision, outcome, reason))
-        chunk = decision.chunk if outcome is Outcome.EXECUTED and decision.chunk is not None else ActionChunk()
+            record = {**self._record(decision, outcome, reason), "late_actions": num_late}
+            self._recorder.write_decision(self._now, record)
+        chunk = chunk if outcome is Outcome.EXECUTED else ActionChunk()
         self._remember(chunk)
+        self._num_late_actions += num_late
         # On a real clock the game does not wait: a late decision costs as many horizons as it took.
         num_horizons = math.ceil(decision.latency.total_ms / self._spec.horizon_ms) if outcome is Outcome.LATE else 1
         for _ in range(num_horizons):
@@ -150,19 +156,34 @@ class _Loop:
             latencies_ms=tuple(self._latencies_ms),
             mean_p_allowed=float(np.mean(self._masses)) if self._masses else None,
             score_times_ms=tuple(self._score_times_ms),
+            success_ms=self._success_ms,
+            clock=self._config.clock,
+            num_late_actions=self._num_late_actions,
+            num_presses=self._now.num_presses,
+            num_wasted_presses=self._now.num_wasted_presses,
+            disturbed_ms=None if self._now.disturbed_t_ns is None else self._since_start_ms(self._now.disturbed_t_ns),
         )
 
     @property
     def _now_ms(self) -> int:
         """Game time since the episode began, milliseconds."""
-        return (self._now.t_ns - self._start_ns) // NS_PER_MS
+        return self._since_start_ms(self._now.t_ns)
+
+    def _since_start_ms(self, t_ns: int) -> int:
+        return (t_ns - self._start_ns) // NS_PER_MS
 
     def _observe(self) -> Observation:
         now_ms = self._now_ms
         recent = tuple(replace(past, age_ms=now_ms - at_ms) for at_ms, past in self._recent)
         return Observation(self._now.frame, self._goal, now_ms, self._now.game_state, recent)
 
-    def _judge(self, decision: Decision) -> tuple[Outcome, str | None]:
+    def _drop_late(self, decision: Decision) -> tuple[ActionChunk, int]:
+        """Return what of a decision can still be played, and how many actions can't."""
+        chunk = decision.chunk or ActionChunk()
+        return drop_late(chunk, decision.latency.total_ms) if self._config.clock == "real" else (chunk, 0)
+
+    def _judge(self, decision: Decision, chunk: ActionChunk) -> tuple[Outcome, str | None]:
+        """Say what becomes of a decision of which `chunk` can still be played."""
         if self._config.clock == "real" and decision.latency.total_ms > self._spec.horizon_ms:
             return Outcome.LATE, None
         if decision.chunk is None:
@@ -171,7 +192,9 @@ class _Loop:
             return Outcome.DONE, None
         if not decision.chunk.actions:
             return Outcome.EMPTY, None
-        refusal = self._guard.review(decision.chunk, self._now_ms)
+        if not chunk.actions:
+            return Outcome.LATE, None
+        refusal = self._guard.review(chunk, self._now_ms)
         if refusal is not None:
             return Outcome.REFUSED, str(refusal)
         return Outcome.EXECUTED, None
@@ -188,6 +211,8 @@ class _Loop:
             return
         self._now = self._executor.execute(chunk)
         self._score_times_ms += [self._now_ms] * (int(self._now.score) - len(self._score_times_ms))
+        if self._success_ms is None and self._now.is_success:
+            self._success_ms = self._now_ms
         self.num_ticks += 1
         self.is_over = self._now.is_over or self.num_ticks >= self._config.max_ticks
         if self._recorder is not None:

@@ -1,7 +1,8 @@
 """One policy over many seeds: in parallel processes, resumable seed by seed, the same whatever the number of workers.
 
-Finished episodes stand in one JSON-lines file, whose first line says what was played; it is replaced as a whole after
-every episode, so a kill leaves complete lines only, and a file of another rollout is refused instead of continued.
+Finished episodes stand in one JSON-lines file in the order of their seeds, whose first line says what was played; it is
+replaced as a whole after every episode, so a kill leaves complete lines only and the finished file is the same however
+often it was interrupted. A file of another rollout is refused instead of continued.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def play_recorded(
             "goal": plan.goal,
             "seed": seed,
             "policy": plan.name,
+            "clock": plan.episode.clock,
             "action_spec": spec.to_json(),
             **plan.about,
         },
@@ -189,12 +191,13 @@ def _read_store(path: Path, plan: RolloutPlan) -> dict[int, Episode]:
         raise DataError(f"{path}: not a store of episodes ({error})") from error
     if head != {"rollout": _describe(plan)}:
         raise DataError(f"{path}: holds episodes of another rollout; give another folder, or remove it")
-    episodes = [Episode.from_json(line) for line in lines]
+    # Episodes of an older store don't name their clock; its first line does, and it is this plan's.
+    episodes = [Episode.from_json({"clock": plan.episode.clock, **line}) for line in lines]
     return {episode.seed: episode for episode in episodes}
 
 
 def _write_store(path: Path, plan: RolloutPlan, episodes: dict[int, Episode]) -> None:
-    lines = [{"rollout": _describe(plan)}, *(episode.to_json() for episode in episodes.values())]
+    lines = [{"rollout": _describe(plan)}, *(episode.to_json() for _, episode in sorted(episodes.items()))]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +28,7 @@ from vlm_agent.games.ringcraft.geometry import (
 )
 from vlm_agent.games.ringcraft.interface import open_menu, options_at
 from vlm_agent.games.ringcraft.layout import LAYOUT
+from vlm_agent.games.ringcraft.presses import is_same_game
 from vlm_agent.games.ringcraft.scene import make_scene
 from vlm_agent.games.ringcraft.snapshots import decode_plain, encode_plain, hash_plain
 from vlm_agent.games.ringcraft.state import CLIENT_TICK_MS, FULL_TURN, TICK_MS, State
@@ -121,6 +123,16 @@ class Ringcraft:
 
     def _read(self, event: InputEvent) -> None:
         state = self.state
+        if not _is_press(state, event):
+            self._obey(event)
+            return
+        before = deepcopy(state)
+        self._obey(event)
+        state.num_presses += 1
+        state.num_wasted_presses += is_same_game(before, state)
+
+    def _obey(self, event: InputEvent) -> None:
+        state = self.state
         if isinstance(event, KeyChanged):
             _read_key(state, event)
             return
@@ -131,6 +143,13 @@ class Ringcraft:
             camera = state.camera
             aim = (camera.zoom_target or camera.zoom) + event.dy * ZOOM_PER_NOTCH
             camera.zoom_target = min(max(aim, ZOOM_MIN), ZOOM_MAX)
+
+
+def _is_press(state: State, event: InputEvent) -> bool:
+    """Tell whether a button or key goes down; a key that is down already only repeats itself."""
+    if isinstance(event, KeyChanged):
+        return event.pressed and event.key not in state.held_keys
+    return isinstance(event, ButtonChanged) and event.pressed
 
 
 def _move_pointer(state: State, x: int, y: int) -> None:

@@ -21,6 +21,7 @@ from vlm_agent.errors import ConfigError
 from vlm_agent.games.ringcraft.chunk_space import ChunkSpace
 from vlm_agent.games.ringcraft.config import RingcraftConfig
 from vlm_agent.games.ringcraft.core import Ringcraft
+from vlm_agent.games.ringcraft.disturbances import DISTURBANCES, disturb
 from vlm_agent.games.ringcraft.drawing import Renderer
 from vlm_agent.games.ringcraft.goal_families import GameGoal
 from vlm_agent.games.ringcraft.goals import LONG_GOAL, find_goal
@@ -68,6 +69,7 @@ class RingcraftEnv(gymnasium.Env[Frame, ActionChunk]):
             raise ConfigError(f"max_ticks must be at least 1, got {max_ticks}")
         self.render_mode = render_mode
         self.spec_actions = ACTION_SPEC
+        self.disturbances = tuple(DISTURBANCES)
         self.observation_space = gymnasium.spaces.Box(0, 255, (LAYOUT.frame.height, LAYOUT.frame.width, 3), np.uint8)
         self.action_space = ChunkSpace(ACTION_SPEC)
         self._config = config or RingcraftConfig()
@@ -134,6 +136,14 @@ class RingcraftEnv(gymnasium.Env[Frame, ActionChunk]):
         truncated = state.tick - self._start.tick >= self._max_ticks
         return self._observe(), reward, is_done and not self._goal.is_long, truncated, self._info()
 
+    def disturb(self, kind: str, rng: Random) -> tuple[Frame, Info] | None:
+        """Plant one of `disturbances`, and return frame and info after it; None where now is no moment for it.
+
+        Raises:
+            ConfigError: there is no such disturbance.
+        """
+        return (self._observe(), self._info()) if disturb(self.core.state, kind, rng) else None
+
     def render(self) -> Frame | None:  # type: ignore[override]
         """Return the frame (rgb_array), or show it in a window (human)."""
         frame = self._renderer.draw(self.core.state)
@@ -174,6 +184,8 @@ class RingcraftEnv(gymnasium.Env[Frame, ActionChunk]):
         return {
             "game_state": self.core.export(),
             "goal": self.goal,
+            "num_presses": state.num_presses - self._start.num_presses,
+            "num_wasted_presses": state.num_wasted_presses - self._start.num_wasted_presses,
             "is_success": self._goal.is_done(self._start, state),
             "score": state.rings_made - self._start.rings_made,
             "seed": state.seed,

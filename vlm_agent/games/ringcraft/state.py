@@ -272,6 +272,10 @@ class State:
     """The level that the open level-up dialog tells of; 0 without one."""
     rings_made: int = 0
     """Rings made since the start: the score."""
+    num_presses: int = 0
+    """Buttons and keys pressed since the start."""
+    num_wasted_presses: int = 0
+    """Those of them that changed nothing, see `presses`."""
     last_xp: int = 0
     """Experience that the last item made gave; 0 before the first."""
     last_xp_tick: int = 0

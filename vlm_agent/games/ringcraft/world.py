@@ -120,7 +120,7 @@ def _finish_one(state: State) -> None:
     job.remaining -= 1
     job.ticks_to_next = RULES.ticks_per_product
     if level_of(state.crafting_xp) > level:
-        _level_up(state)
+        level_up(state)
     elif any(not count_items(state, item) for item in product.inputs):
         if job.remaining:
             say(state, "You have run out of materials.")
@@ -129,7 +129,8 @@ def _finish_one(state: State) -> None:
         stop_crafting(state)
 
 
-def _level_up(state: State) -> None:
+def level_up(state: State) -> None:
+    """Open the dialog that tells of the level reached; what was being made is no longer made."""
     stop_crafting(state)
     close_window(state)
     state.mode = "levelup"

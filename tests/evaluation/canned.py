@@ -42,6 +42,8 @@ def canned_episode(
         latencies_ms=tuple(rng.lognormal(3.4, 0.25, MAX_TICKS)),
         mean_p_allowed=0.98 if is_model else None,
         score_times_ms=tuple(DURATION_MS * (index + 1) // (rings + 1) for index in range(rings)),
+        num_presses=4 + 4 * rings,
+        num_wasted_presses=4,
     )
 
 

@@ -83,6 +83,12 @@ def test_rows_hold_what_the_episodes_hold() -> None:
     assert tuned.num_decisions == 20 * MAX_TICKS
     assert sum(tuned.outcomes.values()) == tuned.num_decisions
     assert tuned.mean_p_allowed == pytest.approx(0.98)
+    # 80 of 80 + 4 x 134 presses were in vain; two seeds never came to a ring and count with their whole 90 s.
+    assert tuned.wasted is not None
+    assert tuned.wasted.mean == pytest.approx(80 / (80 + 4 * 134))
+    assert tuned.wasted.low < tuned.wasted.mean < tuned.wasted.high
+    firsts = [90 / (rings + 1) for rings in GOOD_RINGS]
+    assert tuned.first_success_s.mean == pytest.approx(sum(firsts) / 20, abs=1e-3)
 
 
 def test_the_demonstrator_has_no_decisions() -> None:

@@ -21,18 +21,24 @@ from vlm_agent.evaluation.goals import compare_goals, describe
 from vlm_agent.evaluation.goals import write_section as write_goals
 from vlm_agent.evaluation.learning import read_learning
 from vlm_agent.evaluation.learning import write_section as write_learning
-from vlm_agent.evaluation.matches import SESSIONS, Terms
+from vlm_agent.evaluation.matches import SESSIONS, Terms, plan_models, plan_others
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
 from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
 from vlm_agent.evaluation.offline.worst import WorstWindow
 from vlm_agent.evaluation.parts import Parts
+from vlm_agent.evaluation.recovery import FEWEST_PLANTED, WITHIN_TICKS, list_recovery_plans, play_recovery
+from vlm_agent.evaluation.recovery_section import write_section as write_recovery
 from vlm_agent.evaluation.sections import Section
 from vlm_agent.evaluation.sides import Pair
 from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
 
+DISTURBED = ("tuned", "demonstrator")
+"""For whom something goes wrong."""
+FEWEST_TICKS = 40
+"""In shorter episodes there is no time to recover in."""
 SPLIT = "validation"
 """The recorded windows that were not learned from."""
 
@@ -51,6 +57,7 @@ def collect_parts(config: CompareConfig, pair: Pair, terms: Terms, comparison: C
     """
     collection = _Collection(config, pair, terms)
     with _show_progress() as progress:
+        collection.add_recovery(comparison, progress)
         collection.add_goals(comparison, progress)
         collection.add_recorded_windows(progress)
         collection.add_learning()
@@ -87,6 +94,33 @@ class _Collection:
         dataset = self._find_dataset()
         if dataset is not None:
             self._add_audit(dataset, progress)
+
+    def add_recovery(self, comparison: Comparison, progress: Progress) -> None:
+        """Disturb tuned and the demonstrator, and see who finds back."""
+        num_seeds = min(self.config.parts.disturbed_seeds, len(comparison.seeds))
+        if not self.terms.is_long_goal or num_seeds < FEWEST_PLANTED:
+            return
+        if self.terms.max_ticks < FEWEST_TICKS:
+            self.missing.append(
+                f"recovery from disturbances: episodes of {self.terms.max_ticks} decisions are too short to see it; "
+                f"--max-ticks {FEWEST_TICKS} or more shows it"
+            )
+            return
+        within = min(WITHIN_TICKS, self.terms.max_ticks * 3 // 4)
+        terms = replace(self.terms, seeds=comparison.seeds[:num_seeds])
+        plans = [plan for plan in (*plan_models(self.pair, terms), *plan_others(terms)) if plan.name in DISTURBED]
+        played = list_recovery_plans(plans, within_ticks=within)
+        task = progress.add_task("disturbed episodes", total=num_seeds * len(played))
+        recovery = play_recovery(
+            plans,
+            self.config.out / "episodes",
+            horizon_ms=comparison.setting.horizon_ms,
+            within_ticks=within,
+            workers=self.config.workers,
+            on_episode=lambda name, episode: progress.advance(task),
+        )
+        self.sections.append(write_recovery(recovery))
+        self.values["recovery"] = recovery.to_json()
 
     def add_goals(self, comparison: Comparison, progress: Progress) -> None:
         """Compare base and tuned on the further goals."""

@@ -39,6 +39,9 @@ class PartsConfig:
     """How many of them, at most, the models answer."""
     audit_windows: int = 120
     """How many of them, at most, tuned answers again with one thing changed at a time."""
+    disturbed_seeds: int = 6
+    """Scenes in which something goes wrong once for tuned and the demonstrator, in each of six ways; for goals that go
+    on, in episodes long enough to see who recovers."""
     goals: tuple[str, ...] = ()
     """Further goals that base and tuned are compared on, each in a row of its own."""
     goal_seeds: int = 10
@@ -48,7 +51,8 @@ class PartsConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for less than nothing, and for a dataset that is not there."""
-        for name, least in (("windows", 0), ("audit_windows", 0), ("goal_seeds", 2), ("goal_ticks", 1)):
+        least_of = {"windows": 0, "audit_windows": 0, "disturbed_seeds": 0, "goal_seeds": 2, "goal_ticks": 1}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 flag = f"--parts.{name.replace('_', '-')}"
                 raise ConfigError(f"{flag} must be at least {least}, got {getattr(self, name)}")

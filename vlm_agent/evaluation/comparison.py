@@ -21,6 +21,7 @@ from vlm_agent.evaluation.intervals import (
     LEVEL,
     Interval,
     mean_interval,
+    ratio_interval,
     share_interval,
 )
 from vlm_agent.evaluation.metrics import Metric
@@ -73,6 +74,10 @@ class Row:
     """Share of episodes whose goal was reached, as the game says."""
     valid: Interval | None
     """Mean share of decisions that were a chunk; None where nobody decided by chunks."""
+    first_success_s: Interval
+    """Mean game time to the first success, seconds; where none came, the whole episode (a restricted mean)."""
+    wasted: Interval | None
+    """Share of all presses that changed nothing in the game; None where there were too few, or none are counted."""
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -124,6 +129,10 @@ class Row:
             "scores": [episode.score for episode in self.episodes],
             "success": self.success.to_json(),
             "valid": self.valid.to_json() if self.valid else None,
+            "first_success_s": self.first_success_s.to_json(),
+            "presses": sum(episode.num_presses or 0 for episode in self.episodes),
+            "wasted_presses": self.wasted.to_json() if self.wasted else None,
+            "late_actions": sum(episode.num_late_actions for episode in self.episodes),
             "decisions": self.num_decisions,
             "outcomes": {str(outcome): self.outcomes.get(str(outcome), 0) for outcome in Outcome} if self.valid else {},
             "invalid_reasons": self.invalid_reasons,
@@ -293,7 +302,23 @@ def summarise(contender: Contender, episodes: tuple[Episode, ...], metric: Metri
         mean_interval(values, resamples=resamples),
         share_interval([episode.is_success for episode in episodes], resamples=resamples),
         mean_interval(rates, resamples=resamples) if decides else None,
+        mean_interval([_first_success_ms(episode) / 1000 for episode in episodes], resamples=resamples),
+        _count_wasted(episodes, resamples),
     )
+
+
+def _first_success_ms(episode: Episode) -> int:
+    return episode.duration_ms if episode.first_success_ms is None else episode.first_success_ms
+
+
+def _count_wasted(episodes: Sequence[Episode], resamples: int) -> Interval | None:
+    counted = [episode for episode in episodes if episode.num_wasted_presses is not None]
+    presses = np.asarray([episode.num_presses or 0 for episode in counted], dtype=float)
+    wasted = np.asarray([episode.num_wasted_presses for episode in counted], dtype=float)
+    if len(counted) < 2 or not presses.any():
+        return None
+    # Who presses much in one episode and little in another has one share, not the mean of two.
+    return ratio_interval(wasted, presses, resamples=resamples)
 
 
 def subtract(values: Sequence[float], others: Sequence[float], *, resamples: int) -> Difference:

@@ -81,6 +81,34 @@ def share_interval(outcomes: Sequence[bool], *, resamples: int = DEFAULT_RESAMPL
     return interval
 
 
+def ratio_interval(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], *, resamples: int = DEFAULT_RESAMPLES
+) -> Interval:
+    """Return the ratio of two sums over independent units with its 95 % interval.
+
+    Args:
+        sums: numerators, (units,).
+        counts: denominators, (units,), not all 0.
+        resamples: bootstrap resamples.
+    """
+    return mean_interval(linearise(sums, counts).tolist(), resamples=resamples)
+
+
+def linearise(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values, one a unit, whose mean is the ratio of the sums and whose spread is the ratio's.
+
+    These are the ratio plus the influence of each unit on it (Davison and Hinkley, Bootstrap Methods and their
+    Application, 1997, section 2.7).
+
+    Args:
+        sums: numerators, (units,).
+        counts: denominators, (units,), not all 0.
+    """
+    ratio = sums.sum() / counts.sum()
+    values: NDArray[np.float64] = ratio + (sums - ratio * counts) / counts.mean()
+    return values
+
+
 def student_quantile(level: float, degrees: int) -> float:
     """Return the quantile of Student's t for whole degrees of freedom, by halving intervals."""
     low, high = -1e6, 1e6

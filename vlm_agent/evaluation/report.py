@@ -139,11 +139,13 @@ def _tell_apart(made: dict[str, Any]) -> str:
 
 def _list_troubles(row: Row) -> list[str]:
     reasons = ((Outcome.INVALID, row.invalid_reasons), (Outcome.REFUSED, row.refused_reasons))
-    return [
+    troubles = [
         f"{row.contender.label}: {outcome} because of {reason}, {count} times"
         for outcome, counts in reasons
         for reason, count in counts.items()
     ]
+    late = sum(episode.num_late_actions for episode in row.episodes)
+    return [*troubles, *([f"{row.contender.label}: {late} actions decided too late to be played"] if late else [])]
 
 
 def _tell_range(interval: Interval) -> str:

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from tests.evaluation.offline.cases import random_predictions
-from vlm_agent.evaluation.intervals import mean_interval
-from vlm_agent.evaluation.offline.estimates import compare, correct_holm, estimate, linearise, t_test
+from vlm_agent.evaluation.intervals import linearise, mean_interval
+from vlm_agent.evaluation.offline.estimates import compare, correct_holm, estimate, t_test
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.scores import Tally, tally_sessions
 

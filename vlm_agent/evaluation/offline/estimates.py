@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from vlm_agent.evaluation.intervals import Interval, mean_interval
+from vlm_agent.evaluation.intervals import Interval, linearise, mean_interval
 from vlm_agent.evaluation.offline.scores import KINDS, NONE, Tally
 
 
@@ -51,18 +51,6 @@ def estimate(tallies: Mapping[str, Tally], metric: str) -> Estimate | None:
     ratio = float(sums.sum() / counts.sum())
     interval = mean_interval(linearise(sums, counts).tolist()) if len(sums) > 1 else None
     return Estimate(ratio, interval, float(counts.sum()))
-
-
-def linearise(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values, one a session, whose mean is the ratio of the sums and whose spread is the ratio's.
-
-    Args:
-        sums: numerators, (sessions,).
-        counts: denominators, (sessions,), not all 0.
-    """
-    ratio = sums.sum() / counts.sum()
-    values: NDArray[np.float64] = ratio + (sums - ratio * counts) / counts.mean()
-    return values
 
 
 def compare(one: Mapping[str, Tally], other: Mapping[str, Tally], metrics: Sequence[str]) -> dict[str, Gap]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, find_boxes
+from vlm_agent.evaluation.offline.predictions import Prediction, PredictionStore, make_prediction
 from vlm_agent.policies import Observation, Policy, RecentAction
 
 
@@ -50,16 +50,7 @@ def answer_observation(policy: Policy, dataset: Dataset, window: Window, seen: O
     spec = dataset.spec.with_extent(window.frame_width_px, window.frame_height_px)
     policy.begin(seen.goal, spec, seed_of(window))
     decision = policy.decide(seen)
-    return Prediction(
-        window_id=window.window_id,
-        session=window.session,
-        goal=window.goal,
-        goal_level=window.goal_level,
-        target=window.target,
-        answer=decision.chunk,
-        reason=decision.reason,
-        boxes=find_boxes(window),
-    )
+    return make_prediction(window, decision.chunk, decision.reason)
 
 
 def seed_of(window: Window) -> int:

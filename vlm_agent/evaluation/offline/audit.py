@@ -93,7 +93,7 @@ def run(config: AuditConfig) -> list[Finding]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from vlm_agent.dataset.store import open_dataset
-    from vlm_agent.evaluation.offline.command import make_model
+    from vlm_agent.evaluation.offline.contenders import make_model
     from vlm_agent.evaluation.report import write_whole
     from vlm_agent.evaluation.sides import find_side
 

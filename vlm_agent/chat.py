@@ -215,36 +215,58 @@ class PromptInput:
     """Recent actions in model units, oldest first, each with its age in milliseconds before now."""
 
 
-def render_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
+@dataclass(frozen=True)
+class Shot:
+    """A worked example that stands before the question."""
+
+    inp: PromptInput
+    """What was asked; its pictures are not shown."""
+    answer: str
+    """What the answer was."""
+
+
+def render_prompt(inp: PromptInput, recipe: Recipe, shots: Sequence[Shot] = ()) -> list[Message]:
     """Return the messages that ask for one window's actions: system, then user with pictures first and the goal last.
 
-    Empty blocks leave no line behind. Text from outside (goal, game state) can't open a special token.
+    Empty blocks leave no line behind. Text from outside (goal, game state) can't open a special token. Worked examples
+    come between, each a turn of the user and one of the model.
     """
     system = recipe.system.render(
         horizon_ms=recipe.spec.horizon_ms, action_table=action_table(recipe.spec, make_codec(recipe.codec))
     )
+    examples: list[Message] = []
+    for shot in shots:
+        examples.append({"role": "user", "content": [_text_block(_render_turn(shot.inp, recipe))]})
+        examples.append({"role": "assistant", "content": [_text_block(shot.answer)]})
+    return [
+        {"role": "system", "content": [_text_block(system)]},
+        *examples,
+        {"role": "user", "content": [*({"type": "image"} for _ in inp.frames), _text_block(_render_turn(inp, recipe))]},
+    ]
+
+
+def _render_turn(inp: PromptInput, recipe: Recipe) -> str:
     turn = recipe.turn.render(
         state=_defuse(inp.state_text.strip()),
         recent=render_recent(inp.recent, recipe),
         goal=_defuse(" ".join(inp.goal.split())),
     )
-    text = "\n".join(line for line in turn.split("\n") if line.strip())
-    return [
-        {"role": "system", "content": [_text_block(system)]},
-        {"role": "user", "content": [*({"type": "image"} for _ in inp.frames), _text_block(text)]},
-    ]
+    return "\n".join(line for line in turn.split("\n") if line.strip())
 
 
-def render_step_prompt(inp: PromptInput, recipe: Recipe) -> list[Message]:
+def render_step_prompt(inp: PromptInput, recipe: Recipe, shots: Sequence[Shot] = ()) -> list[Message]:
     """Return the messages that ask for the next step towards a long goal; the answer is one of the recipe's `steps`.
 
     Only the goal's words differ from what asks for actions. Where the recipe asks over the game state's text alone,
     that text and the goal are all there is: no picture, no recent actions, and no system text, which is about actions.
     """
-    asked = replace(inp, goal=recipe.step.render(goal=inp.goal))
-    if not recipe.steps_from_state:
-        return render_prompt(asked, recipe)
-    return render_prompt(replace(asked, frames=(), recent=()), recipe)[1:]
+
+    def ask(inp: PromptInput) -> PromptInput:
+        asked = replace(inp, goal=recipe.step.render(goal=inp.goal))
+        return replace(asked, frames=(), recent=()) if recipe.steps_from_state else asked
+
+    messages = render_prompt(ask(inp), recipe, [replace(shot, inp=ask(shot.inp)) for shot in shots])
+    return messages[1:] if recipe.steps_from_state else messages
 
 
 def render_answer(chunk: ActionChunk, recipe: Recipe) -> str:

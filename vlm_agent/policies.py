@@ -22,7 +22,7 @@ from vlm_agent.actions.random_chunks import draw_chunk
 from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk
-from vlm_agent.chat import PromptInput, Recipe, make_recipe, render_prompt, render_step_prompt
+from vlm_agent.chat import Message, PromptInput, Recipe, make_recipe, render_prompt, render_step_prompt
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.errors import ConfigError
 from vlm_agent.training.config import RecipeSettings
@@ -243,7 +243,7 @@ class VlmPolicy:
         from vlm_agent.decoding.prompts import make_automaton
 
         self.recipe = recipe
-        self._loaded = loaded
+        self.loaded = loaded
         self._engine = Engine(loaded, config)
         self._codec = make_codec(recipe.codec)
         self._automaton = make_automaton(loaded, recipe, allow_done=allow_done)
@@ -300,20 +300,19 @@ class VlmPolicy:
         from vlm_agent.decoding.prompts import encode_prompt, reword
 
         began = time.perf_counter()
-        height_px, width_px = observation.frame.shape[:2]
-        space = self.recipe.space(width_px, height_px)
-        seen = self._see(observation, space)
-        prompt = encode_prompt(self._loaded, render_prompt(seen, self.recipe), seen.frames, self.recipe)
+        space = self._space_of(observation)
+        seen = self.see(observation)
+        prompt = encode_prompt(self.loaded, self.ask(seen), seen.frames, self.recipe)
         turns, step = [], None
         if seen.goal in self.recipe.long_goals:
             turns.append(self._name_step(seen, prompt))
             if turns[0].stop is None:
                 step = self._steps.read(turns[0].token_ids)
-                prompt = reword(self._loaded, render_prompt(replace(seen, goal=step), self.recipe), prompt, self.recipe)
+                prompt = reword(self.loaded, self.ask(replace(seen, goal=step)), prompt, self.recipe)
         if step is not None or not turns:
             turns.append(self._engine.decode(prompt, self._automaton.start(), self._generator))
         answer = turns[-1]
-        text = self._loaded.encoder.decode_text(answer.token_ids)
+        text = self.loaded.encoder.decode_text(answer.token_ids)
         chunk, reason = self._read(text, answer.stop)
         engine_ms = [(turn.prefill_ms, turn.decode_ms) for turn in turns]
         prefill_ms, decode_ms = (sum(times) for times in zip(*engine_ms, strict=True))
@@ -333,14 +332,24 @@ class VlmPolicy:
         """Ask for the next step; `prompt` holds the pictures, prepared."""
         from vlm_agent.decoding.prompts import encode_prompt, reword
 
-        messages = render_step_prompt(seen, self.recipe)
+        messages = self.ask_step(seen)
         if self.recipe.steps_from_state:
-            asked = encode_prompt(self._loaded, messages, (), self.recipe)
+            asked = encode_prompt(self.loaded, messages, (), self.recipe)
         else:
-            asked = reword(self._loaded, messages, prompt, self.recipe)
+            asked = reword(self.loaded, messages, prompt, self.recipe)
         return self._namer.decode(asked, self._steps.start(), self._generator)
 
-    def _see(self, observation: Observation, space: CoordinateSpace) -> PromptInput:
+    def ask(self, seen: PromptInput) -> list[Message]:
+        """Return the messages that ask for actions."""
+        return render_prompt(seen, self.recipe)
+
+    def ask_step(self, seen: PromptInput) -> list[Message]:
+        """Return the messages that ask for the next step."""
+        return render_step_prompt(seen, self.recipe)
+
+    def see(self, observation: Observation) -> PromptInput:
+        """Return what the model sees of an observation, in its own units."""
+        space = self._space_of(observation)
         actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions
         ages_ms = [past.age_ms for past in observation.recent]
         return PromptInput(
@@ -349,6 +358,10 @@ class VlmPolicy:
             state_text=render_state(observation.game_state or {}, space, self.recipe.state_text_max_chars),
             recent=tuple(zip(ages_ms, actions, strict=True)),
         )
+
+    def _space_of(self, observation: Observation) -> CoordinateSpace:
+        height_px, width_px = observation.frame.shape[:2]
+        return self.recipe.space(width_px, height_px)
 
     def _read(self, text: str, stop: str | None) -> tuple[ActionChunk | None, str | None]:
         if stop is not None:

@@ -94,3 +94,23 @@ def test_the_lean_cache_grows(loaded):
 def test_append_without_start_is_refused(loaded):
     with pytest.raises(RuntimeError, match="start"):
         CachedSequence(loaded).append((1,))
+
+
+def test_forks_see_their_own_path_alone_and_are_forgotten(loaded):
+    prompt = make_prompt(loaded, 5)
+    for stack in stacks_of(loaded):
+        sequence = CachedSequence(loaded, stack)
+        sequence.start(prompt, (40,))
+        first = sequence.fork([(-1, (50, 51)), (-1, (60,))])
+        second = sequence.fork([(0, (52,)), (2, (61, 62)), (1, (53,))])
+        paths = [(50,), (50, 51), (60,), (50, 52), (60, 61), (60, 61, 62), (50, 51, 53)]
+        for path, hidden in zip(paths, torch.cat([first, second]), strict=True):
+            expected = recompute_logits(loaded, prompt, (40, *path))
+            assert torch.allclose(apply_head(loaded.model, hidden), expected, atol=TOLERANCE, rtol=0)
+        after = sequence.append((70,))
+        expected = recompute_logits(loaded, prompt, (40, 70))
+        assert torch.allclose(apply_head(loaded.model, after), expected, atol=TOLERANCE, rtol=0)
+        sequence.fork([(-1, (50,))])
+        sequence.start(make_prompt(loaded, 6), ())
+        with pytest.raises(IndexError):
+            sequence.fork([(0, (50,))])

@@ -10,6 +10,7 @@ import torch
 
 from vlm_agent.decoding.sequence import ModelPrompt
 from vlm_agent.models.adapters import attach_lora
+from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.loading import LoadedModel
 
@@ -34,6 +35,19 @@ class DiceState:
     def advance(self, token: int) -> DiceState:
         assert token in self.allowed()
         return DiceState((*self.said, token), self.length, self.vocabulary)
+
+
+@dataclass(frozen=True)
+class PlainTokenizer:
+    """A model's tokenizer as the automaton wants it."""
+
+    encoder: ChatEncoder
+
+    def encode(self, text: str) -> list[int]:
+        return self.encoder.encode_text(text)
+
+    def decode(self, token_ids: list[int]) -> str:
+        return self.encoder.decode_text(token_ids)
 
 
 def add_loud_lora(loaded: LoadedModel) -> None:

@@ -22,7 +22,7 @@ from vlm_agent.errors import ModelError
 from vlm_agent.evaluation import matches
 from vlm_agent.evaluation.compare import CompareConfig, PartsConfig, run
 from vlm_agent.evaluation.comparison import read_schema
-from vlm_agent.evaluation.offline import command
+from vlm_agent.evaluation.offline import contenders
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import NoOpPolicy, Observation, Policy, ScriptedPolicy
 from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
@@ -89,7 +89,7 @@ def compare_planted(
         return (play_tuned if name == str(tuned) else play_base)()
 
     monkeypatch.setattr(matches, "_make_model", make)
-    monkeypatch.setattr(command, "make_model", make)
+    monkeypatch.setattr(contenders, "make_model", make)
     config = CompareConfig(
         base=str(base),
         tuned=str(tuned),
@@ -101,7 +101,7 @@ def compare_planted(
         device="cpu",
         bootstrap_resamples=500,
         out=out,
-        parts=PartsConfig(dataset=dataset, windows=20, audit_windows=20, **parts),
+        parts=PartsConfig(dataset=dataset, windows=20, readout_windows=0, audit_windows=20, **parts),
     )
     run(config)
     value: dict[str, Any] = json.loads((out / "comparison.json").read_text())

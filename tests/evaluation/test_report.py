@@ -41,9 +41,12 @@ VIDEO = encode_video([Image.new("RGB", (64, 48), (index * 60, 90, 30)) for index
 SECTION = Section(
     "audit",
     "What it goes by",
-    ("Its answers hang on the picture.", "It looks: with picture blanked, 45 % change."),
-    (PlainTable(("changed", "share"), (("picture blanked", "45 %"), ("another goal", "")), caption="45 of 100"),),
-    (make_plot(lambda axes, theme: axes.plot([0, 1], color=theme.ink), "A plot", "A line."),),
+    ("It looks: with picture blanked, 45 % change.",),
+    gist="Its answers hang on the picture.",
+    tables=(
+        PlainTable(("changed", "share"), (("picture blanked", "45 %"), ("another goal", "")), caption="45 of 100"),
+    ),
+    plots=(make_plot(lambda axes, theme: axes.plot([0, 1], color=theme.ink), "A plot", "A line."),),
 )
 PARTS = Parts(
     sections=(SECTION,),

@@ -99,6 +99,11 @@ class State:
         """Whether the answer is whole."""
         return isinstance(self.place, _Node) and self.place.slot == END
 
+    @property
+    def number(self) -> int | None:
+        """The value of the digits written so far, where the place is inside or right behind a number."""
+        return self.place.value if isinstance(self.place, _Digits) else None
+
 
 class ActionAutomaton:
     """All canonical token sequences of a spec's answers."""
@@ -120,14 +125,18 @@ class ActionAutomaton:
         self._tokenizer = tokenizer
         self._grammar = make_grammar(spec, self.codec.layout, allow_done=allow_done)
         self._slots = self._grammar.slots
-        self._digits = self._encode_digits()
+        self.digits = self._encode_digits()
+        """Token ids of 0 to 9."""
         self._steps: dict[tuple[_Place, int, bool], tuple[_Edges, tuple[int, ...]]] = {}
         self._tries = _Tries()
-        opening = [(self._encode_piece(piece, at_start=True), piece.slot) for piece in self._grammar.opening]
-        self._start = self._tries.build(opening)
+        opening = [(piece, self._encode_piece(piece, at_start=True)) for piece in self._grammar.opening]
+        self._start = self._tries.build([(tokens, piece.slot) for piece, tokens in opening])
         # After a slot: what may follow it, and what may follow it in the last action a chunk can have.
         self._roots: dict[tuple[str, bool], _Node] = {}
         encoded = {piece: self._encode_piece(piece) for slot in self._slots.values() for piece in slot.pieces}
+        self._written = {None: tuple(opening)} | {
+            name: tuple((piece, encoded[piece]) for piece in slot.pieces) for name, slot in self._slots.items()
+        }
         for name, slot in self._slots.items():
             for is_last in (False, True):
                 pieces = [p for p in slot.pieces if not (is_last and self._grammar.begins_action(p))]
@@ -141,6 +150,14 @@ class ActionAutomaton:
     def walk(self, tokens: Sequence[int]) -> State:
         """Return the state after `tokens`; raises ValueError at the first that is not allowed."""
         return self.start().advance_all(tokens)
+
+    def slot(self, name: str) -> Slot:
+        """Return a number of the grammar by its name."""
+        return self._slots[name]
+
+    def pieces_after(self, slot: str | None) -> tuple[tuple[Piece, tuple[int, ...]], ...]:
+        """Return what may follow a number, or with None how an answer may begin, and the tokens of each."""
+        return self._written[slot]
 
     def _step(self, state: State) -> tuple[_Edges, tuple[int, ...]]:
         place = state.place
@@ -174,11 +191,11 @@ class ActionAutomaton:
         if value == 0:
             return {}
         values = ((digit, digit if value is None else 10 * value + digit) for digit in range(10))
-        return {self._digits[digit]: _Digits(name, v) for digit, v in values if _is_prefix(v, slot, left_ms)}
+        return {self.digits[digit]: _Digits(name, v) for digit, v in values if _is_prefix(v, slot, left_ms)}
 
-    def _encode_digits(self) -> list[int]:
+    def _encode_digits(self) -> tuple[int, ...]:
         encoded = [self._tokenizer.encode(digit) for digit in "0123456789"]
-        digits = [tokens[0] for tokens in encoded]
+        digits = tuple(tokens[0] for tokens in encoded)
         # Merges are made of pairs: where no two digits merge, no more do.
         for first, second in product(range(10), repeat=2):
             if self._tokenizer.encode(f"{first}{second}") != [digits[first], digits[second]]:
@@ -191,7 +208,7 @@ class ActionAutomaton:
         tokens = self._tokenizer.encode(before + piece.text + after)
         inner = tokens[len(before) : len(tokens) - len(after)]
         around = [*tokens[: len(before)], *tokens[len(tokens) - len(after) :]]
-        if around != [self._digits[5]] * len(before + after):
+        if around != [self.digits[5]] * len(before + after):
             text = before + piece.text + after
             raise ConfigError(f"the tokenizer merges digits with the text beside them in {text!r}")
         return tuple(inner)

@@ -37,6 +37,7 @@ class Phrases:
         """Tokenize the texts, once for all choices between them."""
         # The end mark keeps a text that begins another one ("make rings", "make rings again") apart.
         self._texts = {(*encoder.encode_text(text), encoder.end_of_turn_id): text for text in texts}
+        self._ids = {text: ids for ids, text in self._texts.items()}
 
     def start(self) -> PhraseState:
         """Return the state before an answer."""
@@ -45,3 +46,7 @@ class Phrases:
     def read(self, token_ids: tuple[int, ...]) -> str:
         """Return the text of a complete answer."""
         return self._texts[token_ids]
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of one of the texts, its end mark included."""
+        return self._ids[text]

@@ -106,6 +106,20 @@ class LeanStack:
         self._num_tokens = end
         return F.rms_norm(hidden[-1], self._norm.shape, self._norm, self._eps)
 
+    @torch.inference_mode()
+    def run_tree(self, input_ids: Tensor, positions: Tensor, sees: Tensor) -> Tensor:
+        """Run text tokens of which each sees some of those before; see `Stack.run_tree`."""
+        hidden = F.embedding(input_ids, self._embeddings)
+        end = self._num_tokens + len(input_ids)
+        if end > self._keys.shape[2]:
+            self._grow(2 * end)
+        cos, sin = self._rotation(hidden, positions)
+        for index, layer in enumerate(self._layers):
+            queries = self._attend(index, layer, hidden, cos, sin)
+            hidden = self._finish(index, layer, hidden, queries, sees, end)
+        self._num_tokens = end
+        return F.rms_norm(hidden, self._norm.shape, self._norm, self._eps)
+
     def _attend(self, index: int, layer: _Layer, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Write keys and values of the tokens into the cache; return their queries, (heads, tokens, head_dim)."""
         normed = F.rms_norm(hidden, layer.input_norm.shape, layer.input_norm, self._eps)

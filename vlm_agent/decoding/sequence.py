@@ -47,6 +47,7 @@ class CachedSequence:
         self._ids: tuple[int, ...] = ()
         self._pixels: Tensor | None = None
         self._next_position = 0
+        self._forks: list[tuple[int, ...]] = []
         self.num_reused_tokens = 0
         """How many tokens of the last prompt came from the prompt before."""
 
@@ -64,7 +65,7 @@ class CachedSequence:
             pixels = prompt.pixel_values.to(device, self._loaded.dtype)
             features = see_images(self._loaded.model, pixels, encoded.grid_tensor().to(device))
         # Forgotten while the model runs: a pass that fails halfway leaves a cache that must not be used again.
-        self._ids = ()
+        self._ids, self._forks = (), []
         self._stack.crop(keep)
         hidden = self._stack.run(torch.tensor(ids[keep:], device=device), positions[:, keep:].to(device), features)
         self._ids, self._next_position, self.num_reused_tokens = ids, after + len(then), keep
@@ -76,12 +77,50 @@ class CachedSequence:
         """Run further tokens in one pass; return the last hidden state, (hidden,)."""
         if not self._ids:
             raise RuntimeError("append() needs a sequence: call start() first")
-        known, self._ids = self._ids, ()
+        known, self._ids, self._forks = self._ids, (), []
+        self._stack.crop(len(known))
         device = self._loaded.device
         positions = torch.arange(self._next_position, self._next_position + len(ids), device=device).expand(3, -1)
         hidden = self._stack.run(torch.tensor(tuple(ids), device=device), positions)
         self._ids = (*known, *ids)
         self._next_position += len(ids)
+        return hidden
+
+    @property
+    def num_forked_tokens(self) -> int:
+        """How many tokens have been forked off so far."""
+        return len(self._forks)
+
+    @torch.inference_mode()
+    def fork(self, runs: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
+        """Run tokens that fork off behind the sequence, all in one pass; return their hidden states, (tokens, hidden).
+
+        Forks are forgotten when the sequence goes on or starts anew.
+
+        Args:
+            runs: each the number of the token it follows, counted over all forks since then (-1 is the sequence
+                itself), and the tokens that follow one another.
+        """
+        if not self._ids:
+            raise RuntimeError("fork() needs a sequence: call start() first")
+        known, self._ids = self._ids, ()
+        first = len(self._forks)
+        ids: list[int] = []
+        for parent, run in runs:
+            path = self._forks[parent] if parent >= 0 else ()
+            for token in run:
+                path = (*path, first + len(ids))
+                ids.append(token)
+                self._forks.append(path)
+        sees = torch.zeros(len(ids), len(known) + len(self._forks), dtype=torch.bool)
+        sees[:, : len(known)] = True
+        for row, path in enumerate(self._forks[first:]):
+            sees[row, [len(known) + place for place in path]] = True
+        depths = torch.tensor([len(path) - 1 for path in self._forks[first:]])
+        device = self._loaded.device
+        positions = (self._next_position + depths).expand(3, -1).to(device)
+        hidden = self._stack.run_tree(torch.tensor(ids, device=device), positions, sees.to(device))
+        self._ids = known
         return hidden
 
     def _common_prefix(self, prompt: ModelPrompt) -> int:

@@ -32,6 +32,15 @@ class Stack(Protocol):
             features: of the pictures whose placeholders are among the tokens.
         """
 
+    def run_tree(self, input_ids: Tensor, positions: Tensor, sees: Tensor) -> Tensor:
+        """Run text tokens of which each sees some of those before; return all their states, (tokens, hidden).
+
+        Args:
+            input_ids: (tokens,), int64.
+            positions: (3, tokens).
+            sees: (tokens, cached tokens + tokens), bool: who may look at whom; everyone at itself.
+        """
+
     def crop(self, num_tokens: int) -> None:
         """Forget all but the first tokens."""
 
@@ -62,6 +71,18 @@ class TransformersStack:
         )
         last: Tensor = hidden[0, -1]
         return last
+
+    @torch.inference_mode()
+    def run_tree(self, input_ids: Tensor, positions: Tensor, sees: Tensor) -> Tensor:
+        """Run text tokens of which each sees some of those before; see `Stack.run_tree`."""
+        hidden = run_language(
+            self._model,
+            input_ids.unsqueeze(0),
+            positions.unsqueeze(1),
+            attention_mask=sees[None, None],
+            past_key_values=self._cache,
+        )
+        return hidden[0]
 
     def crop(self, num_tokens: int) -> None:
         """Forget all but the first tokens."""

@@ -25,8 +25,11 @@ from vlm_agent.evaluation.matches import SESSIONS, Terms, plan_models, plan_othe
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
 from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
+from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows, evaluate_model
+from vlm_agent.evaluation.offline.contenders import TUNED
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
-from vlm_agent.evaluation.offline.worst import WorstWindow
+from vlm_agent.evaluation.offline.section import write_section as write_offline
+from vlm_agent.evaluation.offline.worst import WorstWindow, find_worst
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.recovery import FEWEST_PLANTED, WITHIN_TICKS, list_recovery_plans, play_recovery
 from vlm_agent.evaluation.recovery_section import write_section as write_recovery
@@ -93,6 +96,7 @@ class _Collection:
         """Ask the models about windows that tuned did not learn from."""
         dataset = self._find_dataset()
         if dataset is not None:
+            self._add_offline(dataset, progress)
             self._add_audit(dataset, progress)
 
     def add_recovery(self, comparison: Comparison, progress: Progress) -> None:
@@ -166,6 +170,26 @@ class _Collection:
             self.missing.append(f"recorded windows and the audit: {folder} keeps no sessions for evaluation")
             return None
         return dataset
+
+    def _add_offline(self, dataset: Dataset, progress: Progress) -> None:
+        parts = self.config.parts
+        if not parts.windows:
+            return
+        config = EvalConfig(
+            dataset=dataset.folder,
+            model=self.pair.tuned.name,
+            out=self.config.out / "offline",
+            split=SPLIT,
+            max_windows=parts.windows,
+            readout_windows=parts.readout_windows,
+            few_shot=parts.few_shot,
+            device=self.config.device,
+        )
+        self.offline, asked = evaluate_model(config, progress)
+        self.sections.append(write_offline(self.offline))
+        self.values["offline"] = self.offline.to_json()
+        windows = choose_windows(config, dataset)
+        self.worst = find_worst(dataset, windows, asked.predictions[TUNED], config.score)
 
     def _add_audit(self, dataset: Dataset, progress: Progress) -> None:
         if not self.config.parts.audit_windows:

@@ -37,6 +37,10 @@ class PartsConfig:
     kept for evaluation are taken."""
     windows: int = 300
     """How many of them, at most, the models answer."""
+    readout_windows: int = 100
+    """In how many of these it is read what the models expected."""
+    few_shot: int = 0
+    """The base also answers with so many worked examples in its prompt."""
     audit_windows: int = 120
     """How many of them, at most, tuned answers again with one thing changed at a time."""
     disturbed_seeds: int = 6
@@ -51,7 +55,14 @@ class PartsConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for less than nothing, and for a dataset that is not there."""
-        least_of = {"windows": 0, "audit_windows": 0, "disturbed_seeds": 0, "goal_seeds": 2, "goal_ticks": 1}
+        least_of = {
+            "windows": 0,
+            "readout_windows": 0,
+            "audit_windows": 0,
+            "disturbed_seeds": 0,
+            "goal_seeds": 2,
+            "goal_ticks": 1,
+        }
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 flag = f"--parts.{name.replace('_', '-')}"

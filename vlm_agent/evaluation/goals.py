@@ -74,7 +74,8 @@ def write_section(comparisons: Sequence[Comparison]) -> Section:
     table = PlainTable(
         _COLUMNS, rows, caption=f"mean [95% interval] over {seeds} seeds, {comparisons[0].setting.clock} clock"
     )
-    return Section("goals", "Further goals", tuple(_sum_up(len(comparisons), better, worse)), (table,))
+    gist, *details = _sum_up(len(comparisons), better, worse)
+    return Section("goals", "Further goals", (gist, *details), gist=gist, tables=(table,))
 
 
 def describe(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:

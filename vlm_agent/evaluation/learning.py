@@ -64,7 +64,7 @@ def write_section(learning: Learning) -> Section:
         "Loss over training",
         "Mean loss of a target token: of the steps (smoothed), and on sessions that were not learnt from.",
     )
-    return Section("learning", "How it learned", tuple(_tell(learning)), (), (plot,))
+    return Section("learning", "How it learned", tuple(_tell(learning)), plots=(plot,))
 
 
 def _tell(learning: Learning) -> list[str]:

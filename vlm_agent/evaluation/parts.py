@@ -33,7 +33,3 @@ class Parts:
     """All numbers on recorded windows."""
     missing: tuple[str, ...] = ()
     """What could not be made, and why."""
-
-    def find(self, key: str) -> Section | None:
-        """Return a section by its key."""
-        return next((section for section in self.sections if section.key == key), None)

@@ -55,6 +55,8 @@ class Section:
     """A few words."""
     sentences: tuple[str, ...]
     """What was found, in plain words, written from the numbers."""
+    gist: str = ""
+    """What the verdict says of it, one sentence; empty where there is nothing to be said there."""
     tables: tuple[PlainTable, ...] = ()
     """The numbers."""
     plots: tuple[Plot, ...] = ()

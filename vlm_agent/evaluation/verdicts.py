@@ -39,8 +39,6 @@ HEADLINES = {
 }
 BLIND = ", and does not look at the picture"
 """Ends the headline of a model whose answers are the same without the picture."""
-_IN_VERDICT = ("offline", "audit", "recovery", "likeness")
-"""Sections whose first sentence, which says the whole of them, is part of the verdict."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def write_verdict(comparison: Comparison, parts: Parts | None = None) -> Verdict
         *_tell_meaning(comparison, finding),
         *_tell_standing(comparison),
         *_tell_decisions(comparison.tuned),
-        *(section.sentences[0] for key in _IN_VERDICT if (section := parts.find(key)) is not None),
+        *(section.gist for section in parts.sections if section.gist),
     ]
     headline = HEADLINES[finding] + (BLIND if parts.is_blind else "")
     return Verdict(finding, parts.is_blind, headline, " ".join(sentences))

@@ -9,12 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from typing import TypeVar
 
 from vlm_agent.actions.types import Move
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.windows import Window
 from vlm_agent.training.config import TrainConfig
 
+Item = TypeVar("Item")
 Moment = tuple[str, int]
 """Session and time in nanoseconds."""
 
@@ -127,7 +129,7 @@ def hide_recent(windows: Iterable[Window], share: float, seed: int) -> list[Wind
     ]
 
 
-def spread(windows: Sequence[Window], limit: int) -> list[Window]:
-    """Return at most `limit` windows, evenly spread over all."""
-    count = min(limit, len(windows))
-    return [windows[index * len(windows) // count] for index in range(count)]
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """Return at most `limit` items, evenly spread over all."""
+    count = min(limit, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

@@ -120,7 +120,7 @@ def test_a_planted_policy_is_named_rightly(dataset, planted):
         for asks, sentence in zip(opening, sentences, strict=True)
     ] == [True] * 4
     assert is_blind(findings) is ("picture" not in hangs_on)
-    gist = write_section(findings).sentences[0]
+    gist = write_section(findings).gist
     nouns = {
         "picture": "the picture",
         "state": "the game state",
@@ -203,7 +203,7 @@ def test_a_model_is_audited_and_the_findings_are_written(dataset, tmp_path, caps
         "other_goal",
         "own_history",
     ]
-    assert len(value["sentences"]) == 5
+    assert len(value["sentences"]) == 4
     assert value["sentences"][0] in (out / "audit.md").read_text()
     assert "findings:" in capsys.readouterr().out
 

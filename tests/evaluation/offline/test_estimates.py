@@ -12,7 +12,8 @@ from tests.evaluation.offline.cases import random_predictions
 from vlm_agent.evaluation.intervals import linearise, mean_interval
 from vlm_agent.evaluation.offline.estimates import compare, correct_holm, estimate, t_test
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
-from vlm_agent.evaluation.offline.scores import Tally, tally_sessions
+from vlm_agent.evaluation.offline.scores import tally_sessions
+from vlm_agent.evaluation.offline.tallies import Tally
 
 
 def tallies(sums, counts):

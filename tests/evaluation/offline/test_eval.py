@@ -116,9 +116,9 @@ def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_mode
     schema = Path(command.__file__).with_name("evaluation.schema.json")
     jsonschema.validate(json.loads(whole), json.loads(schema.read_text()))
     contenders = json.loads(whole)["contenders"]
-    assert list(contenders) == ["base", "nothing", "repeat", "marginal", "nearest"]
+    assert list(contenders) == ["base", "base_few", "nothing", "repeat", "marginal", "nearest"]
     assert contenders["base"]["metrics"]["valid"]["value"] == 1
-    monkeypatch.setattr(command, "make_model", None)
+    monkeypatch.setattr("vlm_agent.evaluation.offline.contenders.make_model", None)
     (tmp_path / "killed" / "evaluation.json").unlink()
     run_command(["eval", "--rescore", "--out", str(tmp_path / "killed")])
     again = json.loads((tmp_path / "killed" / "evaluation.json").read_text())

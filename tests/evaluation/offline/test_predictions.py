@@ -60,7 +60,7 @@ def test_another_evaluation_s_file_is_not_gone_on_with(tmp_path):
         PredictionStore(path, {**ABOUT, "split": "test"}, SPEC)
 
 
-@pytest.mark.parametrize("content", ["", "[]\n", "{}\n", '{"format":9}\n', '{"format":1,"spec":{}}\n', "\x00\x01\n"])
+@pytest.mark.parametrize("content", ["", "[]\n", "{}\n", '{"format":9}\n', '{"format":2,"spec":{}}\n', "\x00\x01\n"])
 def test_what_is_no_file_of_predictions_is_one_line(tmp_path, content):
     path = tmp_path / "odd.jsonl"
     path.write_text(content)

@@ -11,7 +11,8 @@ from tests.evaluation.offline.cases import NOTHING, click, key, move, predict, r
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
 from vlm_agent.evaluation.offline.estimates import confusion_of, macro_f1
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
-from vlm_agent.evaluation.offline.scores import KINDS, NONE, edit_distance, score, tally_sessions
+from vlm_agent.evaluation.offline.scores import KINDS, edit_distance, score, tally_sessions
+from vlm_agent.evaluation.offline.tallies import NONE
 
 CONFIG = ScoreConfig()
 BOX = (90.0, 90.0, 20.0, 20.0)

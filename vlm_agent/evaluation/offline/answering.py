@@ -11,7 +11,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError
-from vlm_agent.evaluation.offline.predictions import Prediction, find_boxes
+from vlm_agent.evaluation.offline.predictions import Prediction, make_prediction
 from vlm_agent.policies import Decision, Observation, Policy, RecentAction
 
 
@@ -95,16 +95,7 @@ def answer_observation(policy: Policy, dataset: Dataset, window: Window, seen: O
     spec = dataset.spec.with_extent(window.frame_width_px, window.frame_height_px)
     policy.begin(seen.goal, spec, seed_of(window))
     decision = policy.decide(seen)
-    return Prediction(
-        window_id=window.window_id,
-        session=window.session,
-        goal=window.goal,
-        goal_level=window.goal_level,
-        target=window.target,
-        answer=decision.chunk,
-        reason=decision.reason,
-        boxes=find_boxes(window),
-    )
+    return make_prediction(window, decision.chunk, decision.reason)
 
 
 def seed_of(window: Window) -> int:

@@ -95,7 +95,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     from vlm_agent.evaluation.offline.answering import LatePolicy
     from vlm_agent.evaluation.offline.audit import audit
     from vlm_agent.evaluation.offline.audit_section import write_section
-    from vlm_agent.evaluation.offline.command import make_model
+    from vlm_agent.evaluation.offline.contenders import make_model
     from vlm_agent.evaluation.offline.predictions import PredictionStore
     from vlm_agent.evaluation.report import write_whole
     from vlm_agent.evaluation.sides import find_side

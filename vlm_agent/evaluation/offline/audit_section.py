@@ -32,7 +32,7 @@ _NO = {
 
 
 def write_section(findings: Sequence[Finding]) -> Section:
-    """Return what the answers hang on; the first sentence says all of it."""
+    """Return what the answers hang on."""
     rows = tuple(tuple(_cells(finding)) for finding in findings)
     table = PlainTable(_COLUMNS, rows, caption="* differs from intact, p < 0.05 after Holm")
     plot = make_plot(
@@ -40,7 +40,9 @@ def write_section(findings: Sequence[Finding]) -> Section:
         "What becomes of its answers",
         f"Share of answers that become another when one thing is changed; below {FEW:.0%} (dashed) it does not matter.",
     )
-    return Section("audit", "What it goes by", (sum_up(findings), *describe(findings)), (table,), (plot,))
+    return Section(
+        "audit", "What it goes by", tuple(describe(findings)), gist=sum_up(findings), tables=(table,), plots=(plot,)
+    )
 
 
 def is_blind(findings: Sequence[Finding]) -> bool:

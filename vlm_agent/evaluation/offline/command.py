@@ -1,37 +1,36 @@
 """`vlm-agent eval`: what a model answers to recorded windows, beside its base and those who know no model.
 
     OUT/predictions/NAME.jsonl   what each contender answered
+    OUT/readouts/NAME.jsonl      what each model expected, given what the player did
     OUT/evaluation.json          all numbers
-    OUT/evaluation.md            the table
+    OUT/evaluation.md            the tables
 
 Killed and started again with the same settings it goes on with the windows that are missing. `--rescore` computes all
-numbers anew from the predictions, without a model and without the dataset.
+numbers anew from these files, without a model and without the dataset.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.evaluation.offline.contenders import list_contenders, read_also, sort_names
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from vlm_agent.dataset.store import Dataset
     from vlm_agent.dataset.windows import Window
+    from vlm_agent.evaluation.offline.contenders import Contender
     from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
     from vlm_agent.evaluation.offline.predictions import Prediction
-    from vlm_agent.evaluation.sides import Side
-    from vlm_agent.policies import Policy
-
-TRAIN = "train"
-TUNED, BASE, NOTHING, REPEAT, MARGINAL, NEAREST = "tuned", "base", "nothing", "repeat", "marginal", "nearest"
-CONTENDERS = (TUNED, BASE, NOTHING, REPEAT, MARGINAL, NEAREST)
-"""Everyone who may be asked, in the order of the table."""
+    from vlm_agent.evaluation.offline.readouts import Readout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,13 @@ class EvalConfig:
     """Windows asked with which goals."""
     max_windows: int | None = None
     """Ask about so many windows at most, evenly spread."""
+    readout_windows: int | None = None
+    """Read what models expected in so many of these windows, evenly spread; 0 reads none. Takes about as long as
+    asking about them; by default all are read."""
+    few_shot: int = 3
+    """The base is also asked with so many worked examples in its prompt; 0 leaves that out."""
+    also: tuple[str, ...] = ()
+    """Further models, each as NAME=RUN: what they are called, and a run's or a checkpoint's folder."""
     temperature: float = 0.0
     """How models choose tokens: 0 takes the likeliest, 1 samples as they are (each window its own chance)."""
     device: str = "auto"
@@ -65,42 +71,74 @@ class EvalConfig:
             raise ConfigError("--dataset names the dataset to evaluate on; or --rescore old predictions")
         if self.max_windows is not None and self.max_windows < 1:
             raise ConfigError(f"--max-windows must be at least 1, got {self.max_windows}")
+        if min(self.readout_windows or 0, self.few_shot) < 0:
+            raise ConfigError("--readout-windows and --few-shot must not be negative")
+        read_also(self.also)
         if self.temperature < 0:
             raise ConfigError(f"--temperature must not be negative, got {self.temperature}")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """All that was said."""
+
+    predictions: dict[str, list[Prediction]]
+    """By contender."""
+    readouts: dict[str, list[Readout]]
+    """By contender, of those that are models."""
+    about: dict[str, Any]
+    """What was asked of whom."""
+
+
 def run(config: EvalConfig) -> OfflineEvaluation:
-    """Evaluate, write the numbers into `config.out`, and print the table.
+    """Evaluate, write the numbers into `config.out`, and print the tables.
 
     Raises:
         DataError: there is no such dataset or split, or `out` holds predictions of something else.
         ModelError: there is no such model, or it can't be used.
     """
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from vlm_agent.evaluation.offline.evaluation import evaluate
-    from vlm_agent.evaluation.offline.table import make_table, write_markdown
-    from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.evaluation.offline.table import make_tables
 
     console = Console()
-    predictions, about = _read_all(config.out) if config.rescore else _ask_all(config, console)
-    evaluation = evaluate(predictions, about, config.score)
-    write_whole(config.out / "evaluation.json", json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
-    write_whole(config.out / "evaluation.md", write_markdown(evaluation))
-    console.print(make_table(evaluation))
+    columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        evaluation, _ = evaluate_model(config, progress)
+    for table in make_tables(evaluation):
+        console.print(table)
     console.print(f"numbers: {config.out / 'evaluation.json'}", highlight=False, soft_wrap=True)
     return evaluation
 
 
-def _ask_all(config: EvalConfig, console: Any) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def evaluate_model(config: EvalConfig, progress: Progress) -> tuple[OfflineEvaluation, Asked]:
+    """Evaluate and write the numbers into `config.out`; return them, and all that was said.
 
+    Args:
+        config: what is asked of whom.
+        progress: shows a bar for everyone.
+
+    Raises:
+        DataError, ModelError: see `run`.
+    """
+    from vlm_agent.evaluation.offline.evaluation import evaluate
+    from vlm_agent.evaluation.offline.table import write_markdown
+    from vlm_agent.evaluation.report import write_whole
+
+    asked = _read_all(config.out) if config.rescore else _ask_all(config, progress)
+    evaluation = evaluate(asked.predictions, asked.about, config.score, asked.readouts)
+    write_whole(config.out / "evaluation.json", json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
+    write_whole(config.out / "evaluation.md", write_markdown(evaluation))
+    return evaluation, asked
+
+
+def _ask_all(config: EvalConfig, progress: Progress) -> Asked:
     from vlm_agent.dataset.store import open_dataset
-    from vlm_agent.evaluation.offline.answering import answer_windows
-    from vlm_agent.evaluation.offline.predictions import PredictionStore
     from vlm_agent.evaluation.sides import find_side
 
     side = find_side(config.model)
+    also = {name: find_side(run) for name, run in read_also(config.also).items()}
     assert config.dataset is not None
     dataset = open_dataset(config.dataset)
     windows = choose_windows(config, dataset)
@@ -111,21 +149,57 @@ def _ask_all(config: EvalConfig, console: Any) -> tuple[dict[str, list[Predictio
         "windows": len(windows),
         "temperature": config.temperature,
     }
-    predictions: dict[str, list[Prediction]] = {}
-    models: dict[str, Any] = {}
-    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for name, who, make_policy in _contenders(config, side, dataset):
-            store = PredictionStore(
-                config.out / "predictions" / f"{name}.jsonl", {"name": name, "who": who, **about}, dataset.spec
-            )
-            task = progress.add_task(name, total=len(windows))
-            models[name] = who
-            # A model is only loaded for windows that it has not answered yet.
-            if any(window.window_id not in store.done for window in windows):
-                answer_windows(make_policy(), dataset, windows, store, partial(progress.advance, task))
-            predictions[name] = [store.done[window.window_id] for window in windows]
-    return predictions, {**about, "models": models}
+    asked = Asked({}, {}, {**about, "models": {}})
+    for contender in list_contenders(side, also, dataset, config, few_shot=config.few_shot):
+        asked.about["models"][contender.name] = contender.who
+        asked.predictions[contender.name] = _ask(contender, dataset, windows, config.out, about, progress)
+        if contender.is_model and config.readout_windows != 0:
+            asked.readouts[contender.name] = _read(contender, dataset, windows, config, about, progress)
+    return asked
+
+
+def _ask(
+    contender: Contender,
+    dataset: Dataset,
+    windows: Sequence[Window],
+    out: Path,
+    about: dict[str, Any],
+    progress: Progress,
+) -> list[Prediction]:
+    from vlm_agent.evaluation.offline.answering import answer_windows
+    from vlm_agent.evaluation.offline.predictions import PredictionStore
+
+    head = {"name": contender.name, "who": contender.who, **about}
+    store = PredictionStore(out / "predictions" / f"{contender.name}.jsonl", head, dataset.spec)
+    task = progress.add_task(contender.name, total=len(windows))
+    # A model is only loaded for windows that it has not answered yet.
+    if any(window.window_id not in store.done for window in windows):
+        answer_windows(contender.make(), dataset, windows, store, partial(progress.advance, task))
+    return [store.done[window.window_id] for window in windows]
+
+
+def _read(
+    contender: Contender,
+    dataset: Dataset,
+    windows: Sequence[Window],
+    config: EvalConfig,
+    about: dict[str, Any],
+    progress: Progress,
+) -> list[Readout]:
+    from vlm_agent.evaluation.offline.reading import WindowReader, choose_moments, plan_readings, read_windows
+    from vlm_agent.evaluation.offline.readouts import ReadoutStore
+    from vlm_agent.policies import VlmPolicy
+
+    chosen = choose_moments(windows, config.readout_windows)
+    readings = plan_readings(chosen, contender.recipe, dataset.windows(config.split))
+    head = {"name": contender.name, "who": contender.who, **about, "readout_windows": config.readout_windows}
+    store = ReadoutStore(config.out / "readouts" / f"{contender.name}.jsonl", head)
+    task = progress.add_task(f"{contender.name}, read out", total=len(readings))
+    if any(reading.window.window_id not in store.done for reading in readings):
+        policy = contender.make()
+        assert isinstance(policy, VlmPolicy)
+        read_windows(WindowReader(policy), dataset, readings, store, partial(progress.advance, task))
+    return [store.done[reading.window.window_id] for reading in readings]
 
 
 def choose_windows(config: EvalConfig, dataset: Dataset) -> list[Window]:
@@ -142,75 +216,20 @@ def choose_windows(config: EvalConfig, dataset: Dataset) -> list[Window]:
     return spread(windows, config.max_windows or len(windows))
 
 
-def _contenders(
-    config: EvalConfig, side: Side, dataset: Dataset
-) -> Iterator[tuple[str, dict[str, Any], Callable[[], Policy]]]:
-    """Give each contender's name, who that is, and how to make it; the one that is asked about first."""
-    from vlm_agent.dataset.store import check_same_spec
-    from vlm_agent.evaluation.offline.baselines import MarginalPolicy, NearestPolicy
-    from vlm_agent.policies import NoOpPolicy, RepeatLastPolicy
-
-    record = side.record
-    if record is None:
-        yield BASE, side.to_json(), partial(make_model, side.name, dataset, None, config)
-    else:
-        from vlm_agent.actions.spec import ActionSpec
-
-        check_same_spec(dataset.spec, ActionSpec.from_json(record["recipe"]["spec"]), dataset.folder)
-        yield TUNED, side.to_json(), partial(make_model, side.name, dataset, record, config)
-        base = {"name": record["base"]["source"], "weights_sha256": side.base_fingerprint, "recipe_of": side.name}
-        yield BASE, base, partial(make_model, record["base"]["source"], dataset, record, config)
-    yield NOTHING, {}, NoOpPolicy
-    yield REPEAT, {}, RepeatLastPolicy
-    if TRAIN in dataset.splits:
-        yield MARGINAL, {}, lambda: MarginalPolicy(dataset.windows(TRAIN))
-        yield NEAREST, {}, lambda: NearestPolicy(list(dataset.windows(TRAIN)))
-
-
-class Asking(Protocol):
-    """The settings of whatever asks a model."""
-
-    @property
-    def temperature(self) -> float:
-        """How tokens are chosen."""
-
-    @property
-    def device(self) -> str:
-        """Where the model runs."""
-
-
-def make_model(name: str, dataset: Dataset, record: Mapping[str, Any] | None, config: Asking) -> Policy:
-    """Return a model that answers for a dataset.
-
-    Args:
-        name: what `load_model` takes.
-        dataset: gives what may be done.
-        record: the record of the adapter whose recipe it is spoken to in; none for a base's own.
-        config: gives temperature and device.
-    """
-    from vlm_agent.chat import Recipe
-    from vlm_agent.decoding.engine import DecodeConfig
-    from vlm_agent.decoding.sampling import SamplingConfig
-    from vlm_agent.policies import VlmPolicy
-
-    # A base is spoken to as the run that was tuned from it: the same prompt, pictures and precision.
-    return VlmPolicy.from_run(
-        name,
-        dataset.spec,
-        recipe=None if record is None else Recipe.from_json(record["recipe"]),
-        quantization="nf4" if record is None else record["base"]["quantization"],
-        device=config.device,
-        config=DecodeConfig(SamplingConfig(temperature=config.temperature)),
-    )
-
-
-def _read_all(out: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
+def _read_all(out: Path) -> Asked:
     from vlm_agent.evaluation.offline.predictions import read_predictions
+    from vlm_agent.evaluation.offline.readouts import read_readouts
 
-    paths = [out / "predictions" / f"{name}.jsonl" for name in CONTENDERS]
-    found = [read_predictions(path) for path in paths if path.exists()]
-    if not found:
+    names = sort_names([path.stem for path in (out / "predictions").glob("*.jsonl")])
+    if not names:
         raise DataError(f"{out} holds no predictions; run the evaluation first, without --rescore")
-    shared = {key: value for key, value in found[0][0].items() if key not in ("name", "who", "spec", "format")}
-    models = {head["name"]: head["who"] for head, _ in found}
-    return {head["name"]: of_one for head, of_one in found}, {**shared, "models": models}
+    found = {name: read_predictions(out / "predictions" / f"{name}.jsonl") for name in names}
+    files = {name: out / "readouts" / f"{name}.jsonl" for name in names}
+    read = {name: read_readouts(path) for name, path in files.items() if path.exists()}
+    heads = [head for head, _ in found.values()]
+    shared = {key: value for key, value in heads[0].items() if key not in ("name", "who", "spec", "format")}
+    return Asked(
+        {name: of_one for name, (_, of_one) in found.items()},
+        {name: of_one for name, (_, of_one) in read.items()},
+        {**shared, "models": {head["name"]: head["who"] for head in heads}},
+    )

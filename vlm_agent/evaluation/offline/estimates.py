@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from vlm_agent.evaluation.intervals import Interval, linearise, mean_interval
-from vlm_agent.evaluation.offline.scores import KINDS, NONE, Tally
+from vlm_agent.evaluation.offline.scores import KINDS
+from vlm_agent.evaluation.offline.tallies import NONE, Tally
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,17 @@ class Estimate:
     count: float
     """What it is divided by: windows, actions or matched pairs."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return `value`, `ci95` and `count`, rounded far below their meaning."""
+        ci95 = None if self.interval is None else self.interval.to_json()["ci95"]
+        return {"value": round(self.value, 6), "ci95": ci95, "count": self.count}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Estimate:
+        """Rebuild it from `to_json`; the interval's mean is the value."""
+        ci95 = value["ci95"]
+        return cls(value["value"], None if ci95 is None else Interval(value["value"], *ci95), value["count"])
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -41,6 +54,15 @@ class Gap:
     """Probability of a difference as large if there were none: a t test on the sessions."""
     p_holm: float
     """The same, after Holm's correction for all metrics of the table."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the difference with its interval, `p` and `p_holm`."""
+        return {**self.interval.to_json(), "p": self.p, "p_holm": self.p_holm}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Gap:
+        """Rebuild it from `to_json`."""
+        return cls(Interval(value["mean"], *value["ci95"]), value["p"], value["p_holm"])
 
 
 def estimate(tallies: Mapping[str, Tally], metric: str) -> Estimate | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap, compare, confusion_of, estimate, macro_f1
+from vlm_agent.evaluation.offline.forced import ForcedEvaluation, evaluate_readouts
 from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Prediction
-from vlm_agent.evaluation.offline.scores import tally_sessions
+from vlm_agent.evaluation.offline.readouts import Readout
+from vlm_agent.evaluation.offline.scores import KEY_F1, tally_sessions
+from vlm_agent.evaluation.offline.tallies import Tally
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Answerer:
     """What it is called."""
     estimates: Mapping[str, Estimate]
     """By metric; those that nothing can be divided by are missing."""
+    keys: Mapping[str, Estimate]
+    """F1 by key, of the keys that the player or the answers press."""
     confusion: Mapping[str, Mapping[str, int]]
     """Kinds of action, the player's by the answer's."""
     macro_f1: float | None
@@ -32,6 +39,30 @@ class Answerer:
     """Why windows have no answer, counted."""
     gaps: Mapping[str, Gap]
     """What the first contender is better or worse by, by metric; empty for the first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form."""
+        return {
+            "metrics": {key: found.to_json() for key, found in self.estimates.items()},
+            "keys": {key: found.to_json() for key, found in self.keys.items()},
+            "macro_f1": self.macro_f1,
+            "confusion": self.confusion,
+            "reasons": dict(self.reasons),
+            "first_minus_this": {key: gap.to_json() for key, gap in self.gaps.items()},
+        }
+
+    @classmethod
+    def from_json(cls, name: str, value: Mapping[str, Any]) -> Answerer:
+        """Rebuild it from `to_json`."""
+        return cls(
+            name=name,
+            estimates={key: Estimate.from_json(found) for key, found in value["metrics"].items()},
+            keys={key: Estimate.from_json(found) for key, found in value["keys"].items()},
+            confusion=value["confusion"],
+            macro_f1=value["macro_f1"],
+            reasons=value["reasons"],
+            gaps={key: Gap.from_json(gap) for key, gap in value["first_minus_this"].items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -44,8 +75,12 @@ class OfflineEvaluation:
     """Of how many sessions."""
     answerers: tuple[Answerer, ...]
     """The first is the one that is asked about."""
+    player: Mapping[str, float]
+    """The player's own values of the metrics in which he has one."""
     about: Mapping[str, Any]
     """What was asked of whom."""
+    forced: ForcedEvaluation | None = None
+    """What models expected, given the player's own answers; none where none was read."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain-data form, as `evaluation.json` holds it; `evaluation.schema.json` describes it."""
@@ -53,13 +88,48 @@ class OfflineEvaluation:
             "format": FORMAT,
             "windows": self.windows,
             "sessions": self.sessions,
-            "contenders": {one.name: _describe(one) for one in self.answerers},
+            "contenders": {one.name: one.to_json() for one in self.answerers},
+            "player": dict(self.player),
+            "teacher_forced": None if self.forced is None else self.forced.to_json(),
             "about": dict(self.about),
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> OfflineEvaluation:
+        """Rebuild it from `to_json`."""
+        forced = value["teacher_forced"]
+        return cls(
+            windows=value["windows"],
+            sessions=value["sessions"],
+            answerers=tuple(Answerer.from_json(name, one) for name, one in value["contenders"].items()),
+            player=value["player"],
+            about=value["about"],
+            forced=None if forced is None else ForcedEvaluation.from_json(forced),
+        )
+
+
+def read_evaluation(path: Path) -> OfflineEvaluation:
+    """Return the evaluation that `vlm-agent eval` wrote into a file.
+
+    Raises:
+        DataError: there is no such file, or it is not one of those.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] != FORMAT:
+            raise DataError(f"{path}: an evaluation of format {value['format']}, expected {FORMAT}; rescore it")
+        return OfflineEvaluation.from_json(value)
+    except OSError as error:
+        raise DataError(f"{path}: no evaluation to read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not an evaluation ({error})") from error
+
 
 def evaluate(
-    predictions: Mapping[str, Sequence[Prediction]], about: Mapping[str, Any], config: ScoreConfig
+    predictions: Mapping[str, Sequence[Prediction]],
+    about: Mapping[str, Any],
+    config: ScoreConfig,
+    readouts: Mapping[str, Sequence[Readout]] | None = None,
 ) -> OfflineEvaluation:
     """Compute all numbers from predictions.
 
@@ -67,6 +137,7 @@ def evaluate(
         predictions: by contender; all over the same windows, the first is held against each other one.
         about: what was asked of whom.
         config: when two actions count as the same.
+        readouts: by contender, of those that were read.
 
     Raises:
         DataError: there are no predictions, or not of the same windows.
@@ -83,33 +154,37 @@ def evaluate(
     keys = [metric.key for metric in OFFLINE_METRICS]
     answerers = []
     for name, sessions in tallies.items():
-        estimates = {key: found for key in keys if (found := estimate(sessions, key)) is not None}
         confusion = confusion_of(sessions)
         answerers.append(
             Answerer(
                 name=name,
-                estimates=estimates,
+                estimates=_estimate_all(sessions, keys),
+                keys=_estimate_keys(sessions),
                 confusion=confusion,
                 macro_f1=macro_f1(confusion),
                 reasons=Counter(one.reason for one in predictions[name] if one.reason is not None),
                 gaps={} if name == first else compare(tallies[first], sessions, keys),
             )
         )
-    return OfflineEvaluation(len(asked[first]), len(tallies[first]), tuple(answerers), about)
+    return OfflineEvaluation(
+        windows=len(asked[first]),
+        sessions=len(tallies[first]),
+        answerers=tuple(answerers),
+        player=_measure_player(tallies[first]),
+        about=about,
+        forced=evaluate_readouts(readouts or {}),
+    )
 
 
-def _describe(one: Answerer) -> dict[str, Any]:
-    return {
-        "metrics": {key: _describe_estimate(found) for key, found in one.estimates.items()},
-        "macro_f1": one.macro_f1,
-        "confusion": one.confusion,
-        "reasons": dict(one.reasons),
-        "first_minus_this": {
-            key: {**gap.interval.to_json(), "p": gap.p, "p_holm": gap.p_holm} for key, gap in one.gaps.items()
-        },
-    }
+def _estimate_all(sessions: Mapping[str, Tally], keys: Sequence[str]) -> dict[str, Estimate]:
+    return {key: found for key in keys if (found := estimate(sessions, key)) is not None}
 
 
-def _describe_estimate(found: Estimate) -> dict[str, Any]:
-    ci95 = None if found.interval is None else found.interval.to_json()["ci95"]
-    return {"value": round(found.value, 6), "ci95": ci95, "count": found.count}
+def _estimate_keys(sessions: Mapping[str, Tally]) -> dict[str, Estimate]:
+    names = sorted({key for tally in sessions.values() for key in tally.sums if key.startswith(KEY_F1)})
+    return {key.removeprefix(KEY_F1): found for key, found in _estimate_all(sessions, names).items()}
+
+
+def _measure_player(sessions: Mapping[str, Tally]) -> dict[str, float]:
+    found = {one.key: estimate(sessions, one.player) for one in OFFLINE_METRICS if one.player is not None}
+    return {key: round(one.value, 6) for key, one in found.items() if one is not None}

@@ -1,14 +1,13 @@
 """What someone answered to recorded windows, kept so that every number can be computed anew without a model.
 
 A file of JSON lines: the first says what was asked of whom, each other holds one window with the player's actions, the
-answer or the reason why there is none, and the rectangles of the game state that the player's clicks fell into. Lines
-are added as answers come; a file whose last line was cut off by a kill goes on from the line before.
+answer or the reason why there is none, and what of the window the scores need: the rectangles of the game state that
+clicks fell into, what was held down, and where the pointer was.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from typing import Any
 from vlm_agent.actions.codecs import make_codec
 from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.actions.types import ActionChunk, Click
+from vlm_agent.actions.types import ActionChunk, Click, Key
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.evaluation.offline.lines import LineFile, read_lines
 
-FORMAT = 1
+FORMAT = 2
 Box = tuple[float, float, float, float]
 """Left, top, width and height in frame pixels."""
 
@@ -48,10 +48,23 @@ class Prediction:
     """Why there is no answer; from a closed list (see `policies.Decision`)."""
     boxes: tuple[Box | None, ...] = ()
     """For each click of the player the smallest rectangle of the game state around it, if any."""
+    on_something: tuple[bool, ...] | None = None
+    """For each click of the answer whether a rectangle of the game state is around it; none without a game state."""
+    held: tuple[str, ...] = ()
+    """Keys and mouse buttons that the player held down when the window began, as far as its history tells."""
+    pointer: tuple[int, int, int] | None = None
+    """Where the player's last action with a place was, and how many milliseconds before the window."""
+    last_click: tuple[int, int, str] | None = None
+    """Place and button of the player's last click within the history."""
 
 
-def find_boxes(window: Window) -> tuple[Box | None, ...]:
-    """Return for each click of a window's target the smallest rectangle of its game state that holds it, if any."""
+def find_boxes(window: Window, chunk: ActionChunk | None = None) -> tuple[Box | None, ...]:
+    """Return for each click of a chunk the smallest rectangle of the window's game state that holds it, if any.
+
+    Args:
+        window: whose game state, and whose actions where no chunk is given.
+        chunk: the actions.
+    """
     limit = _MOST_SHARE * window.frame_width_px * window.frame_height_px
     boxes = [box for box in _boxes_in(window.state) if min(box[2:]) >= _LEAST_PX and box[2] * box[3] <= limit]
 
@@ -59,7 +72,52 @@ def find_boxes(window: Window) -> tuple[Box | None, ...]:
         around = [box for box in boxes if is_inside(click.x, click.y, box)]
         return min(around, key=lambda box: box[2] * box[3], default=None)
 
-    return tuple(smallest(action) for action in window.target.actions if isinstance(action, Click))
+    return tuple(smallest(action) for action in (chunk or window.target).actions if isinstance(action, Click))
+
+
+def find_held(window: Window) -> tuple[str, ...]:
+    """Return the keys and mouse buttons whose last half in a window's history is `down`, in order of name."""
+    held: set[str] = set()
+    for _, action in window.recent:
+        if isinstance(action, Click | Key) and action.state is not None:
+            (held.add if action.state == "down" else held.discard)(name_held(action))
+    return tuple(sorted(held))
+
+
+def name_held(action: Click | Key) -> str:
+    """Return what a press holds down."""
+    return f"key {action.key}" if isinstance(action, Key) else f"button {action.button}"
+
+
+def _find_pointer(window: Window) -> tuple[int, int, int] | None:
+    placed = [(action.x, action.y, age_ms) for age_ms, action in window.recent if not isinstance(action, Key)]
+    return placed[-1] if placed else None
+
+
+def _find_last_click(window: Window) -> tuple[int, int, str] | None:
+    clicks = [(action.x, action.y, action.button) for _, action in window.recent if isinstance(action, Click)]
+    return clicks[-1] if clicks else None
+
+
+def make_prediction(window: Window, answer: ActionChunk | None, reason: str | None) -> Prediction:
+    """Return what was answered to a window, with all that scoring it needs."""
+    on_something = None
+    if window.state is not None and answer is not None:
+        on_something = tuple(box is not None for box in find_boxes(window, answer))
+    return Prediction(
+        window_id=window.window_id,
+        session=window.session,
+        goal=window.goal,
+        goal_level=window.goal_level,
+        target=window.target,
+        answer=answer,
+        reason=reason,
+        boxes=find_boxes(window),
+        on_something=on_something,
+        held=find_held(window),
+        pointer=_find_pointer(window),
+        last_click=_find_last_click(window),
+    )
 
 
 def is_inside(x: float, y: float, box: Box) -> bool:
@@ -95,39 +153,16 @@ class PredictionStore:
         Raises:
             DataError: the file is not one of predictions, or is about something else.
         """
-        self.path = path
         self._codec = _Codec(spec)
-        self._head = json.loads(json.dumps({"format": FORMAT, **about, "spec": spec.to_json()}))
-        self.done: dict[str, Prediction] = {}
+        self._file = LineFile(path, "predictions", FORMAT, {**about, "spec": spec.to_json()})
+        found = _from_lines(path, self._file.found, self._codec)
+        self.done: dict[str, Prediction] = {prediction.window_id: prediction for prediction in found}
         """The predictions that are there, by window."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self._go_on()
-        else:
-            self._write_line(self._head)
 
     def add(self, prediction: Prediction) -> None:
         """Write one more prediction."""
-        self._write_line(self._codec.to_json(prediction))
+        self._file.add(self._codec.to_json(prediction))
         self.done[prediction.window_id] = prediction
-
-    def _write_line(self, value: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, separators=(",", ":")) + "\n")
-
-    def _go_on(self) -> None:
-        whole, size = [], 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break  # cut off by a kill
-            whole.append(line)
-            size += len(line)
-        head, predictions = _parse(self.path, whole, self._codec)
-        if head != self._head:
-            raise DataError(f"{self.path}: holds predictions of something else; give another --out, or remove it")
-        with self.path.open("r+b") as file:
-            file.truncate(size)
-        self.done = {prediction.window_id: prediction for prediction in predictions}
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Any], list[Prediction]]:
@@ -136,21 +171,18 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], list[Prediction]]:
     Raises:
         DataError: there is no such file, or it is not one of predictions.
     """
+    head, values = read_lines(path, "predictions", FORMAT)
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise DataError(f"{path}: no predictions to read ({error.strerror})") from error
-    return _parse(path, [line for line in lines if line.endswith(b"\n")], None)
+        codec = _Codec(ActionSpec.from_json(head["spec"]))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise DataError(f"{path}: not a file of predictions ({error})") from error
+    return head, _from_lines(path, values, codec)
 
 
-def _parse(path: Path, lines: Iterable[bytes], codec: _Codec | None) -> tuple[dict[str, Any], list[Prediction]]:
+def _from_lines(path: Path, values: Sequence[Mapping[str, Any]], codec: _Codec) -> list[Prediction]:
     try:
-        head, *rest = [json.loads(line) for line in lines]
-        if head["format"] != FORMAT:
-            raise DataError(f"{path}: predictions of format {head['format']}, expected {FORMAT}")
-        codec = codec or _Codec(ActionSpec.from_json(head["spec"]))
-        return head, [codec.from_json(value) for value in rest]
-    except (ValueError, KeyError, TypeError, ConfigError, InvalidActionError) as error:
+        return [codec.from_json(value) for value in values]
+    except (ValueError, KeyError, TypeError, InvalidActionError) as error:
         raise DataError(f"{path}: not a file of predictions ({error})") from error
 
 
@@ -174,9 +206,15 @@ class _Codec:
             value["reason"] = one.reason
         if any(one.boxes):
             value["boxes"] = one.boxes
+        # What is mostly not there is left out.
+        if one.on_something is not None:
+            value["on_something"] = one.on_something
+        value |= {"held": one.held} if one.held else {}
+        value |= {"pointer": one.pointer} if one.pointer else {}
+        value |= {"last_click": one.last_click} if one.last_click else {}
         return value
 
-    def from_json(self, value: dict[str, Any]) -> Prediction:
+    def from_json(self, value: Mapping[str, Any]) -> Prediction:
         target = self._codec.decode(value["target"], self._spec)
         answer = None if value["answer"] is None else self._codec.decode(value["answer"], self._spec)
         num_clicks = sum(isinstance(action, Click) for action in target.actions)
@@ -190,7 +228,21 @@ class _Codec:
             answer=answer,
             reason=value.get("reason"),
             boxes=boxes,
+            on_something=None if "on_something" not in value else tuple(map(bool, value["on_something"])),
+            held=tuple(map(str, value.get("held", ()))),
+            pointer=_as_pointer(value["pointer"]) if "pointer" in value else None,
+            last_click=_as_click(value["last_click"]) if "last_click" in value else None,
         )
+
+
+def _as_pointer(value: Any) -> tuple[int, int, int]:
+    x, y, age_ms = map(int, value)
+    return x, y, age_ms
+
+
+def _as_click(value: Any) -> tuple[int, int, str]:
+    x, y, button = value
+    return int(x), int(y), str(button)
 
 
 def _as_box(value: Any) -> Box:

@@ -6,57 +6,41 @@ Two lists of actions are matched in time twice: whatever their kinds (to see wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from math import hypot
+from collections.abc import Mapping, Sequence
+from math import hypot, inf
 
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
+from vlm_agent.evaluation.offline.consistency import check_consistency, find_top_speed
 from vlm_agent.evaluation.offline.matching import Timed, match_actions, time_actions
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Box, Prediction, is_inside
+from vlm_agent.evaluation.offline.tallies import NONE, Tally
 
 KINDS = ("CLICK", "KEY", "SCROLL", "MOVE")
 """The four kinds of action."""
-NONE = "none"
-"""Stands for an action that nothing was matched to."""
+KEY_F1 = "f1_key "
+"""Begins the names of the metrics of single keys."""
 RADII_PX = (5, 10, 25)
 """How near to the player's a point is asked to be, frame pixels."""
 
 
-@dataclass
-class Tally:
-    """Sums over windows. Both parts of a share are kept apart until the end."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    """Numerators by metric."""
-    counts: dict[str, float] = field(default_factory=dict)
-    """Denominators by metric."""
-    confusion: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often a kind of action of the player (or `none`) met a kind of the answer's (or `none`)."""
-
-    def add(self, metric: str, amount: float, count: float = 1.0) -> None:
-        """Add to a metric."""
-        self.sums[metric] = self.sums.get(metric, 0.0) + amount
-        self.counts[metric] = self.counts.get(metric, 0.0) + count
-
-    def merge(self, other: Tally) -> None:
-        """Add another tally to this one."""
-        for metric, amount in other.sums.items():
-            self.add(metric, amount, other.counts[metric])
-        for pair, count in other.confusion.items():
-            self.confusion[pair] = self.confusion.get(pair, 0) + count
-
-
-def tally_sessions(predictions: Iterable[Prediction], config: ScoreConfig) -> Mapping[str, Tally]:
+def tally_sessions(predictions: Sequence[Prediction], config: ScoreConfig) -> Mapping[str, Tally]:
     """Return one tally a session."""
+    top_speed = find_top_speed(predictions)
     tallies: dict[str, Tally] = {}
     for prediction in predictions:
-        tallies.setdefault(prediction.session, Tally()).merge(score(prediction, config))
+        tallies.setdefault(prediction.session, Tally()).merge(score(prediction, config, top_speed))
     return tallies
 
 
-def score(prediction: Prediction, config: ScoreConfig) -> Tally:
-    """Return the tally of one window. Where there is no answer, everything the player did is missing."""
+def score(prediction: Prediction, config: ScoreConfig, top_speed: float = inf) -> Tally:
+    """Return the tally of one window. Where there is no answer, everything the player did is missing.
+
+    Args:
+        prediction: what was done, and what was answered.
+        config: when two actions count as the same.
+        top_speed: of the player's pointer, pixels per millisecond.
+    """
     tally = Tally()
     tally.add("valid", prediction.answer is not None)
     chunk = prediction.answer or ActionChunk()
@@ -67,6 +51,7 @@ def score(prediction: Prediction, config: ScoreConfig) -> Tally:
     _count_detailed(tally, targets, answers, config)
     _compare_matched(tally, targets, answers, prediction.boxes, config)
     _compare_sequences(tally, targets, answers, agrees=agrees)
+    check_consistency(tally, prediction, answers, config, top_speed)
     tally.add("exact", prediction.answer == prediction.target)
     return tally
 
@@ -109,6 +94,18 @@ def _count_detailed(tally: Tally, targets: list[Timed], answers: list[Timed], co
         theirs = [one for one in answers if kind_of(one.action) == kind]
         hits = len(match_actions(ours, theirs, config.tolerance_ms))
         tally.add(f"f1_{kind.lower()}", 2 * hits, len(ours) + len(theirs))
+    _count_keys(tally, targets, answers, config)
+
+
+def _count_keys(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
+    pressed = [{one.action.key for one in side if isinstance(one.action, Key)} for side in (targets, answers)]
+    for key in sorted(pressed[0] | pressed[1]):
+        ours, theirs = (
+            [one for one in side if isinstance(one.action, Key) and one.action.key == key]
+            for side in (targets, answers)
+        )
+        hits = len(match_actions(ours, theirs, config.tolerance_ms))
+        tally.add(f"{KEY_F1}{key}", 2 * hits, len(ours) + len(theirs))
 
 
 def _compare_matched(
@@ -142,6 +139,8 @@ def _compare_sequences(tally: Tally, targets: list[Timed], answers: list[Timed],
     said = [_describe(one.action) for one in answers]
     wanted = [_describe(one.action) for one in targets]
     tally.add("acts_when_player_does", agrees and bool(said) == bool(wanted))
+    tally.add("actions", len(said))
+    tally.add("player_actions", len(wanted))
     tally.add("count_error", abs(len(said) - len(wanted)))
     tally.add("sequence_exact", agrees and said == wanted)
     tally.add("edit_distance", edit_distance(wanted, said), max(len(wanted), len(said)))

@@ -1,64 +1,125 @@
-"""An evaluation as a table: in the terminal, and in Markdown for a README or a pull request."""
+"""An evaluation as tables: in the terminal, and in Markdown for a README or a pull request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from rich import box
 from rich.table import Table
 
-from vlm_agent.evaluation.offline.evaluation import Answerer, OfflineEvaluation
-from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, SURE, OfflineMetric
+from vlm_agent.evaluation.offline.estimates import Estimate, Gap
+from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
+from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, SURE, OfflineMetric
+from vlm_agent.evaluation.sections import PlainTable
 
 CAPTION = "[95% interval over sessions]; * differs from the first, p < 0.05 after Holm; goal: once hoped for"
+FORCED_CAPTION = (
+    "Given all that the player wrote before. Bits: each part's own; structure: what the grammar would save."
+)
 
 
-def make_table(evaluation: OfflineEvaluation) -> Table:
-    """Return the table of all metrics by contender."""
-    title = f"{evaluation.windows} recorded windows of {evaluation.sessions} sessions"
-    table = Table(
-        title=title, caption=CAPTION, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
-    )
-    table.add_column("", min_width=17)
-    for one in evaluation.answerers:
-        table.add_column(one.name, justify="right", no_wrap=True)
-    table.add_column("goal", justify="right", no_wrap=True)
-    # Six intervals in a row fit no terminal: those of the others are in the files.
-    for row in _rows(evaluation, is_short=True):
-        table.add_row(*row)
-    return table
+class Measured(Protocol):
+    """Anyone with metrics."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def estimates(self) -> Mapping[str, Estimate]:
+        """By metric."""
+
+    @property
+    def gaps(self) -> Mapping[str, Gap]:
+        """By metric."""
+
+
+def list_tables(evaluation: OfflineEvaluation, *, is_short: bool = False) -> list[PlainTable]:
+    """Return all tables of an evaluation: answers, what models expected, single keys, and failures.
+
+    Args:
+        evaluation: the numbers.
+        is_short: without the intervals of all but the first: six in a row fit no terminal.
+    """
+    windows = f"{evaluation.windows} recorded windows of {evaluation.sessions} sessions"
+    macro = ["–" if one.macro_f1 is None else _percent(one.macro_f1, is_short) for one in evaluation.answerers]
+    rows = [
+        *_rows(OFFLINE_METRICS, evaluation.answerers, evaluation.player, is_short=is_short),
+        ("macro F1 of kinds, %", *macro, ""),
+    ]
+    tables = [PlainTable(_columns(evaluation.answerers, "goal"), tuple(rows), windows, CAPTION)]
+    if evaluation.forced is not None:
+        read = f"What models expected in {evaluation.forced.windows} of them"
+        rows = list(_rows(FORCED_METRICS, evaluation.forced.readers, {}, is_short=is_short))
+        tables.append(PlainTable(_columns(evaluation.forced.readers, "goal"), tuple(rows), read, FORCED_CAPTION))
+    tables += [table for table in (_list_keys(evaluation, is_short), _list_reasons(evaluation)) if table.rows]
+    return tables
+
+
+def make_tables(evaluation: OfflineEvaluation) -> Iterator[Table]:
+    """Give the tables for the terminal."""
+    for plain in list_tables(evaluation, is_short=True):
+        table = Table(
+            title=plain.title,
+            caption=plain.caption or None,
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            title_justify="left",
+        )
+        table.add_column("", min_width=17)
+        for column in plain.columns[1:]:
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in plain.rows:
+            table.add_row(*row)
+        yield table
 
 
 def write_markdown(evaluation: OfflineEvaluation) -> str:
-    """Return the same table in Markdown."""
-    names = [one.name for one in evaluation.answerers]
-    lines = [
-        f"{evaluation.windows} recorded windows of {evaluation.sessions} sessions.",
-        "",
-        "| | " + " | ".join([*names, "goal"]) + " |",
-        "| --- |" + " ---: |" * (len(names) + 1),
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _rows(evaluation)),
-        "",
-        f"{CAPTION[0].upper()}{CAPTION[1:].replace('*', chr(92) + '*')}.",
-    ]
-    return "\n".join(lines) + "\n"
+    """Return the tables in Markdown."""
+    return "\n".join(table.to_markdown() for table in list_tables(evaluation))
 
 
-def _rows(evaluation: OfflineEvaluation, *, is_short: bool = False) -> Iterator[list[str]]:
+def _columns(contenders: Sequence[Measured], *more: str) -> tuple[str, ...]:
+    return ("", *(one.name for one in contenders), *more)
+
+
+def _rows(
+    metrics: Sequence[OfflineMetric],
+    contenders: Sequence[Measured],
+    player: Mapping[str, float],
+    *,
+    is_short: bool,
+) -> Iterator[tuple[str, ...]]:
     digits = 0 if is_short else 1
-    for metric in OFFLINE_METRICS:
+    for metric in metrics:
         cells = [
             _cell(one, metric, digits, with_interval=not is_short or number == 0)
-            for number, one in enumerate(evaluation.answerers)
+            for number, one in enumerate(contenders)
         ]
         if any(cells):
             label = f"{metric.label}, {metric.unit}" if metric.unit else metric.label
-            yield [label, *(cell or "–" for cell in cells), _goal(metric)]
-    macro = ["–" if one.macro_f1 is None else f"{one.macro_f1 * 100:.{digits}f}" for one in evaluation.answerers]
-    yield ["macro F1 of kinds, %", *macro, ""]
+            yield (label, *(cell or "–" for cell in cells), _goal(metric, player, digits))
 
 
-def _cell(one: Answerer, metric: OfflineMetric, digits: int, *, with_interval: bool) -> str:
+def _list_keys(evaluation: OfflineEvaluation, is_short: bool) -> PlainTable:
+    names = sorted({key for one in evaluation.answerers for key in one.keys})
+    rows = []
+    for key in names:
+        found = [one.keys.get(key) for one in evaluation.answerers]
+        rows.append((key, *("–" if one is None else _percent(one.value, is_short) for one in found)))
+    caption = "Of the keys that the player or an answer presses."
+    return PlainTable(_columns(evaluation.answerers), tuple(rows), "F1 by key, %", caption)
+
+
+def _list_reasons(evaluation: OfflineEvaluation) -> PlainTable:
+    names = sorted({reason for one in evaluation.answerers for reason in one.reasons})
+    rows = [(name, *(str(one.reasons.get(name, 0)) for one in evaluation.answerers)) for name in names]
+    return PlainTable(_columns(evaluation.answerers), tuple(rows), "Why windows have no answer")
+
+
+def _cell(one: Measured, metric: OfflineMetric, digits: int, *, with_interval: bool) -> str:
     found = one.estimates.get(metric.key)
     if found is None:
         return ""
@@ -69,7 +130,11 @@ def _cell(one: Answerer, metric: OfflineMetric, digits: int, *, with_interval: b
     return f"{text}*" if gap is not None and gap.p_holm < SURE else text
 
 
-def _goal(metric: OfflineMetric) -> str:
+def _goal(metric: OfflineMetric, player: Mapping[str, float], digits: int) -> str:
+    if metric.key in player:
+        return f"player {_number(player[metric.key], metric, digits)}"
+    if metric.wanted is not None:
+        return _number(metric.wanted, metric, 0)
     if metric.hoped is None:
         return ""
     sign = "≥" if metric.more_is_better else "<"
@@ -80,3 +145,7 @@ def _number(value: float, metric: OfflineMetric, digits: int) -> str:
     if metric.unit == "%":
         return f"{value * 100:.{digits}f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.{digits}f}"
+
+
+def _percent(value: float, is_short: bool) -> str:
+    return f"{value * 100:.{0 if is_short else 1}f}"

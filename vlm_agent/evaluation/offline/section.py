@@ -1,0 +1,216 @@
+"""An evaluation on recorded windows as a part of the report: sentences from its numbers, its tables and its plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from vlm_agent.evaluation.offline.estimates import Estimate, Gap
+from vlm_agent.evaluation.offline.evaluation import Answerer, OfflineEvaluation
+from vlm_agent.evaluation.offline.forced import ForcedEvaluation, ForcedReader
+from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, SURE
+from vlm_agent.evaluation.offline.plots import draw_plots
+from vlm_agent.evaluation.offline.table import list_tables
+from vlm_agent.evaluation.sections import Section
+
+KEY = "windows"
+"""The section's anchor."""
+TITLE = "Against the player's own recordings"
+
+_AGAINST = (
+    ("nearest", "a table of the training windows, looked up by goal and game state"),
+    ("base", "its base"),
+    ("base_few", "its base with worked examples in the prompt"),
+    ("nothing", "doing nothing"),
+)
+
+
+def write_section(evaluation: OfflineEvaluation) -> Section:
+    """Return the part of the report about an evaluation.
+
+    Args:
+        evaluation: what `command.run` returned, or `read_evaluation` read.
+    """
+    first = evaluation.answerers[0]
+    sentences = [
+        f"{first.name} was asked about {evaluation.windows} windows of {evaluation.sessions} sessions that it was not "
+        "trained on, each with the player's own history before it.",
+        *_tell_contests(evaluation),
+        *_tell_errors(first),
+        *_tell_failures(first, evaluation.windows),
+        *_tell_consistency(first),
+    ]
+    if evaluation.forced is not None:
+        sentences += _tell_expectations(evaluation.forced)
+    return Section(
+        KEY,
+        TITLE,
+        tuple(sentences),
+        gist=_sum_up(evaluation),
+        tables=tuple(list_tables(evaluation)),
+        plots=tuple(draw_plots(evaluation)),
+    )
+
+
+def _sum_up(evaluation: OfflineEvaluation) -> str:
+    """Return one sentence for the verdict: how right, and surely better than looking up, or not."""
+    first = evaluation.answerers[0]
+    mine = first.estimates.get("f1_detail")
+    if mine is None:
+        return ""
+    text = f"Of what the player did in {evaluation.windows} recorded windows it gets {_percent(mine.value)} right (F1)"
+    nearest = next((one for one in evaluation.answerers if one.name == "nearest"), None)
+    theirs = nearest.estimates.get("f1_detail") if nearest else None
+    if nearest is None or theirs is None:
+        return f"{text}."
+    gap = nearest.gaps.get("f1_detail")
+    if gap is None or gap.p_holm >= SURE:
+        words = "not surely more or less"
+    else:
+        words = "surely more" if gap.interval.mean > 0 else "surely less"
+    return f"{text}, {words} than looking up the most similar moment does ({_percent(theirs.value)})."
+
+
+def _tell_contests(evaluation: OfflineEvaluation) -> Iterator[str]:
+    """Say against whom the first wins, loses, or neither for sure: F1 of whole actions."""
+    first, *others = evaluation.answerers
+    by_name = {one.name: one for one in others}
+    mine = first.estimates.get("f1_detail")
+    for name, what in _AGAINST:
+        other = by_name.get(name)
+        theirs = None if other is None else other.estimates.get("f1_detail")
+        if other is None or mine is None or theirs is None:
+            continue
+        scores = (
+            f"{_percent(mine.value)} of actions right in kind, detail, place and time against {_percent(theirs.value)}"
+        )
+        yield f"{_verdict(other.gaps.get('f1_detail'))} {what}: {scores} (F1)."
+
+
+def _verdict(gap: Gap | None) -> str:
+    if gap is None or gap.p_holm >= SURE:
+        return "It does not differ for sure from"
+    return "It beats, for sure," if gap.interval.mean > 0 else "It is worse, for sure, than"
+
+
+def _tell_errors(first: Answerer) -> Iterator[str]:
+    for key, what in (("time_error_ms", "times of right actions"), ("distance_px", "places of right actions")):
+        metric = next(one for one in OFFLINE_METRICS if one.key == key)
+        found = first.estimates.get(key)
+        if found is None or metric.hoped is None:
+            continue
+        is_met = found.value < metric.hoped
+        verdict = "which was hoped for" if is_met else "more than was hoped for"
+        yield (
+            f"The {what} are off by {found.value:.0f} {metric.unit} on average{_between(found, metric.unit)}, "
+            f"{verdict} (under {metric.hoped:.0f} {metric.unit})."
+        )
+
+
+def _tell_failures(first: Answerer, windows: int) -> Iterator[str]:
+    failed = sum(first.reasons.values())
+    if not failed:
+        yield "Every answer could be read."
+        return
+    causes = ", ".join(f"{name} {count}" for name, count in sorted(first.reasons.items()))
+    yield f"{failed} of {windows} windows have no answer that could be read ({causes})."
+
+
+def _tell_consistency(first: Answerer) -> Iterator[str]:
+    found = first.estimates.get("consistent")
+    if found is None:
+        return
+    parts = [
+        f"{_percent(one.value)} {what}"
+        for key, what in (
+            ("possible_speed", "keep to the speed of the player's pointer"),
+            ("pairing", "of half presses pair"),
+        )
+        if (one := first.estimates.get(key)) is not None
+    ]
+    stutter = first.estimates.get("stutter")
+    if stutter is not None:
+        parts.append(f"{_percent(stutter.value)} of clicks repeat the last one where the player does not")
+    yield f"{_percent(found.value)} of answers with actions hang together: {', '.join(parts)}."
+
+
+def _tell_expectations(forced: ForcedEvaluation) -> Iterator[str]:
+    reader, *others = forced.readers
+    yield from _tell_bits(reader, {one.name: one for one in others}.get("base"))
+    covered = reader.estimates.get("dt_covered")
+    if covered is not None:
+        yield (
+            f"Its expectations of times are {_honesty(covered)}: the central 80% of what it expects hold "
+            f"{_percent(covered.value)} of the player's{_between(covered, '%')}."
+        )
+    yield from _tell_confidence(reader)
+    if reader.spreads:
+        total = sum(group.count for group in reader.spreads)
+        spread, error = (
+            (sum(group.count * getattr(group, name) ** 2 for group in reader.spreads) / total) ** 0.5
+            for name in ("spread_px", "error_px")
+        )
+        yield f"Its clicks are off by {error:.0f} px along an axis, where it expects a scatter of {spread:.0f} px."
+
+
+def _tell_bits(reader: ForcedReader, base: ForcedReader | None) -> Iterator[str]:
+    mine = reader.estimates.get("bits_window")
+    theirs = None if base is None else base.estimates.get("bits_window")
+    if mine is None:
+        return
+    against = "" if theirs is None else f"; its base needs {theirs.value:.1f}"
+    costs = {
+        key.removeprefix("bits_"): one.value * one.count
+        for key, one in reader.estimates.items()
+        if key.startswith("bits_") and key not in ("bits_window", "bits_step")
+    }
+    dearest = max(costs, key=lambda part: costs[part])
+    share = costs[dearest] / sum(costs.values())
+    yield (
+        f"The player's own actions of a window cost it {mine.value:.1f} bits{against}; "
+        f"most of that is {_PARTS.get(dearest, dearest)} ({_percent(share)})."
+    )
+
+
+_PARTS: Mapping[str, str] = {
+    "dt": "times",
+    "x": "columns of points",
+    "y": "rows of points",
+    "stop": "whether anything more is done",
+    "event": "kinds of action",
+    "key": "keys",
+    "button": "buttons",
+    "state": "half and full presses",
+    "dy": "turns of the wheel",
+    "structure": "structure that the grammar would save",
+}
+
+
+def _honesty(covered: Estimate) -> str:
+    if covered.interval is None or covered.interval.low <= 0.8 <= covered.interval.high:
+        return "not dishonest for sure"
+    return "too narrow" if covered.value < 0.8 else "too wide"
+
+
+def _tell_confidence(reader: ForcedReader) -> Iterator[str]:
+    off, right = reader.estimates.get("event_ece"), reader.estimates.get("event_right")
+    if off is None or right is None or not reader.confidence:
+        return
+    total = sum(one.count for one in reader.confidence)
+    sure = sum(one.count * one.confidence for one in reader.confidence) / total
+    lean = "too sure" if sure > right.value else "not sure enough"
+    yield (
+        f"It tells the next event right in {_percent(right.value)} of places and is {_percent(sure)} sure of it; bin "
+        f"by bin its confidence is off by {off.value * 100:.1f} points (ECE), on the whole {lean}."
+    )
+
+
+def _between(found: Estimate, unit: str) -> str:
+    if found.interval is None:
+        return ""
+    if unit == "%":
+        return f" [{found.interval.low * 100:.0f}, {found.interval.high * 100:.0f}]"
+    return f" [{found.interval.low:.0f}, {found.interval.high:.0f}]"
+
+
+def _percent(value: float) -> str:
+    return f"{value * 100:.0f}%"

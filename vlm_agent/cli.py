@@ -65,6 +65,11 @@ STAGES = {
         "vlm_agent.evaluation.offline.audit_command",
         "AuditConfig",
     ),
+    "likeness": _stage(
+        "say in what an agent moves and times its input like the player, and in what not",
+        "vlm_agent.evaluation.likeness.command",
+        "LikenessConfig",
+    ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",

@@ -13,14 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlm_agent.dataset.store import Dataset, open_dataset
+from vlm_agent.errors import DataError
 from vlm_agent.evaluation.clickmaps import draw_click_maps
 from vlm_agent.evaluation.compare import CompareConfig
 from vlm_agent.evaluation.comparison import Comparison
-from vlm_agent.evaluation.films import shoot_films
+from vlm_agent.evaluation.films import find_session, shoot_films
 from vlm_agent.evaluation.goals import compare_goals, describe
 from vlm_agent.evaluation.goals import write_section as write_goals
 from vlm_agent.evaluation.learning import read_learning
 from vlm_agent.evaluation.learning import write_section as write_learning
+from vlm_agent.evaluation.likeness.measuring import LEAST_SESSIONS, count_steps, measure_likeness
+from vlm_agent.evaluation.likeness.section import write_section as write_likeness
 from vlm_agent.evaluation.matches import SESSIONS, Terms, plan_models, plan_others
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
@@ -39,7 +42,7 @@ from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
 
 DISTURBED = ("tuned", "demonstrator")
-"""For whom something goes wrong."""
+"""For whom something goes wrong, and who are held against each other in movement."""
 FEWEST_TICKS = 40
 """In shorter episodes there is no time to recover in."""
 SPLIT = "validation"
@@ -63,6 +66,7 @@ def collect_parts(config: CompareConfig, pair: Pair, terms: Terms, comparison: C
         collection.add_recovery(comparison, progress)
         collection.add_goals(comparison, progress)
         collection.add_recorded_windows(progress)
+        collection.add_likeness(comparison, progress)
         collection.add_learning()
         with _doing(progress, "drawing the episodes"):
             sessions = config.out / "episodes" / SESSIONS
@@ -148,6 +152,27 @@ class _Collection:
         self.sections.append(write_goals(comparisons))
         self.values["goals"] = describe(comparisons)
 
+    def add_likeness(self, comparison: Comparison, progress: Progress) -> None:
+        """Hold tuned's recorded episodes against the demonstrator's of the same scenes."""
+        if not self.config.parts.likeness:
+            return
+        folder = self.config.out / "episodes" / SESSIONS
+        agent, player = (_find_recorded(comparison, name, folder) for name in DISTURBED)
+        if min(len(agent), len(player)) < LEAST_SESSIONS:
+            self.missing.append(
+                f"likeness: it takes recordings of {LEAST_SESSIONS} episodes of tuned and of the player in the same "
+                f"scenes, there are {len(agent)} and {len(player)}; vlm-agent likeness takes recordings of your own"
+            )
+            return
+        task = progress.add_task("likeness", total=count_steps(len(agent) + len(player)))
+        try:
+            likeness = measure_likeness(agent, player, on_step=lambda _: progress.advance(task))
+        except DataError as error:  # recordings that are there, and can't be compared
+            self.missing.append(f"likeness: {error}")
+            return
+        self.sections.append(write_likeness(likeness))
+        self.values["likeness"] = likeness.to_json()
+
     def add_learning(self) -> None:
         """Show how the run learned, if it is one."""
         learning = read_learning(Path(self.pair.tuned.name))
@@ -209,6 +234,12 @@ class _Collection:
         self.sections.append(write_audit(findings))
         self.values["audit"] = [finding.to_json() for finding in findings]
         self.is_blind = is_blind(findings)
+
+
+def _find_recorded(comparison: Comparison, name: str, folder: Path) -> list[Path]:
+    row = comparison.rows.get(name)
+    found = [find_session(row, seed, folder) for seed in comparison.seeds] if row else []
+    return [path for path in found if path is not None]
 
 
 def _show_progress() -> Progress:

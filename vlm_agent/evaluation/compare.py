@@ -46,6 +46,8 @@ class PartsConfig:
     disturbed_seeds: int = 6
     """Scenes in which something goes wrong once for tuned and the demonstrator, in each of six ways; for goals that go
     on, in episodes long enough to see who recovers."""
+    likeness: bool = True
+    """Whether tuned's movement and timing are held against the player's, in the same scenes."""
     goals: tuple[str, ...] = ()
     """Further goals that base and tuned are compared on, each in a row of its own."""
     goal_seeds: int = 10
@@ -137,6 +139,8 @@ def _list_flags(config: Any, prefix: str = "") -> list[str]:
         name, value = f"{prefix}{setting.name.replace('_', '-')}", getattr(config, setting.name)
         if is_dataclass(value):
             flags += _list_flags(value, f"{name}.")
+        elif isinstance(value, bool):
+            flags.append(f"--{prefix}{'' if value else 'no-'}{setting.name.replace('_', '-')}")
         elif isinstance(value, tuple):
             flags += [f"--{name}", *map(str, value)] if value else []
         elif value is not None:

@@ -30,9 +30,26 @@ def write_section(recovery: Recovery) -> Section:
         key="recovery",
         title="When something goes wrong",
         sentences=tuple(_write_sentences(recovery)),
+        gist=_sum_up(recovery),
         tables=(_make_table(recovery),),
         # Where nobody scores there is nothing to be seen.
         plots=(_plot_shares(recovery), _plot_costs(recovery)) if _drawn(recovery) else (),
+    )
+
+
+def _sum_up(recovery: Recovery) -> str:
+    """Return one sentence for the verdict: how often tuned scores again, over all kinds of disturbances."""
+    if _TUNED not in recovery.contenders:
+        return ""
+    trials = [recovery.find(_TUNED, kind) for kind in recovery.kinds]
+    planted, recovered, undisturbed = (
+        sum(getattr(trial, name) for trial in trials) for name in ("num_planted", "num_recovered", "num_undisturbed")
+    )
+    lost = [_words(trial) for trial in trials if _is_lost(trial)]
+    never = f", and never after {_join(lost)}" if lost else ""
+    return (
+        f"When something goes wrong it scores again in {recovered} of {planted} episodes (undisturbed "
+        f"{undisturbed} of the same do){never}."
     )
 
 

@@ -52,6 +52,7 @@ def test_the_usage_names_every_command():
         "compare",
         "eval",
         "audit",
+        "curve",
         "demo",
         "pretrain-nano",
     ],

@@ -70,6 +70,11 @@ STAGES = {
         "vlm_agent.evaluation.likeness.command",
         "LikenessConfig",
     ),
+    "curve": _stage(
+        "train on fewer and on more sessions, and see which play better",
+        "vlm_agent.evaluation.curves.command",
+        "CurveConfig",
+    ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",

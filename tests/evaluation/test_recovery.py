@@ -20,7 +20,7 @@ from vlm_agent.evaluation.recovery import (
     measure_recovery,
     play_recovery,
 )
-from vlm_agent.evaluation.recovery_section import write_section
+from vlm_agent.evaluation.recovery_section import write_section, write_sentences
 from vlm_agent.rollouts.running import Rollout
 
 WITHIN_MS = 30_000
@@ -116,15 +116,15 @@ def make_many(disturbed_times, num_seeds=20):
     ],
 )
 def test_sentences_say_what_the_intervals_allow(times, told):
-    section = write_section(measure(make_many(times)))
-    assert any(told in sentence for sentence in section.sentences), section.sentences
+    sentences = list(write_sentences(measure(make_many(times))))
+    assert any(told in sentence for sentence in sentences), sentences
     others = ("never scores", "costs tuned", "No cost")
-    assert sum(any(other in sentence for other in others) for sentence in section.sentences) == 1
+    assert sum(any(other in sentence for other in others) for sentence in sentences) == 1
 
 
 def test_who_has_nothing_to_lose_is_not_praised():
     rollouts = make_rollouts(plain=[()] * 6, disturbed=[((), 15)] * 6)
-    sentences = write_section(measure(rollouts)).sentences
+    sentences = list(write_sentences(measure(rollouts)))
     assert not any(word in sentence for sentence in sentences for word in ("No cost", "costs", "never scores"))
 
 

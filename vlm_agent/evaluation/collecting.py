@@ -17,6 +17,8 @@ from vlm_agent.errors import DataError
 from vlm_agent.evaluation.clickmaps import draw_click_maps
 from vlm_agent.evaluation.compare import CompareConfig
 from vlm_agent.evaluation.comparison import Comparison
+from vlm_agent.evaluation.curves.curve import read_curve
+from vlm_agent.evaluation.curves.section import write_section as write_curve
 from vlm_agent.evaluation.films import find_session, shoot_films
 from vlm_agent.evaluation.goals import compare_goals, describe
 from vlm_agent.evaluation.goals import write_section as write_goals
@@ -174,10 +176,14 @@ class _Collection:
         self.values["likeness"] = likeness.to_json()
 
     def add_learning(self) -> None:
-        """Show how the run learned, if it is one."""
+        """Show how the run learned, if it is one, and a curve over sessions, if there is one."""
         learning = read_learning(Path(self.pair.tuned.name))
         if learning is not None:
             self.sections.append(write_learning(learning))
+        if self.config.parts.curve is not None:
+            curve = read_curve(self.config.parts.curve)
+            self.sections.append(write_curve(curve))
+            self.values["curve"] = curve.to_json()
 
     def _find_dataset(self) -> Dataset | None:
         parts = self.config.parts

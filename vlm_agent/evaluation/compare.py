@@ -13,12 +13,12 @@ Killed and started again with the same settings, it goes on with the episodes an
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from vlm_agent.errors import ConfigError, ModelError
+from vlm_agent.evaluation.command_lines import write_command
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.comparison import Comparison, Setting
@@ -48,6 +48,8 @@ class PartsConfig:
     on, in episodes long enough to see who recovers."""
     likeness: bool = True
     """Whether tuned's movement and timing are held against the player's, in the same scenes."""
+    curve: Path | None = None
+    """The `curve.json` of a learning curve (`vlm-agent curve`) to show beside it."""
     goals: tuple[str, ...] = ()
     """Further goals that base and tuned are compared on, each in a row of its own."""
     goal_seeds: int = 10
@@ -71,6 +73,8 @@ class PartsConfig:
                 raise ConfigError(f"{flag} must be at least {least}, got {getattr(self, name)}")
         if self.dataset is not None and not self.dataset.is_dir():
             raise ConfigError(f"--parts.dataset {self.dataset}: no such folder; give that of a dataset")
+        if self.curve is not None and not self.curve.is_file():
+            raise ConfigError(f"--parts.curve {self.curve}: no such file; give the curve.json of vlm-agent curve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,22 +134,7 @@ class CompareConfig:
     @property
     def command(self) -> str:
         """The command line that makes the same comparison, every setting written out."""
-        return shlex.join(["vlm-agent", "compare", *_list_flags(self)])
-
-
-def _list_flags(config: Any, prefix: str = "") -> list[str]:
-    flags: list[str] = []
-    for setting in fields(config):
-        name, value = f"{prefix}{setting.name.replace('_', '-')}", getattr(config, setting.name)
-        if is_dataclass(value):
-            flags += _list_flags(value, f"{name}.")
-        elif isinstance(value, bool):
-            flags.append(f"--{prefix}{'' if value else 'no-'}{setting.name.replace('_', '-')}")
-        elif isinstance(value, tuple):
-            flags += [f"--{name}", *map(str, value)] if value else []
-        elif value is not None:
-            flags += [f"--{name}", str(value)]
-    return flags
+        return write_command("compare", self)
 
 
 def run(config: CompareConfig) -> Comparison:

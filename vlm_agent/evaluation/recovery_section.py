@@ -29,7 +29,7 @@ def write_section(recovery: Recovery) -> Section:
     return Section(
         key="recovery",
         title="When something goes wrong",
-        sentences=tuple(_write_sentences(recovery)),
+        sentences=tuple(write_sentences(recovery)),
         gist=_sum_up(recovery),
         tables=(_make_table(recovery),),
         # Where nobody scores there is nothing to be seen.
@@ -53,7 +53,8 @@ def _sum_up(recovery: Recovery) -> str:
     )
 
 
-def _write_sentences(recovery: Recovery) -> Iterator[str]:
+def write_sentences(recovery: Recovery) -> Iterator[str]:
+    """Say what is recovered from, what it costs, and what is not, as far as the intervals allow."""
     yield (
         f"A disturbance was planted once in an episode, and the {recovery.within_ms / 1000:g} s of game time after it "
         f"held against the same stretch of the same seed undisturbed; the clock was {recovery.clock}."

@@ -27,7 +27,7 @@ from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
-from vlm_agent.training.moments import Moment, choose_windows, find_steps, hide_recent, spread
+from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.rows import Row
 from vlm_agent.training.runs import describe_run, start_run
@@ -40,6 +40,8 @@ from vlm_agent.training.windows import (
 )
 
 ADAPTER_FOLDER = "adapter"
+KEPT_FOLDER = "adapters"
+"""Holds what `keep_adapters_every_steps` kept."""
 CPU_CACHE_MB = 1024
 """Memory for vision features on a CPU, unless the settings say otherwise."""
 
@@ -71,9 +73,9 @@ def train_adapter(
 ) -> TrainResult:
     """Train a language-only LoRA adapter on a dataset, or go on with the run that `out` holds.
 
-    Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` on the way, and `out/adapter/`
-    at the end. Killed at any moment and called again with the same arguments, it ends with the same weights (on a CPU
-    bit for bit).
+    Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` (and `out/adapters/`, if some
+    are to be kept) on the way, and `out/adapter/` at the end. Killed at any moment and called again with the same
+    arguments, it ends with the same weights (on a CPU bit for bit).
 
     Args:
         dataset: folder of the dataset.
@@ -94,7 +96,13 @@ def train_adapter(
     start_run(out, record)
     tuned = _make_trainable(loaded, config)
     material = _prepare(tuned, store, recipe, config)
-    result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher()).run()
+
+    def keep(reached: LoopResult) -> None:
+        # What was best so far is not the loss of the weights as they are now.
+        state = replace(reached.state, best_step=None, best_loss=None)
+        save_adapter(out / KEPT_FOLDER / f"step-{state.step:06d}", tuned, record, replace(reached, state=state))
+
+    result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher(), keep).run()
     write_adapter_weights(tuned.peft, result.weights, out)
     folder = save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
     state = result.state
@@ -135,6 +143,9 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 
 def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> tuple[list[Window], dict[Moment, str]]:
     windows = list(store.windows(split))
+    if split == TRAIN_SPLIT and config.max_sessions is not None:
+        seed = config.seed if config.sessions_seed is None else config.sessions_seed
+        windows = draw_sessions(windows, config.max_sessions, seed)
     steps = find_steps(windows, recipe)
     return choose_windows(windows, steps, recipe, config), steps
 

@@ -66,6 +66,11 @@ class TrainConfig:
     """Passes over the training windows."""
     max_steps: int | None = None
     """Stop after so many steps even if epochs are left; the schedule is laid over them."""
+    max_sessions: int | None = None
+    """Learn from so many of the training sessions at most, drawn by `sessions_seed`; more of them hold fewer of them.
+    The recipe (picture size, names of steps) is still that of all."""
+    sessions_seed: int | None = None
+    """Decides which sessions; by default `seed`."""
     keep_idle: float = 1.0
     """Share of the moments without a press that are kept. Recordings are mostly waiting, and a small model that sees
     them all learns to wait; 1 keeps every moment. Where steps are named it decides how many moments are drawn, and
@@ -87,6 +92,9 @@ class TrainConfig:
     """Gradients are scaled down to this norm."""
     save_every_steps: int = 50
     """Write a checkpoint to resume from every so many steps; a kill loses at most that."""
+    keep_adapters_every_steps: int | None = None
+    """Keep the adapter as it is after every so many steps in the run's `adapters/`, ready to play; by default none is
+    kept but the result."""
     seed: int = 0
     """Draws the adapter's start, the order of windows and the dropout."""
     feature_cache_mb: int | None = None
@@ -102,7 +110,8 @@ class TrainConfig:
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
-        _check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1", self.max_steps)
+        for name in ("max_steps", "max_sessions", "keep_adapters_every_steps"):
+            _check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
 
 

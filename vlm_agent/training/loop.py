@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -69,15 +69,26 @@ class TrainingLoop:
     """One run over one folder; see `run`."""
 
     def __init__(
-        self, loaded: LoadedModel, material: Material, config: TrainConfig, folder: Path, watcher: Watcher
+        self,
+        loaded: LoadedModel,
+        material: Material,
+        config: TrainConfig,
+        folder: Path,
+        watcher: Watcher,
+        keep: Callable[[LoopResult], None] | None = None,
     ) -> None:
-        """Take a model with a trainable adapter, what to train on, and where checkpoints and metrics go."""
+        """Take a model with a trainable adapter, what to train on, and where checkpoints and metrics go.
+
+        `keep` is given the adapter as it stands, every so many steps as the settings say. After a kill it may be given
+        one again, with the same bits.
+        """
         self._loaded = loaded
         self._wrapped: PeftModel = loaded.peft
         self._material = material
         self._config = config
         self._folder = folder
         self._watcher = watcher
+        self._keep = keep
         self._trained = [p for p in self._wrapped.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=0.0, weight_decay=0.0)
         self._metrics = MetricsLog(folder / METRICS_FILE)
@@ -98,6 +109,9 @@ class TrainingLoop:
         with spread_over_cores(self._loaded) as self._run_all:
             self._run_steps()
         weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
+        return self._result(weights)
+
+    def _result(self, weights: Weights) -> LoopResult:
         return LoopResult(self._state, self._num_steps, weights, self._last_loss)
 
     def _run_steps(self) -> None:
@@ -109,6 +123,8 @@ class TrainingLoop:
             is_last = self._state.step == self._num_steps
             if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
                 self._evaluate()
+            if self._keep is not None and self._is_due(self._config.keep_adapters_every_steps or 0):
+                self._keep(self._result(read_adapter_weights(self._wrapped)))
             if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
                 self._save()
             if self._state.has_stopped:
@@ -127,7 +143,7 @@ class TrainingLoop:
     def _remaining_steps(self) -> Iterator[Step]:
         done = 0
         for epoch in range(math.ceil(self._config.epochs)):
-            if self._state.has_stopped:
+            if self._state.has_stopped or done >= self._num_steps:
                 return
             for step in plan_epoch(self._material.train, self._config, epoch):
                 if self._state.step <= done < self._num_steps:

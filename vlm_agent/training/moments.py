@@ -29,6 +29,15 @@ def moment_of(window: Window) -> Moment:
     return window.session, window.t_ns
 
 
+def draw_sessions(windows: Iterable[Window], count: int, seed: int) -> list[Window]:
+    """Return the windows of at most `count` sessions; those drawn for a smaller count are among those for a larger."""
+    found = list(windows)
+    names = sorted({window.session for window in found})
+    Random(f"sessions {seed}").shuffle(names)
+    drawn = set(names[:count])
+    return [window for window in found if window.session in drawn]
+
+
 def find_steps(windows: Iterable[Window], recipe: Recipe) -> dict[Moment, str]:
     """Return the short goal of each moment that has one, where the recipe names steps; else nothing."""
     return {moment_of(window): window.goal for window in windows if window.goal in recipe.steps}

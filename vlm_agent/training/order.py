@@ -50,10 +50,13 @@ def _fill_passes(bucket: Sequence[int], rows: Sequence[Row], batch_windows: int)
 
 def count_steps(rows: Sequence[Row], config: TrainConfig) -> int:
     """Return how many optimizer steps a whole run takes."""
-    whole, part = divmod(config.epochs, 1)
-    lengths = [len(plan_epoch(rows, config, epoch)) for epoch in range(math.ceil(config.epochs))]
-    total = sum(lengths[: int(whole)]) + (math.ceil(lengths[-1] * part) if part else 0)
-    return total if config.max_steps is None else min(total, config.max_steps)
+    total = 0
+    for epoch in range(math.ceil(config.epochs)):
+        length = len(plan_epoch(rows, config, epoch))
+        total += math.ceil(length * min(config.epochs - epoch, 1))
+        if config.max_steps is not None and total >= config.max_steps:
+            return config.max_steps
+    return total
 
 
 def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:

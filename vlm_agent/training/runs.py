@@ -25,6 +25,8 @@ PACKAGES = ("vlm-agent", "torch", "transformers", "peft", "bitsandbytes", "safet
 
 _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 """What must be equal for a run to be gone on with."""
+_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps"}
+"""A dataset or base that was moved is still the same, their hashes are compared; and what is kept changes no run."""
 
 
 def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
@@ -99,8 +101,7 @@ def _find_differences(name: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [found for key in keys for found in _find_differences(f"{name}.{key}", old.get(key), new.get(key))]
-    # A dataset or base that was moved is still the same; their hashes are compared.
-    return [] if old == new or name in {"dataset.path", "base.source"} else [name]
+    return [] if old == new or name in _MAY_DIFFER else [name]
 
 
 def read_versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Learning curves: what more sessions, and more training steps, bring."""

@@ -11,15 +11,15 @@ from sklearn.metrics import mean_pinball_loss
 
 from vlm_agent.evaluation.offline.distributions import Distribution, pinball, pit_histogram, share_between
 
-COIN = Distribution((100.0, 200.0), (0.25, 0.75), 10.0)
-SURE = Distribution((90.0,), (1.0,), 10.0)
+COIN = Distribution(np.array([100.0, 200.0]), np.array([0.25, 0.75]), 10.0)
+SURE = Distribution(np.array([90.0]), np.array([1.0]), 10.0)
 
 
 def random_distribution(seed):
     rng = np.random.default_rng(seed)
     values = np.sort(rng.choice(60, int(rng.integers(1, 12)), replace=False)) * 10.0
     probabilities = rng.dirichlet(np.ones(len(values)))
-    return Distribution(tuple(values.tolist()), tuple(probabilities.tolist()), 10.0)
+    return Distribution(values, probabilities, 10.0)
 
 
 def test_mean_and_std_by_hand():

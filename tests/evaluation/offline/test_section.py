@@ -71,15 +71,16 @@ def test_expectations_are_told_beside_those_of_the_base_and_honesty_by_the_inter
     base = [replace(one, bits={**one.bits, "dt": one.bits["dt"] * 3}) for one in mine]
     evaluation = make(readouts={"tuned": mine, "base": base})
     section = write_section(evaluation)
-    assert find(
-        section, "The player's own actions of a window cost it 4.5 bits; its base needs 10.5; most of that is times"
-    )
+    told = find(section, "The player's own actions of a window cost it 4.5 bits, the largest part of them for times")
+    assert told.endswith("; its base needs 10.5.")
     assert "honest as far as can be told" in find(section, "Its expectations of times are")
     narrow = [replace(one, numbers=(number(truth=100, first=90, ppm=(999_999, 1)),)) for one in mine]
-    told = write_section(make(readouts={"tuned": narrow}))
-    assert "too narrow: the central 80% of what it expects hold 0%" in find(told, "Its expectations of times are")
+    narrow_section = write_section(make(readouts={"tuned": narrow}))
+    assert "too narrow: the central 80% of what it expects hold 0%" in find(
+        narrow_section, "Its expectations of times are"
+    )
     assert len(section.plots) == 5
-    assert len(told.plots) == 4
+    assert len(narrow_section.plots) == 4
     for plot in section.plots:
         for address in (plot.light, plot.dark):
             assert b"<svg" in base64.b64decode(address.split(",", 1)[1])

@@ -156,8 +156,8 @@ def _tell_bits(reader: ForcedReader, base: ForcedReader | None) -> Iterator[str]
     dearest = max(costs, key=lambda part: costs[part])
     share = costs[dearest] / sum(costs.values())
     yield (
-        f"The player's own actions of a window cost it {mine.value:.1f} bits{against}; "
-        f"most of that is {_PARTS.get(dearest, dearest)} ({_percent(share)})."
+        f"The player's own actions of a window cost it {mine.value:.1f} bits, the largest part of them for "
+        f"{_PARTS.get(dearest, dearest)} ({_percent(share)}){against}."
     )
 
 

@@ -101,12 +101,13 @@ def compare_planted(
         device="cpu",
         bootstrap_resamples=500,
         out=out,
-        parts=PartsConfig(dataset=dataset, windows=20, readout_windows=0, audit_windows=20, **parts),
+        parts=PartsConfig(dataset=dataset, windows=20, readout_windows=0, few_shot=0, audit_windows=20, **parts),
     )
     run(config)
     value: dict[str, Any] = json.loads((out / "comparison.json").read_text())
     jsonschema.validate(value, read_schema())
-    assert value["missing"] == []
+    # The demonstrator does not know this goal, so that there is nobody to be like.
+    assert [reason.split(":")[0] for reason in value["missing"]] == ["likeness"]
     return value
 
 

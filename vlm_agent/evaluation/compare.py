@@ -39,7 +39,7 @@ class PartsConfig:
     """How many of them, at most, the models answer."""
     readout_windows: int = 100
     """In how many of these it is read what the models expected."""
-    few_shot: int = 0
+    few_shot: int = 2
     """The base also answers with so many worked examples in its prompt."""
     audit_windows: int = 120
     """How many of them, at most, tuned answers again with one thing changed at a time."""

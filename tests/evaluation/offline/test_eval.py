@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,19 @@ import pytest
 
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.actions.types import ActionChunk
+from vlm_agent.chat import make_recipe
 from vlm_agent.cli import run_command
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import answering, command
+from vlm_agent.evaluation.offline import contenders as contenders_module
 from vlm_agent.evaluation.offline.baselines import MarginalPolicy, NearestPolicy
 from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows
-from vlm_agent.evaluation.offline.evaluation import evaluate
+from vlm_agent.evaluation.offline.evaluation import evaluate, read_evaluation
+from vlm_agent.evaluation.offline.lines import LineFile
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
+from vlm_agent.evaluation.offline.reading import choose_moments, plan_readings
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import NoOpPolicy, Observation, ScriptedPolicy
 
@@ -99,30 +104,39 @@ def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_mode
 
     command.run(config("whole"))
     whole = (tmp_path / "whole" / "evaluation.json").read_bytes()
-    add, added = PredictionStore.add, []
+    add, added = LineFile.add, []
 
-    def add_some(self, prediction):
-        if len(added) == 7:
+    def add_some(self, value):
+        # First among the base's answers, then among its read-outs.
+        if len(added) in (7, 16):
+            added.append(value)
             raise KeyboardInterrupt
-        added.append(prediction)
-        add(self, prediction)
+        added.append(value)
+        add(self, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PredictionStore, "add", add_some)
-        with pytest.raises(KeyboardInterrupt):
-            command.run(config("killed"))
+        patch.setattr(LineFile, "add", add_some)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                command.run(config("killed"))
+    assert (tmp_path / "killed" / "readouts" / "base.jsonl").exists()
     command.run(config("killed"))
     assert (tmp_path / "killed" / "evaluation.json").read_bytes() == whole
     schema = Path(command.__file__).with_name("evaluation.schema.json")
     jsonschema.validate(json.loads(whole), json.loads(schema.read_text()))
     contenders = json.loads(whole)["contenders"]
     assert list(contenders) == ["base", "base_few", "nothing", "repeat", "marginal", "nearest"]
+    forced = json.loads(whole)["teacher_forced"]
+    assert list(forced["contenders"]) == ["base", "base_few"]
+    assert forced["windows"] == json.loads(whole)["windows"]
     assert contenders["base"]["metrics"]["valid"]["value"] == 1
-    monkeypatch.setattr("vlm_agent.evaluation.offline.contenders.make_model", None)
+    monkeypatch.setattr(contenders_module, "make_model", None)
     (tmp_path / "killed" / "evaluation.json").unlink()
     run_command(["eval", "--rescore", "--out", str(tmp_path / "killed")])
     again = json.loads((tmp_path / "killed" / "evaluation.json").read_text())
     assert list(again["contenders"].items()) == list(contenders.items())
+    assert again["teacher_forced"] == forced
+    assert read_evaluation(tmp_path / "killed" / "evaluation.json").to_json() == again
     assert "| base |" in (tmp_path / "killed" / "evaluation.md").read_text()
 
 
@@ -140,6 +154,60 @@ def test_a_mistake_is_one_line(dataset, checkpoint, tmp_path, changes, error, me
     with pytest.raises(error, match=message):
         command.run(EvalConfig(**given))
     assert not (tmp_path / "eval" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        (("base=x",), "'base' is taken"),
+        (("a=x", "a=y"), "--also a=y: 'a' is taken"),
+        (("a",), "takes NAME=RUN"),
+        (("A b=x",), "takes NAME=RUN"),
+        (("../x=y",), "takes NAME=RUN"),
+        (("a=",), "takes NAME=RUN"),
+    ],
+)
+def test_names_of_further_models_are_checked_before_anything_is_loaded(also, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        EvalConfig(dataset=Path("x"), also=also)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.model
+def test_further_models_are_asked_under_their_own_names(dataset, checkpoint, tmp_path):
+    given = EvalConfig(
+        dataset=dataset.folder,
+        model=str(checkpoint),
+        out=tmp_path,
+        max_windows=4,
+        readout_windows=0,
+        few_shot=0,
+        also=(f"second={checkpoint}", f"first={checkpoint}"),
+    )
+    made = command.run(given)
+    assert [one.name for one in made.answerers][:3] == ["base", "first", "second"]
+    assert made.forced is None
+    assert made.answerers[0].estimates == made.answerers[1].estimates
+    again = command.run(EvalConfig(rescore=True, out=tmp_path))
+    assert [one.name for one in again.answerers] == [one.name for one in made.answerers]
+    with pytest.raises(ModelError, match="no such model folder"):
+        command.run(replace(given, also=("other=nowhere",)))
+
+
+def test_moments_are_chosen_whole_and_long_windows_are_read_for_their_step(dataset):
+    windows = list(dataset.windows("validation"))
+    few = choose_moments(windows, 4)
+    assert [window.goal_level for window in few] == ["long", "short", "long", "short"]
+    assert choose_moments(windows, None) == choose_moments(windows, 100) == windows
+    assert [(one.step, one.has_actions) for one in plan_readings(few, None, windows)] == [(None, True)] * 4
+    recipe = make_recipe(dataset.spec, image_width_px=96, image_height_px=64)
+    naming = replace(recipe, long_goals=("press long",), steps=("press short",))
+    plan = plan_readings(few, naming, windows)
+    assert [(one.step, one.has_actions) for one in plan] == [("press short", False), (None, True)] * 2
+    # Alone, a long window's actions are read given the step; where none is known there is nothing to be read.
+    long = [window for window in few if window.goal_level == "long"]
+    assert [(one.step, one.has_actions) for one in plan_readings(long, naming, windows)] == [("press short", True)] * 2
+    assert plan_readings(long, naming, long) == []
 
 
 def test_nothing_to_evaluate_is_refused(tmp_path):

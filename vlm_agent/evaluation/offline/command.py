@@ -52,7 +52,7 @@ class EvalConfig:
     readout_windows: int | None = None
     """Read what models expected in so many of these windows, evenly spread; 0 reads none. Takes about as long as
     asking about them; by default all are read."""
-    few_shot: int = 3
+    few_shot: int = 2
     """The base is also asked with so many worked examples in its prompt; 0 leaves that out."""
     also: tuple[str, ...] = ()
     """Further models, each as NAME=RUN: what they are called, and a run's or a checkpoint's folder."""

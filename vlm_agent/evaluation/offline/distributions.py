@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import sqrt
 
@@ -15,41 +16,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Distribution:
     """Probabilities of numbers."""
 
-    values: tuple[float, ...]
-    """In rising order."""
-    probabilities: tuple[float, ...]
-    """One each; they add up to 1."""
+    values: NDArray[np.float64]
+    """In rising order, (values,)."""
+    probabilities: NDArray[np.float64]
+    """One each, none of them 0, (values,); they add up to 1."""
     step: float
     """Width of the grid's cells, in the unit of the values."""
+
+    @cached_property
+    def upto(self) -> NDArray[np.float64]:
+        """How much of the mass lies up to each value and at it, (values,)."""
+        return self.probabilities.cumsum()
 
     @property
     def mean(self) -> float:
         """The expected value."""
-        return float(np.dot(self.values, self.probabilities))
+        return float(self.values @ self.probabilities)
 
     @property
     def std(self) -> float:
         """The standard deviation."""
-        apart = np.asarray(self.values) - self.mean
-        return sqrt(max(float(np.dot(apart**2, self.probabilities)), 0.0))
+        return sqrt(float((self.values - self.mean) ** 2 @ self.probabilities))
 
     def quantile(self, level: float) -> float:
         """Return the number below which so much of the mass lies, 0 <= level <= 1."""
-        lows = np.asarray(self.values) - self.step / 2
-        before = np.concatenate([[0.0], np.cumsum(self.probabilities)])
-        cell = int(np.searchsorted(before[1:], level, side="left").clip(0, len(lows) - 1))
-        inside = (level - before[cell]) / self.probabilities[cell]
-        reached = float(lows[cell] + self.step * min(max(inside, 0.0), 1.0))
-        return min(max(reached, self.values[0]), self.values[-1])
+        cell = min(int(self.upto.searchsorted(level)), len(self.values) - 1)
+        inside = 1 - (float(self.upto[cell]) - level) / float(self.probabilities[cell])
+        reached = float(self.values[cell]) + self.step * (min(max(inside, 0.0), 1.0) - 0.5)
+        return min(max(reached, float(self.values[0])), float(self.values[-1]))
 
     def levels_of(self, truth: float) -> tuple[float, float]:
         """Return how much of the mass lies below a number, and how much up to it and at it."""
-        values, probabilities = np.asarray(self.values), np.asarray(self.probabilities)
-        return float(probabilities[values < truth].sum()), float(probabilities[values <= truth].sum())
+        counts = (int(self.values.searchsorted(truth, side=side)) for side in ("left", "right"))
+        below, upto = (float(self.upto[count - 1]) if count else 0.0 for count in counts)
+        # Sums of shares miss 1 by rounding.
+        return min(below, 1.0), min(upto, 1.0)
 
     def crps(self, truth: float) -> float:
         """Return the continuous ranked probability score, in the unit of the values; 0 is perfect.
@@ -57,11 +62,10 @@ class Distribution:
         E|X - y| - E|X - X'| / 2 (Gneiting and Raftery 2007, "Strictly proper scoring rules", equation 21); for a sure
         answer it is the absolute error.
         """
-        values, probabilities = np.asarray(self.values), np.asarray(self.probabilities)
-        error = float(np.dot(np.abs(values - truth), probabilities))
-        below = np.cumsum(probabilities)[:-1]
+        error = float(np.abs(self.values - truth) @ self.probabilities)
+        below = self.upto[:-1]
         # E|X - X'| / 2 is the integral of F (1 - F).
-        return error - float(np.dot(below * (1 - below), np.diff(values)))
+        return error - float((below * (1 - below)) @ np.diff(self.values))
 
 
 def pinball(quantile: float, truth: float, level: float) -> float:

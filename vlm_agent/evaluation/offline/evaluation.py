@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlm_agent.actions.types import ActionChunk, Key
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap, compare, confusion_of, estimate, macro_f1
 from vlm_agent.evaluation.offline.forced import ForcedEvaluation, evaluate_readouts
@@ -30,7 +31,7 @@ class Answerer:
     estimates: Mapping[str, Estimate]
     """By metric; those that nothing can be divided by are missing."""
     keys: Mapping[str, Estimate]
-    """F1 by key, of the keys that the player or the answers press."""
+    """F1 by key, of the keys that the player presses."""
     confusion: Mapping[str, Mapping[str, int]]
     """Kinds of action, the player's by the answer's."""
     macro_f1: float | None
@@ -152,6 +153,7 @@ def evaluate(
         raise DataError("there are no predictions to score")
     tallies = {name: tally_sessions(of_one, config) for name, of_one in predictions.items()}
     keys = [metric.key for metric in OFFLINE_METRICS]
+    pressed = sorted({KEY_F1 + key for one in predictions[first] for key in _keys_in(one.target)})
     answerers = []
     for name, sessions in tallies.items():
         confusion = confusion_of(sessions)
@@ -159,7 +161,7 @@ def evaluate(
             Answerer(
                 name=name,
                 estimates=_estimate_all(sessions, keys),
-                keys=_estimate_keys(sessions),
+                keys={key.removeprefix(KEY_F1): found for key, found in _estimate_all(sessions, pressed).items()},
                 confusion=confusion,
                 macro_f1=macro_f1(confusion),
                 reasons=Counter(one.reason for one in predictions[name] if one.reason is not None),
@@ -180,9 +182,8 @@ def _estimate_all(sessions: Mapping[str, Tally], keys: Sequence[str]) -> dict[st
     return {key: found for key in keys if (found := estimate(sessions, key)) is not None}
 
 
-def _estimate_keys(sessions: Mapping[str, Tally]) -> dict[str, Estimate]:
-    names = sorted({key for tally in sessions.values() for key in tally.sums if key.startswith(KEY_F1)})
-    return {key.removeprefix(KEY_F1): found for key, found in _estimate_all(sessions, names).items()}
+def _keys_in(chunk: ActionChunk) -> list[str]:
+    return [action.key for action in chunk.actions if isinstance(action, Key)]
 
 
 def _measure_player(sessions: Mapping[str, Tally]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,11 +12,13 @@ from scipy.stats import binom
 from vlm_agent.evaluation.drawing import Plot, Theme, make_plot
 from vlm_agent.evaluation.offline.evaluation import Answerer, OfflineEvaluation
 from vlm_agent.evaluation.offline.forced import ForcedEvaluation, ForcedReader
-from vlm_agent.evaluation.offline.metrics import FORCED_METRICS
+from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OfflineMetric
 
 _TALL_IN = 3.4
-_MOST_COMPARED = 3
-"""Bars of more contenders beside each other can't be read."""
+_MOST_COMPARED = 2
+"""Bars of more contenders beside each other can't be read: the one that is asked about and its base."""
+_LEAST_BITS = 0.05
+"""Parts that cost nobody more than this are left out."""
 
 
 def draw_plots(evaluation: OfflineEvaluation) -> list[Plot]:
@@ -25,7 +28,7 @@ def draw_plots(evaluation: OfflineEvaluation) -> list[Plot]:
         make_plot(
             partial(_draw_confusion, first),
             f"What {first.name} takes for what",
-            "Rows: what the player did; columns: what was answered in the same 300 ms, as shares of the row. "
+            "Rows: what the player did; columns: what was answered nearest in time; shares of the row, and counts. "
             "none: nothing there.",
             height_in=_TALL_IN,
         )
@@ -137,16 +140,11 @@ def _draw_pit(reader: ForcedReader, axes: Axes, theme: Theme) -> None:
 def _draw_spreads(reader: ForcedReader, axes: Axes, theme: Theme) -> None:
     spreads = [group.spread_px for group in reader.spreads]
     errors = [group.error_px for group in reader.spreads]
-    ends = 0.7 * max(min(*spreads, *errors), 0.1), 1.4 * max(*spreads, *errors, 1.0)
-    axes.plot(ends, ends, color=theme.muted, linestyle="--", linewidth=1)
+    end = 1.12 * max(*spreads, *errors, 1.0)
+    axes.plot([0, end], [0, end], color=theme.muted, linestyle="--", linewidth=1)
     axes.plot(spreads, errors, "o-", color=_colour_of(reader.name, theme), linewidth=1.2, markersize=7)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(lambda value, _: "")
-    axes.set_xlim(*ends)
-    axes.set_ylim(*ends)
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, end)
     axes.set_xlabel("scatter expected, px")
     axes.set_ylabel("error of the median, px")
     axes.grid(visible=True)
@@ -157,19 +155,15 @@ def _draw_bits(forced: ForcedEvaluation, axes: Axes, theme: Theme) -> None:
     shown = [
         metric
         for metric in FORCED_METRICS
-        if metric.key.startswith("bits_") and metric.key != "bits_window" and metric.key in readers[0].estimates
+        if metric.key.startswith("bits_") and metric.key != "bits_window" and _most_bits(readers, metric) > _LEAST_BITS
     ]
     height = 0.8 / len(readers)
     for number, reader in enumerate(readers):
-        found = [reader.estimates.get(metric.key) for metric in shown]
-        values = [0.0 if one is None else one.value for one in found]
+        values = [_most_bits([reader], metric) for metric in shown]
         places = np.arange(len(shown)) + (number - (len(readers) - 1) / 2) * height
-        colour = _colour_of(reader.name, theme)
-        # The base with examples is the base once more.
-        alpha = 0.5 if number == 2 else 1.0
-        axes.barh(places, values, height=0.9 * height, color=colour, alpha=alpha, label=reader.name)
+        axes.barh(places, values, height=0.9 * height, color=_colour_of(reader.name, theme), label=reader.name)
         for place, value in zip(places, values, strict=True):
-            axes.annotate(f"{value:.2f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            axes.annotate(f"{value:.2f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7.5)
     axes.set_yticks(range(len(shown)), [metric.label.removeprefix("bits of ") for metric in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.margins(x=0.12)
@@ -179,6 +173,9 @@ def _draw_bits(forced: ForcedEvaluation, axes: Axes, theme: Theme) -> None:
     axes.legend(loc="lower right")
 
 
+def _most_bits(readers: Sequence[ForcedReader], metric: OfflineMetric) -> float:
+    return max((reader.estimates[metric.key].value for reader in readers if metric.key in reader.estimates), default=0)
+
+
 def _colour_of(name: str, theme: Theme) -> str:
-    known = {"base_few": "base"}.get(name, name)
-    return theme.contenders.get(known, theme.contenders["demonstrator"])
+    return theme.contenders.get(name, theme.contenders["demonstrator"])

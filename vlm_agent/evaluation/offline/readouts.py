@@ -12,6 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.distributions import Distribution
 from vlm_agent.evaluation.offline.lines import LineFile, read_lines
@@ -59,13 +62,11 @@ class NumberSlot:
     @cached_property
     def distribution(self) -> Distribution:
         """What the model expected, milliseconds or frame pixels."""
-        total = sum(self.ppm)
-        likely = [(place, ppm) for place, ppm in enumerate(self.ppm) if ppm]
-        return Distribution(
-            tuple((self.first + place * self.step) * self.unit for place, _ in likely),
-            tuple(ppm / total for _, ppm in likely),
-            self.step * self.unit,
-        )
+        ppm = np.asarray(self.ppm, dtype=np.float64)
+        places = ppm.nonzero()[0]
+        values = np.asarray((self.first + places * self.step) * self.unit, dtype=np.float64)
+        shares: NDArray[np.float64] = ppm[places] / ppm.sum()
+        return Distribution(values, shares, self.step * self.unit)
 
 
 @dataclass(frozen=True)

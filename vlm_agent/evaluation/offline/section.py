@@ -32,10 +32,11 @@ def write_section(evaluation: OfflineEvaluation) -> Section:
     """
     first = evaluation.answerers[0]
     sentences = [
-        f"{first.name} was asked about {evaluation.windows} windows of {evaluation.sessions} sessions that it was not "
-        "trained on, each with the player's own history before it.",
+        f"{first.name} was asked about {evaluation.windows} windows of {evaluation.sessions} recorded sessions "
+        f"({evaluation.about.get('split', 'some')} split), each with the player's own history before it.",
         *_tell_contests(evaluation),
         *_tell_errors(first),
+        *_tell_hopes(first),
         *_tell_failures(first, evaluation.windows),
         *_tell_consistency(first),
     ]
@@ -80,16 +81,14 @@ def _tell_contests(evaluation: OfflineEvaluation) -> Iterator[str]:
         theirs = None if other is None else other.estimates.get("f1_detail")
         if other is None or mine is None or theirs is None:
             continue
-        scores = (
-            f"{_percent(mine.value)} of actions right in kind, detail, place and time against {_percent(theirs.value)}"
-        )
-        yield f"{_verdict(other.gaps.get('f1_detail'))} {what}: {scores} (F1)."
+        scores = f"F1 of whole actions {_percent(mine.value)} against {_percent(theirs.value)}"
+        yield f"{_verdict(other.gaps.get('f1_detail'))} {what}: {scores}."
 
 
 def _verdict(gap: Gap | None) -> str:
     if gap is None or gap.p_holm >= SURE:
-        return "It does not differ for sure from"
-    return "It beats, for sure," if gap.interval.mean > 0 else "It is worse, for sure, than"
+        return "It is not for sure better or worse than"
+    return "For sure it beats" if gap.interval.mean > 0 else "For sure it does worse than"
 
 
 def _tell_errors(first: Answerer) -> Iterator[str]:
@@ -104,6 +103,20 @@ def _tell_errors(first: Answerer) -> Iterator[str]:
             f"The {what} are off by {found.value:.0f} {metric.unit} on average{_between(found, metric.unit)}, "
             f"{verdict} (under {metric.hoped:.0f} {metric.unit})."
         )
+
+
+def _tell_hopes(first: Answerer) -> Iterator[str]:
+    """Say which of the project's first goals are reached, and which are not."""
+    hoped = [(one, first.estimates[one.key]) for one in OFFLINE_METRICS if one.hoped and one.key in first.estimates]
+    missed = [
+        f"{one.label} {_percent(found.value)} instead of {_percent(one.hoped or 0)}"
+        for one, found in hoped
+        if one.unit == "%" and found.value < (one.hoped or 0)
+    ]
+    shares = sum(one.unit == "%" for one, _ in hoped)
+    if shares:
+        rest = f"; missed: {', '.join(missed)}" if missed else ""
+        yield f"Of {shares} shares once hoped for it reaches {shares - len(missed)}{rest}."
 
 
 def _tell_failures(first: Answerer, windows: int) -> Iterator[str]:
@@ -149,7 +162,10 @@ def _tell_expectations(forced: ForcedEvaluation) -> Iterator[str]:
             (sum(group.count * getattr(group, name) ** 2 for group in reader.spreads) / total) ** 0.5
             for name in ("spread_px", "error_px")
         )
-        yield f"Its clicks are off by {error:.0f} px along an axis, where it expects a scatter of {spread:.0f} px."
+        yield (
+            f"Its clicks are off by {error:.0f} px along an axis (root mean square), where it expects a scatter of "
+            f"{spread:.0f} px."
+        )
 
 
 def _tell_bits(reader: ForcedReader, base: ForcedReader | None) -> Iterator[str]:
@@ -166,8 +182,8 @@ def _tell_bits(reader: ForcedReader, base: ForcedReader | None) -> Iterator[str]
     dearest = max(costs, key=lambda part: costs[part])
     share = costs[dearest] / sum(costs.values())
     yield (
-        f"The player's own actions of a window cost it {mine.value:.1f} bits{against}; "
-        f"most of that is {_PARTS.get(dearest, dearest)} ({_percent(share)})."
+        f"The player's own actions of a window cost it {mine.value:.1f} bits, the largest part of them for "
+        f"{_PARTS.get(dearest, dearest)} ({_percent(share)}){against}."
     )
 
 
@@ -187,7 +203,7 @@ _PARTS: Mapping[str, str] = {
 
 def _honesty(covered: Estimate) -> str:
     if covered.interval is None or covered.interval.low <= 0.8 <= covered.interval.high:
-        return "not dishonest for sure"
+        return "honest as far as can be told"
     return "too narrow" if covered.value < 0.8 else "too wide"
 
 
@@ -198,6 +214,8 @@ def _tell_confidence(reader: ForcedReader) -> Iterator[str]:
     total = sum(one.count for one in reader.confidence)
     sure = sum(one.count * one.confidence for one in reader.confidence) / total
     lean = "too sure" if sure > right.value else "not sure enough"
+    if right.interval is None or right.interval.low <= sure <= right.interval.high:
+        lean = "neither too sure nor too little"
     yield (
         f"It tells the next event right in {_percent(right.value)} of places and is {_percent(sure)} sure of it; bin "
         f"by bin its confidence is off by {off.value * 100:.1f} points (ECE), on the whole {lean}."

@@ -109,8 +109,7 @@ def _list_keys(evaluation: OfflineEvaluation, is_short: bool) -> PlainTable:
     for key in names:
         found = [one.keys.get(key) for one in evaluation.answerers]
         rows.append((key, *("–" if one is None else _percent(one.value, is_short) for one in found)))
-    caption = "Of the keys that the player or an answer presses."
-    return PlainTable(_columns(evaluation.answerers), tuple(rows), "F1 by key, %", caption)
+    return PlainTable(_columns(evaluation.answerers), tuple(rows), "F1 by key, %", "The keys that the player presses.")
 
 
 def _list_reasons(evaluation: OfflineEvaluation) -> PlainTable:

@@ -112,7 +112,10 @@ def make_many(disturbed_times, num_seeds=20):
     [
         (lambda _: (), "tuned never scores again after a turned camera (0 of 20; undisturbed 20"),
         (lambda seed: (20,) if seed % 4 else (), "A turned camera costs tuned"),
-        (lambda _: (21, 31, 41), "No cost to tuned can be told from chance after a turned camera (20 of 20"),
+        (
+            lambda _: (21, 31, 41),
+            "No cost to tuned can be told from chance after a turned camera (20 of 20, undisturbed 20)",
+        ),
     ],
 )
 def test_sentences_say_what_the_intervals_allow(times, told):

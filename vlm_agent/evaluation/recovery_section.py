@@ -66,7 +66,7 @@ def write_sentences(recovery: Recovery) -> Iterator[str]:
 
 
 def _tell_contender(name: str, trials: Sequence[Trial]) -> Iterator[str]:
-    label = _LABELS.get(name, name)
+    label = f"the {name}" if name == _DEMONSTRATOR else _LABELS.get(name, name)
     measured = [trial for trial in trials if trial.cost is not None]
     lost = [trial for trial in measured if _is_lost(trial)]
     costly = [trial for trial in measured if trial not in lost and trial.cost is not None and trial.cost.low > 0]
@@ -87,8 +87,11 @@ def _tell_contender(name: str, trials: Sequence[Trial]) -> Iterator[str]:
             f"{trial.num_recovered} of {trial.num_planted} (undisturbed {trial.num_undisturbed})."
         )
     if unhurt:
-        parts = [f"{_words(trial)} ({trial.num_recovered} of {trial.num_planted} score again)" for trial in unhurt]
-        yield f"No cost to {label} can be told from chance after {_join(parts)}."
+        parts = [
+            f"{_words(trial)} ({trial.num_recovered} of {trial.num_planted}, undisturbed {trial.num_undisturbed})"
+            for trial in unhurt
+        ]
+        yield f"No cost to {label} can be told from chance after {_join(parts)}; in brackets who scores again."
 
 
 def _tell_unplanted(recovery: Recovery) -> Iterator[str]:

@@ -82,6 +82,13 @@ def test_it_says_whether_more_sessions_help_only_where_the_interval_does(means, 
     assert sum(other in text for other in others) == 1
 
 
+def test_where_nothing_was_reached_nothing_is_said_to_be_out_of_reach():
+    curve = make_curve({8: 0, 16: 0})
+    curve = replace(curve, runs=tuple(replace(run, values=(0.0,) * len(SEEDS)) for run in curve.runs))
+    assert "With 8 as with 16 sessions it got nowhere on any scene" in told(curve)
+    assert "unlikely" not in told(curve)
+
+
 def test_it_names_the_fewest_sessions_above_the_base():
     assert "stand clearly above the base are 4" in told(make_curve({1: 0, 2: 0.1, 4: 3, 8: 5}))
     nowhere = dict.fromkeys((1, 2), 0.0)

@@ -54,6 +54,10 @@ def _tell_last_gain(curve: Curve) -> Iterator[str]:
     if len(curve.numbers) < 2:
         return
     fewer, more = curve.numbers[-2:]
+    if not any((*curve.values_of(fewer), *curve.values_of(more))):
+        # Resampling can't see what never happened: an interval without width would say that nothing is to be gained.
+        yield f"With {fewer} as with {more} sessions it got nowhere on any scene; play can't tell if more would help."
+        return
     gain = curve.gain(fewer, more)
     found = f"from {fewer} to {more} it gained {_range(gain, signed=True)} {curve.metric.unit}"
     if gain.low > 0:

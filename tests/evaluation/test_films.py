@@ -21,6 +21,7 @@ from vlm_agent.evaluation.metrics import RINGS_PER_MINUTE
 from vlm_agent.evaluation.ticks import Tick, choose_ticks, describe_tick
 from vlm_agent.games.ringcraft.env import ACTION_SPEC
 from vlm_agent.rollouts.episodes import Outcome
+from vlm_agent.sessions.reader import SessionReader
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,12 @@ def test_recorded_episodes_are_not_played_again(filmed) -> None:
     assert compare_rollouts(again, RINGS_PER_MINUTE, comparison.setting, resamples=500).seeds == comparison.seeds
     assert {path: path.stat().st_mtime_ns for path in (folder / SESSIONS).iterdir()} == before
     assert shoot_films(comparison, folder / SESSIONS, ACTION_SPEC) == films
+
+
+def test_recordings_say_who_acted(filmed) -> None:
+    for name, who in (("tuned", "agent"), ("demonstrator", "human")):
+        session = filmed[0] / SESSIONS / f"{name}-10000.mcap"
+        assert [one for _, one in SessionReader(session).controls()] == [who]
 
 
 def test_episodes_without_a_recording_are_left_out(filmed, tmp_path) -> None:

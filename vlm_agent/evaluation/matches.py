@@ -98,7 +98,8 @@ def plan_others(terms: Terms) -> list[RolloutPlan]:
     plans = []
     if terms.is_long_goal:
         make_env = partial(_make_demonstrated, terms.player, terms.max_ticks)
-        plans.append(terms.plan("demonstrator", NoOpPolicy, make_env=make_env, about={"player": terms.player}))
+        demonstrator = terms.plan("demonstrator", NoOpPolicy, make_env=make_env, about={"player": terms.player})
+        plans.append(replace(demonstrator, controller="human"))
     plans.append(terms.plan("noop", NoOpPolicy))
     plans.append(terms.plan("random", RandomPolicy))
     plans.append(terms.plan("repeat", RepeatLastPolicy))

@@ -26,6 +26,7 @@ from vlm_agent.safety.guard import Guard
 from vlm_agent.safety.rules import Refusal, SafetyRules
 
 if TYPE_CHECKING:
+    from vlm_agent.sessions.types import Controller
     from vlm_agent.sessions.writer import SessionWriter
 
 _MAX_REMEMBERED = 64
@@ -61,7 +62,7 @@ def run_episode(
     seed: int,
     config: EpisodeConfig | None = None,
     *,
-    writer: SessionWriter | None = None,
+    recorder: EpisodeRecorder | None = None,
     on_tick: Callable[[int, Decision], None] | None = None,
 ) -> Episode:
     """Play one episode and return what became of it.
@@ -72,10 +73,10 @@ def run_episode(
         goal: the instruction, for the policy and for the environment's success test.
         seed: decides the scene and the policy's chance.
         config: length, clock and rules.
-        writer: records the episode as a session of its own, frames at one a tick.
+        recorder: records the episode as a session of its own, frames at one a tick.
         on_tick: called after every decision with the number of ticks played and the decision.
     """
-    loop = _Loop(env, policy, goal, seed, config or EpisodeConfig(), writer)
+    loop = _Loop(env, policy, goal, seed, config or EpisodeConfig(), recorder)
     while not loop.is_over:
         decision = loop.play_tick()
         if on_tick is not None:
@@ -93,13 +94,13 @@ class _Loop:
         goal: str,
         seed: int,
         config: EpisodeConfig,
-        writer: SessionWriter | None,
+        recorder: EpisodeRecorder | None,
     ) -> None:
         self._policy = policy
         self._goal = goal
         self._seed = seed
         self._config = config
-        self._recorder = _Recorder(writer, goal) if writer is not None else None
+        self._recorder = recorder
         self._spec = env.spec_actions
         self._guard = Guard(self._spec, config.rules)
         self._executor = InGameExecutor(env)
@@ -240,25 +241,29 @@ class _Loop:
         }
 
 
-class _Recorder:
+class EpisodeRecorder:
     """Writes an episode into a session."""
 
-    def __init__(self, writer: SessionWriter, goal: str) -> None:
+    def __init__(self, writer: SessionWriter, goal: str, controller: Controller = "agent") -> None:
+        """Take where to write, what is asked for, and who acts."""
         self._writer = writer
         self._goal = goal
+        self._controller = controller
 
     def write_start(self, now: Execution) -> None:
         """Write who plays towards what, and the first picture and state."""
         from vlm_agent.sessions.types import Goal
 
-        self._writer.write_control(now.t_ns, "agent")
+        self._writer.write_control(now.t_ns, self._controller)
         self._writer.write_goal(now.t_ns, Goal(now.t_ns, self._goal, level="long", source="human"))
         self._write_scene(now)
 
     def write_decision(self, now: Execution, decision: dict[str, Any]) -> None:
+        """Write what was decided, before it is carried out."""
         self._writer.write_decision(now.t_ns, decision)
 
     def write_execution(self, now: Execution) -> None:
+        """Write what was done, and how things stand after it."""
         for event in now.events:
             self._writer.write_event(event)
         self._write_scene(now)

@@ -20,7 +20,8 @@ from vlm_agent.executors.in_game import Environment
 from vlm_agent.policies import Decision, Policy
 from vlm_agent.rollouts.episodes import Episode
 from vlm_agent.rollouts.parallel import run_beside
-from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
+from vlm_agent.rollouts.playing import EpisodeConfig, EpisodeRecorder, run_episode
+from vlm_agent.sessions.types import Controller
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class RolloutPlan:
     """What else decides the outcome (model, adapter, prompt hash): a resumed file must agree."""
     sessions: Path | None = None
     """Folder to record every episode in as a session; None records none."""
+    controller: Controller = "agent"
+    """Who acts, as recordings say it; `human` where the environment lets someone else's hand play."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError without a seed, or with one twice."""
@@ -124,7 +127,8 @@ def play_recorded(
             **plan.about,
         },
     ) as writer:
-        episode = run_episode(env, policy, plan.goal, seed, plan.episode, writer=writer, on_tick=on_tick)
+        recorder = EpisodeRecorder(writer, plan.goal, plan.controller)
+        episode = run_episode(env, policy, plan.goal, seed, plan.episode, recorder=recorder, on_tick=on_tick)
     return replace(episode, session=str(stem))
 
 

@@ -31,6 +31,12 @@ class DemoConfig:
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 100
     """Length of each of those episodes in world ticks of 600 ms."""
+    windows: int = 200
+    """Recorded windows, of sessions kept for evaluation, that the models are asked about for the report."""
+    audit_windows: int = 80
+    """How many of them tuned answers again with one thing changed at a time."""
+    disturbed_seeds: int = 5
+    """Scenes in which something goes wrong once, in each of six ways."""
     workers: int = 2
     """Processes for recording and playing."""
     epochs: float = 1.0
@@ -77,7 +83,7 @@ def run(config: DemoConfig) -> None:
         ("record: a scripted player makes sapphire rings", _record),
         ("label: cut the sessions into clips with goals", _label),
         ("train: tune the bundled model in 4-bit on those sessions", _train),
-        ("compare: base and tuned on scenes neither has seen", _compare),
+        ("compare: base and tuned on scenes neither has seen, and what there is to know of tuned", _compare),
     )
     for number, (title, stage) in enumerate(stages, 1):
         console.rule(f"[bold]{number}/{len(stages)} {title}", align="left")
@@ -123,14 +129,14 @@ def _train(config: DemoConfig) -> None:
         balance_steps=config.balance_steps,
         step_draws=config.step_draws,
         snap_clicks=config.snap_clicks,
-        evaluation=EvaluationSettings(every_steps=500, max_windows=64),
+        evaluation=EvaluationSettings(every_steps=150, max_windows=64),
     )
     recipe = RecipeSettings(names_steps=True, steps_from_state=True, history_ticks=config.history_ticks)
     run(TrainArgs(dataset=config.out / "labeled" / "dataset", out=config.out / "run", train=settings, recipe=recipe))
 
 
 def _compare(config: DemoConfig) -> None:
-    from vlm_agent.evaluation.compare import CompareConfig, run
+    from vlm_agent.evaluation.compare import CompareConfig, PartsConfig, run
 
     run(
         CompareConfig(
@@ -140,5 +146,11 @@ def _compare(config: DemoConfig) -> None:
             workers=config.workers,
             temperature=config.temperature,
             out=config.out / "report",
+            parts=PartsConfig(
+                windows=config.windows,
+                readout_windows=config.windows // 3,
+                audit_windows=config.audit_windows,
+                disturbed_seeds=config.disturbed_seeds,
+            ),
         )
     )

@@ -116,7 +116,8 @@ class _Collection:
                 f"--max-ticks {FEWEST_TICKS} or more shows it"
             )
             return
-        within = min(WITHIN_TICKS, self.terms.max_ticks * 3 // 4)
+        # What comes late in a trip (a level, say) must come while there is time left to recover in.
+        within = min(WITHIN_TICKS, self.terms.max_ticks // 2)
         terms = replace(self.terms, seeds=comparison.seeds[:num_seeds])
         plans = [plan for plan in (*plan_models(self.pair, terms), *plan_others(terms)) if plan.name in DISTURBED]
         played = list_recovery_plans(plans, within_ticks=within)

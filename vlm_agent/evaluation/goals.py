@@ -74,8 +74,9 @@ def write_section(comparisons: Sequence[Comparison]) -> Section:
     table = PlainTable(
         _COLUMNS, rows, caption=f"mean [95% interval] over {seeds} seeds, {comparisons[0].setting.clock} clock"
     )
-    gist, *details = _sum_up(len(comparisons), better, worse)
-    return Section("goals", "Further goals", (gist, *details), gist=gist, tables=(table,))
+    whole, *details = _sum_up(len(comparisons), better, worse)
+    gist = whole if details else ""  # where nothing is sure there is nothing for the verdict to say
+    return Section("goals", "Further goals", (whole, *details), gist=gist, tables=(table,))
 
 
 def describe(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -119,7 +120,7 @@ def _cells(comparison: Comparison, p: float) -> tuple[str, ...]:
         _plain(comparison.base.metric),
         _plain(comparison.tuned.metric),
         f"{noop.metric.mean:.2f}" if noop else "",
-        f"{comparison.difference.interval.mean:+.2f}",
+        f"{comparison.difference.interval.mean:+.2f}".replace("-", "−"),
         "< 0.001" if p < 0.001 else f"{p:.3f}",
     )
 

@@ -81,3 +81,22 @@ def test_equal_contenders_do_not_differ_and_a_better_one_does():
     assert gaps["exact"].interval.low > 0
     assert gaps["exact"].p < gaps["exact"].p_holm < 0.001
     assert gaps["distance_px"].interval.high < 0
+
+
+def test_intervals_keep_to_what_can_be() -> None:
+    # Nearly always right, and once all wrong: linearised, the upper end would lie above 1.
+    sums, counts = [9.0, 30.0, 0.0, 28.0], [9.0, 30.0, 4.0, 28.0]
+    high = mean_interval(linearise(np.array(sums), np.array(counts)).tolist()).high
+    assert high > 1
+    tallies = {
+        str(n): Tally({"f1_click": s, "time_error_ms": s}, {"f1_click": c, "time_error_ms": c})
+        for n, (s, c) in enumerate(zip(sums, counts, strict=True))
+    }
+    share = estimate(tallies, "f1_click")
+    assert share is not None
+    assert share.interval is not None
+    assert share.interval.high == 1
+    time = estimate(tallies, "time_error_ms")
+    assert time is not None
+    assert time.interval is not None
+    assert time.interval.high == high

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from vlm_agent.evaluation.intervals import Interval, linearise, mean_interval
+from vlm_agent.evaluation.offline.metrics import SHARES
 from vlm_agent.evaluation.offline.scores import KINDS
 from vlm_agent.evaluation.offline.tallies import NONE, Tally
 
@@ -72,7 +73,14 @@ def estimate(tallies: Mapping[str, Tally], metric: str) -> Estimate | None:
         return None
     ratio = float(sums.sum() / counts.sum())
     interval = mean_interval(linearise(sums, counts).tolist()) if len(sums) > 1 else None
-    return Estimate(ratio, interval, float(counts.sum()))
+    return Estimate(ratio, _bound(interval, metric) if interval else None, float(counts.sum()))
+
+
+def _bound(interval: Interval, metric: str) -> Interval:
+    """Linearised values know no bounds; what is measured does: nothing is negative, and a share is at most 1."""
+    most = 1.0 if metric in SHARES else inf
+    low, high = (min(max(end, 0.0), most) for end in (interval.low, interval.high))
+    return Interval(interval.mean, low, high)
 
 
 def compare(one: Mapping[str, Tally], other: Mapping[str, Tally], metrics: Sequence[str]) -> dict[str, Gap]:

@@ -115,3 +115,6 @@ FORCED_METRICS = (
     ),
 )
 """The metrics of read-outs, in the order of the table: what was expected, given all that the player wrote before."""
+
+SHARES = frozenset(metric.key for metric in (*OFFLINE_METRICS, *FORCED_METRICS) if metric.unit == "%")
+"""Keys of what lies between 0 and 1."""

@@ -109,7 +109,7 @@ def _tell_hopes(first: Answerer) -> Iterator[str]:
     """Say which of the project's first goals are reached, and which are not."""
     hoped = [(one, first.estimates[one.key]) for one in OFFLINE_METRICS if one.hoped and one.key in first.estimates]
     missed = [
-        f"{one.label} {_percent(found.value)} instead of {_percent(one.hoped or 0)}"
+        f"{one.label} {found.value * 100:.1f}% instead of {_percent(one.hoped or 0)}"
         for one, found in hoped
         if one.unit == "%" and found.value < (one.hoped or 0)
     ]

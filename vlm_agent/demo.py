@@ -31,11 +31,11 @@ class DemoConfig:
     """Scenes, none of them recorded, that base and tuned are compared on."""
     max_ticks: int = 100
     """Length of each of those episodes in world ticks of 600 ms."""
-    windows: int = 200
+    windows: int = 120
     """Recorded windows, of sessions kept for evaluation, that the models are asked about for the report."""
-    audit_windows: int = 80
+    audit_windows: int = 60
     """How many of them tuned answers again with one thing changed at a time."""
-    disturbed_seeds: int = 5
+    disturbed_seeds: int = 4
     """Scenes in which something goes wrong once, in each of six ways."""
     workers: int = 2
     """Processes for recording and playing."""
@@ -148,7 +148,7 @@ def _compare(config: DemoConfig) -> None:
             out=config.out / "report",
             parts=PartsConfig(
                 windows=config.windows,
-                readout_windows=config.windows // 3,
+                readout_windows=config.windows // 2,
                 audit_windows=config.audit_windows,
                 disturbed_seeds=config.disturbed_seeds,
             ),

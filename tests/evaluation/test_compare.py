@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
+import tyro
 
 from tests.evaluation.tiny_runs import make_tiny_recipe, write_run
 from tests.training.synthetic import write_dataset
@@ -16,7 +19,7 @@ from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError, VlmAgentError
-from vlm_agent.evaluation.compare import CompareConfig, run
+from vlm_agent.evaluation.compare import CompareConfig, PartsConfig, run
 from vlm_agent.evaluation.comparison import read_schema
 from vlm_agent.evaluation.sides import check_seeds_apart, check_spec, find_demonstrated_seeds, match_sides
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -75,7 +78,8 @@ def test_a_comparison_writes_json_and_report(done) -> None:
     # Two seeds of tuned, one of base and the demonstrator, three horizons each; and three click maps.
     assert report.count("data:image/jpeg") == 4 * 3 + 3
     assert report.count("data:video/mp4") == 2
-    recovery, windows = value["missing"]
+    recovery, windows, likeness = value["missing"]
+    assert "recordings of 4 episodes" in likeness
     assert "episodes of 3 decisions are too short" in recovery
     assert "no-dataset) is not there any more" in windows
     assert (config.out / "report.md").read_text().startswith(f"# {value['verdict']['headline']}")
@@ -184,6 +188,42 @@ def test_settings_out_of_range_name_their_flag(changes: dict[str, int]) -> None:
     flag = next(iter(changes)).replace("_", "-")
     with pytest.raises(ConfigError, match=f"--{flag}"):
         CompareConfig(tuned="runs/x", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        ({"windows": -1}, "--parts.windows must be at least 0, got -1"),
+        ({"goal_seeds": 1}, "--parts.goal-seeds must be at least 2, got 1"),
+        ({"dataset": Path("nowhere")}, "--parts.dataset nowhere: no such folder"),
+        ({"curve": Path("nowhere")}, "--parts.curve nowhere: no such file"),
+    ],
+)
+def test_parts_that_can_not_be_made_name_their_flag(changes: dict[str, object], flag: str) -> None:
+    with pytest.raises(ConfigError, match=flag):
+        PartsConfig(**changes)
+
+
+def test_unknown_further_goals_are_refused_before_anything_is_played(base, tuned, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="bake a cake"):
+        run(make_config(base, tuned, tmp_path / "out", parts=PartsConfig(goals=("open the bank", "bake a cake"))))
+    assert not (tmp_path / "out").exists()
+
+
+def test_scalars_without_tensorboard_say_what_to_install(base, tuned, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(ConfigError, match=r"pip install 'vlm-agent\[tensorboard\]'"):
+        run(make_config(base, tuned, tmp_path / "out", tensorboard=tmp_path / "tb"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_of_a_comparison_is_written_out_in_full() -> None:
+    parts = PartsConfig(goals=("open the bank", "close the bank"), likeness=False)
+    command = CompareConfig(tuned="runs/x", parts=parts).command
+    assert "--parts.goals 'open the bank' 'close the bank' " in command
+    assert "--parts.no-likeness" in command
+    assert "None" not in command
+    assert tyro.cli(CompareConfig, args=shlex.split(command)[2:]).parts == parts
 
 
 def test_demonstrated_seeds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

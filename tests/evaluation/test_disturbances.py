@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_an_episode_says_when_it_was_disturbed_in_whatever_process(tmp_path):
     plan = RolloutPlan("seeded", make_moody, SeededPolicy, "x", (1, 2, 3), EpisodeConfig(max_ticks=9))
     [disturbed] = plan_disturbed(plan, [LUCK])
     assert disturbed.name == "seeded-luck"
-    pickle.loads(pickle.dumps(disturbed))  # noqa: S301
+    ForkingPickler.dumps(disturbed)
     here = run_rollout(disturbed)
     assert here == run_rollout(disturbed, workers=2, store=tmp_path / "episodes.jsonl")
     assert [one.disturbed_ms for one in here.episodes] == [600 * LUCK.draw_tick(seed) for seed in (1, 2, 3)]

@@ -14,7 +14,7 @@ from vlm_agent.policies import NoOpPolicy, Policy, RandomPolicy, RepeatLastPolic
 from vlm_agent.rollouts.environments import make_environment
 from vlm_agent.rollouts.episodes import Clock, Episode
 from vlm_agent.rollouts.playing import EpisodeConfig
-from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollout
+from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollouts
 
 if TYPE_CHECKING:
     from vlm_agent.executors.in_game import Environment
@@ -114,7 +114,7 @@ def play_matches(
     on_episode: OnEpisode | None = None,
     recorded: Collection[str] = (),
 ) -> list[Rollout]:
-    """Play all plans, one after the other, each in several processes; finished episodes are kept in `store`.
+    """Play all plans in turn, in several processes; finished episodes are kept in `store`.
 
     Args:
         plans: who plays what.
@@ -126,12 +126,9 @@ def play_matches(
     Raises:
         DataError: `store` holds episodes of another comparison.
     """
-    rollouts = []
-    for plan in plans:
-        tell = partial(on_episode, plan.name) if on_episode is not None else None
-        played = replace(plan, sessions=store / SESSIONS) if plan.name in recorded else plan
-        rollouts.append(run_rollout(played, workers=workers, store=store / f"{plan.name}.jsonl", on_episode=tell))
-    return rollouts
+    played = [replace(plan, sessions=store / SESSIONS) if plan.name in recorded else plan for plan in plans]
+    stores = [store / f"{plan.name}.jsonl" for plan in plans]
+    return run_rollouts(played, workers=workers, stores=stores, on_episode=on_episode)
 
 
 def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, terms: Terms) -> Policy:

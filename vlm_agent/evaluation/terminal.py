@@ -59,17 +59,17 @@ class MatchProgress:
         self._bar.stop()
 
     def on_episode(self, name: str, episode: Episode) -> None:
-        """Move a contender's bar; after its last episode the next one's starts."""
-        task = self._tasks[name]
-        self._bar.advance(task)
-        state = next(item for item in self._bar.tasks if item.id == task)
-        if state.completed != state.total:
+        """Move a contender's bar; the next one's starts with its first episode, or after the last of this one."""
+        task = next(item for item in self._bar.tasks if item.id == self._tasks[name])
+        if not task.started:
+            self._bar.start_task(task.id)
+        self._bar.advance(task.id)
+        if task.completed != task.total:
             return
         if not self._console.is_terminal:
-            self._console.print(f"{name}: {int(state.completed)} episodes played", highlight=False)
-        following = self._names[self._names.index(name) + 1 :][:1]
-        for other in following:
-            self._bar.start_task(self._tasks[other])
+            self._console.print(f"{name}: {int(task.completed)} episodes played", highlight=False)
+        for following in self._names[self._names.index(name) + 1 :][:1]:
+            self._bar.start_task(self._tasks[following])
 
     @contextmanager
     def doing(self, words: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""One policy over many seeds: in parallel processes, resumable seed by seed, the same whatever the number of workers.
+"""Policies over many seeds: in parallel processes, resumable seed by seed, the same whatever the number of workers.
 
 Finished episodes stand in one JSON-lines file in the order of their seeds, whose first line says what was played; it is
 replaced as a whole after every episode, so a kill leaves complete lines only and the finished file is the same however
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -70,31 +69,84 @@ def run_rollout(
     store: Path | None = None,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> Rollout:
-    """Play all seeds that are not in the store yet, and return all episodes.
+    """Play one plan; see `run_rollouts`."""
+
+    def tell(_: str, episode: Episode) -> None:
+        if on_episode is not None:
+            on_episode(episode)
+
+    return run_rollouts([plan], workers=workers, stores=[store], on_episode=tell)[0]
+
+
+def run_rollouts(
+    plans: Sequence[RolloutPlan],
+    *,
+    workers: int = 1,
+    stores: Sequence[Path | None] | None = None,
+    on_episode: Callable[[str, Episode], None] | None = None,
+) -> list[Rollout]:
+    """Play all seeds of all plans that are not in their stores yet, and return all episodes.
+
+    The processes are shared: while the last episodes of a plan are played, the next plan begins. Plans that have the
+    very same `make_policy` (as those that `replace` made of one have) share a policy in each process.
 
     Args:
-        plan: what is played.
+        plans: what is played, in this order.
         workers: processes beside this one; 1 plays here.
-        store: JSON-lines file of finished episodes; created, continued, or None to keep none.
-        on_episode: called after every episode, finished ones from the store first.
+        stores: for each plan a JSON-lines file of finished episodes; created, continued, or None to keep none.
+        on_episode: told the plan's name and the episode after each, finished ones from the stores first.
 
     Raises:
-        DataError: the store belongs to another plan, or is not a store.
+        DataError: a store belongs to another plan, or is not a store.
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    done = _read_store(store, plan) if store is not None else {}
-    finished = {seed: done[seed] for seed in plan.seeds if seed in done}
-    for episode in finished.values():
-        _call(on_episode, episode)
-    missing = [seed for seed in plan.seeds if seed not in finished]
-    play = _play_here if workers == 1 or len(missing) < 2 else _play_beside
-    for episode in play(plan, missing, workers):
-        finished[episode.seed] = episode
-        if store is not None:
-            _write_store(store, plan, {**done, **finished})
-        _call(on_episode, episode)
-    return Rollout(plan.name, tuple(finished[seed] for seed in plan.seeds))
+    shelves = [_Shelf(plan, store) for plan, store in zip(plans, stores or [None] * len(plans), strict=True)]
+    for shelf in shelves:
+        for episode in shelf.finished.values():
+            _call(on_episode, shelf.plan.name, episode)
+    makers = [plan.make_policy for plan in plans]
+    jobs = [
+        _Job(number, makers.index(shelf.plan.make_policy), shelf.plan, seed)
+        for number, shelf in enumerate(shelves)
+        for seed in shelf.missing
+    ]
+    play = _play_here if workers == 1 or len(jobs) < 2 else _play_beside
+    for number, episode in play(jobs, workers):
+        shelves[number].add(episode)
+        _call(on_episode, plans[number].name, episode)
+    return [shelf.close() for shelf in shelves]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One episode to be played."""
+
+    number: int
+    """Which of the plans."""
+    policy: int
+    """The first plan that has this policy."""
+    plan: RolloutPlan
+    seed: int
+
+
+class _Shelf:
+    """The episodes of one plan, and their file."""
+
+    def __init__(self, plan: RolloutPlan, store: Path | None) -> None:
+        self.plan = plan
+        self._store = store
+        self._done = _read_store(store, plan) if store is not None else {}
+        self.finished = {seed: self._done[seed] for seed in plan.seeds if seed in self._done}
+        self.missing = [seed for seed in plan.seeds if seed not in self.finished]
+
+    def add(self, episode: Episode) -> None:
+        self.finished[episode.seed] = episode
+        if self._store is not None:
+            _write_store(self._store, self.plan, {**self._done, **self.finished})
+
+    def close(self) -> Rollout:
+        return Rollout(self.plan.name, tuple(self.finished[seed] for seed in self.plan.seeds))
 
 
 def play_recorded(
@@ -141,35 +193,52 @@ def _free_stem(folder: Path, name: str) -> Path:
     raise AssertionError("counting never ends")
 
 
-def _call(on_episode: Callable[[Episode], None] | None, episode: Episode) -> None:
+def _call(on_episode: Callable[[str, Episode], None] | None, name: str, episode: Episode) -> None:
     if on_episode is not None:
-        on_episode(episode)
+        on_episode(name, episode)
 
 
-def _play_here(plan: RolloutPlan, seeds: Sequence[int], _: int) -> Iterator[Episode]:
-    if not seeds:
-        return
-    env, policy = plan.make_env(), plan.make_policy()
+class _Stage:
+    """The environment and the policy of the job at hand; kept for the next one where it has the same."""
+
+    def __init__(self) -> None:
+        self._env: tuple[int, Environment] | None = None
+        self._policy: tuple[int, Policy] | None = None
+
+    def play(self, job: _Job) -> tuple[int, Episode]:
+        if self._env is None or self._env[0] != job.number:
+            self.close()
+            self._env = job.number, job.plan.make_env()
+        if self._policy is None or self._policy[0] != job.policy:
+            self._policy = None  # two models at a time may be one too many
+            self._policy = job.policy, job.plan.make_policy()
+        return job.number, play_recorded(job.plan, self._env[1], self._policy[1], job.seed)
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env[1].close()
+            self._env = None
+
+
+def _play_here(jobs: Sequence[_Job], _: int) -> Iterator[tuple[int, Episode]]:
+    stage = _Stage()
     try:
-        for seed in seeds:
-            yield play_recorded(plan, env, policy, seed)
+        for job in jobs:
+            yield stage.play(job)
     finally:
-        env.close()
+        stage.close()
 
 
-def _play_beside(plan: RolloutPlan, seeds: Sequence[int], workers: int) -> Iterator[Episode]:
-    return run_beside(partial(_play_in_worker, plan), seeds, workers)
+def _play_beside(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[int, Episode]]:
+    return run_beside(_play_in_worker, jobs, workers)
 
 
-_worker: tuple[Environment, Policy] | None = None
-"""This worker's environment and policy; a model is loaded once, not once an episode."""
+_stage = _Stage()
+"""This worker's; a model is loaded once, not once an episode."""
 
 
-def _play_in_worker(plan: RolloutPlan, seed: int) -> Episode:
-    global _worker
-    if _worker is None:
-        _worker = (plan.make_env(), plan.make_policy())
-    return play_recorded(plan, *_worker, seed)
+def _play_in_worker(job: _Job) -> tuple[int, Episode]:
+    return _stage.play(job)
 
 
 def _describe(plan: RolloutPlan) -> dict[str, Any]:

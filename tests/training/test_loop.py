@@ -175,11 +175,11 @@ def test_evaluation_weighs_tokens_and_not_windows(model):
     loaded = load_with_lora(model, CONFIG)
     material = make_material(loaded)
     rows = material.train[:5]
-    single = [measure_loss(loaded, [row], make_features(loaded), 1) for row in rows]
+    single = [measure_loss(loaded, [[row]], make_features(loaded)) for row in rows]
     tokens = [row.num_target_tokens for row in rows]
     want = sum(loss * count for loss, count in zip(single, tokens, strict=True)) / sum(tokens)
-    for batch_windows in (2, 10):
-        got = measure_loss(loaded, rows, make_features(loaded), batch_windows)
+    for passes in ([rows[:2], rows[2:]], [rows]):
+        got = measure_loss(loaded, passes, make_features(loaded))
         assert got == pytest.approx(want, rel=1e-5)
 
 

@@ -26,17 +26,19 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
+from vlm_agent.training.flops import measure_flops
+from vlm_agent.training.layouts import build_rows, pick_layout
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
 from vlm_agent.training.progress import SilentWatcher
-from vlm_agent.training.rows import Row
+from vlm_agent.training.rows import Example
 from vlm_agent.training.runs import describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
     VALIDATION_SPLIT,
     FrameLoader,
-    build_rows,
     choose_recipe,
+    encode_windows,
 )
 
 ADAPTER_FOLDER = "adapter"
@@ -151,27 +153,21 @@ def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> 
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    def build(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Row]:
-        return build_rows(
-            loaded.encoder,
-            windows,
-            recipe,
-            config.batch_windows,
-            steps=steps,
-            snap=config.snap_clicks,
-            step_weight=config.step_weight,
-        )
+    def encode(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
+        return encode_windows(loaded.encoder, windows, recipe, steps, config)
 
     chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)
-    train = build(hide_recent(chosen, config.hide_recent, config.seed), steps)
+    train = encode(hide_recent(chosen, config.hide_recent, config.seed), steps)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
+    layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
         chosen, steps = _choose(store, VALIDATION_SPLIT, recipe, config)
-        validation = build(spread(chosen, config.evaluation.max_windows), steps)
+        validation = encode(spread(chosen, config.evaluation.max_windows), steps)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
     features = FeatureCache(loaded, FrameLoader(store.folder, recipe), cache_mb * 1_000_000)
-    return Material(train, validation, features)
+    rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
+    return Material(rows[0], rows[1], features, layout)

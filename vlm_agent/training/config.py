@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vlm_agent.errors import ConfigError
+
+PassLayout = Literal["rows", "packed", "shared"]
+"""How the windows of a pass are laid out (see `batches.lay_out`)."""
+Layout = Literal["rows", "packed", "shared", "auto"]
+"""A layout, or the one that takes the least arithmetic (see `layouts.pick_layout`)."""
+Weighing = Literal["tokens", "windows"]
+"""What counts the same in the loss."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,18 @@ class TrainConfig:
     """Size of the adapter."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """Measuring and early stopping."""
+    layout: Layout = "auto"
+    """How the windows of a pass are laid out. `rows`: each alone, padded to the longest. `packed`: side by side in one
+    sequence, none seeing another. `shared`: the same with what they have in common (instructions, picture, game state)
+    computed once. Losses and gradients are equal. `auto`: the one that takes the least arithmetic."""
     batch_windows: int = 2
-    """Windows in one forward and backward pass."""
+    """Windows in one forward and backward pass; not used with `batch_tokens`."""
+    batch_tokens: int | None = None
+    """Tokens in one forward and backward pass at most, so that each takes about the same memory; by default
+    `batch_windows` decides."""
+    weigh: Weighing = "tokens"
+    """What counts the same in the loss: every token of an answer, or every window. An empty answer has six tokens, a
+    busy one over a hundred: by tokens, little is learnt about when to do nothing."""
     accumulation: int = 4
     """Passes in one optimizer step."""
     step_weight: float = 1.0
@@ -110,7 +128,7 @@ class TrainConfig:
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
-        for name in ("max_steps", "max_sessions", "keep_adapters_every_steps"):
+        for name in ("max_steps", "max_sessions", "keep_adapters_every_steps", "batch_tokens"):
             _check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
 

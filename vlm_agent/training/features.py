@@ -33,8 +33,9 @@ class FeatureCache:
         """How often the tower was run."""
 
     def get(self, keys: Sequence[str]) -> list[ImageFeatures]:
-        """Return the features of pictures in the order of their keys."""
-        return [self._kept.get(key) or self._compute(key) for key in keys]
+        """Return the features of pictures in the order of their keys; one that comes twice is computed once."""
+        found = {key: self._kept.get(key) or self._compute(key) for key in dict.fromkeys(keys)}
+        return [found[key] for key in keys]
 
     def _compute(self, key: str) -> ImageFeatures:
         images = self._loaded.encoder.images

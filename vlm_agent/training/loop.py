@@ -20,11 +20,12 @@ from peft import PeftModel
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import read_adapter_weights
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.batches import lay_out
 from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
-from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.config import PassLayout, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
-from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoch
+from vlm_agent.training.order import Step, count_steps, fill_passes, learning_rate, plan_epoch
 from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.rows import Row
 
@@ -49,6 +50,8 @@ class Material:
     """Rows of other sessions; may be empty."""
     features: FeatureCache
     """Vision features of all their pictures."""
+    layout: PassLayout = "shared"
+    """How the rows of a pass are laid out."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class TrainingLoop:
             group["lr"] = rate
         self._wrapped.train()
         self._optimizer.zero_grad(set_to_none=True)
-        passes = [[self._material.train[row] for row in rows] for rows in step]
+        passes = self._lay_out(step, self._material.train)
         loss, num_tokens = add_gradients(
             self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all
         )
@@ -180,6 +183,9 @@ class TrainingLoop:
         )
         self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
 
+    def _lay_out(self, passes: Step, rows: Sequence[Row]) -> list[list[Row]]:
+        return [lay_out([rows[index] for index in indices], self._material.layout) for indices in passes]
+
     def _dropout_seed(self) -> int:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
         return (self._config.seed * 1_000_003 + self._state.step) * self._config.accumulation
@@ -198,8 +204,10 @@ class TrainingLoop:
         settings = self._config.evaluation
         if not self._material.validation or not settings.every_steps:
             return
-        rows, features = self._material.validation, self._material.features
-        loss = measure_loss(self._loaded, rows, features, self._config.batch_windows, self._run_all)
+        rows = self._material.validation
+        by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+        passes = self._lay_out(fill_passes(by_length, rows, self._config), rows)
+        loss = measure_loss(self._loaded, passes, self._material.features, self._run_all)
         step, best = self._state.step, self._state.best_loss
         self._metrics.append(step=step, eval_loss=loss)
         # The untrained start is measured to be compared with, never taken as the result.

@@ -20,8 +20,9 @@ from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
-from vlm_agent.training.rows import Row, collate_rows
+from vlm_agent.training.rows import Row
 
 SMALL_HIDDEN_SIZE = 1024
 """Models up to this width run one pass a core; wider ones share the cores within a pass."""
@@ -53,7 +54,7 @@ def add_gradients(
 
     Args:
         loaded: a model with a trainable adapter, in training mode.
-        passes: the rows of each pass.
+        passes: the rows of each pass, laid out.
         features: gives the pictures' features.
         seed: draws the dropout of the step; each pass gets its own.
         run_all: runs the passes, see `spread_over_cores`.
@@ -76,18 +77,16 @@ def add_gradients(
 
 
 def measure_loss(
-    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, batch_rows: int, run_all: RunAll = map
+    loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, run_all: RunAll = map
 ) -> float:
-    """Return the mean loss over rows in nats per target token, as the rows weigh their tokens; dropout is off."""
+    """Return the mean loss over the rows of passes in nats per target token, as they weigh them; dropout is off."""
     loaded.model.eval()
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    passes = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
 
     def measure(rows: Sequence[Row]) -> float:
         with torch.no_grad():
             return sum_losses(loaded, rows, features).item()
 
-    return sum(run_all(measure, passes)) / sum(row.total_weight for row in rows)
+    return sum(run_all(measure, passes)) / sum(row.total_weight for rows in passes for row in rows)
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
@@ -99,7 +98,7 @@ def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache)
         batch.ids,
         batch.positions,
         features.get(batch.image_keys),
-        attention_mask=batch.allowed,
+        tree=batch.tree,
     )
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])

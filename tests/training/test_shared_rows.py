@@ -61,7 +61,7 @@ def test_a_step_is_the_mean_over_tokens_of_the_whole_models_own_loss(loaded):
     for example in examples:
         encoded = example.encoded
         ids, labels = torch.tensor([encoded.input_ids]), torch.tensor([encoded.labels])
-        frame = features._load_frame(example.image_keys[0])
+        frame = features._pictures._load_frame(example.image_keys[0])
         loaded.model.eval()
         with torch.no_grad():
             logits = loaded.model(

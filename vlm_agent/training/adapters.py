@@ -168,6 +168,7 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
-    features = FeatureCache(loaded, FrameLoader(store.folder, recipe), cache_mb * 1_000_000)
+    load_frame = FrameLoader(store.folder, recipe)
+    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads)
     rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
     return Material(rows[0], rows[1], features, layout)

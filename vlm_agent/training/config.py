@@ -117,10 +117,12 @@ class TrainConfig:
     """Draws the adapter's start, the order of windows and the dropout."""
     feature_cache_mb: int | None = None
     """Memory for vision features that are reused between epochs; by default 1024 on a CPU and 0 on a GPU."""
+    picture_threads: int = 2
+    """Threads that read the pictures of the next step while this one is computed."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range, naming its flag."""
-        for name in ("batch_windows", "accumulation", "save_every_steps"):
+        for name in ("batch_windows", "accumulation", "save_every_steps", "picture_threads"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))

@@ -120,7 +120,8 @@ class TrainingLoop:
     def _run_steps(self) -> None:
         if self._state.step == 0:
             self._evaluate()
-        for step in self._remaining_steps():
+        for step, following in _look_ahead(self._remaining_steps()):
+            self._expect_pictures(step, following)
             self._train_step(step)
             self._state = replace(self._state, step=self._state.step + 1)
             is_last = self._state.step == self._num_steps
@@ -152,6 +153,10 @@ class TrainingLoop:
                 if self._state.step <= done < self._num_steps:
                     yield step
                 done += 1
+
+    def _expect_pictures(self, *steps: Step) -> None:
+        rows = (self._material.train[index] for step in steps for indices in step for index in indices)
+        self._material.features.expect(key for row in rows for key in row.image_keys)
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self._state.step % every == 0
@@ -220,3 +225,12 @@ class TrainingLoop:
             has_stopped = 0 < settings.patience <= waited
             self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
         self._watcher.on_evaluation(step, loss, is_best=is_best)
+
+
+def _look_ahead(steps: Iterator[Step]) -> Iterator[tuple[Step, Step]]:
+    """Yield every step with the one that follows; nothing follows the last."""
+    step = next(steps, None)
+    while step is not None:
+        following = next(steps, None)
+        yield step, following or []
+        step = following

@@ -25,8 +25,9 @@ PACKAGES = ("vlm-agent", "torch", "transformers", "peft", "bitsandbytes", "safet
 
 _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 """What must be equal for a run to be gone on with."""
-_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps"}
-"""A dataset or base that was moved is still the same, their hashes are compared; and what is kept changes no run."""
+_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps", "config.picture_threads"}
+"""A dataset or base that was moved is still the same, their hashes are compared; what is kept changes no run, nor does
+how many threads read pictures."""
 
 
 def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class FeatureCache:
     def __init__(
         self, loaded: LoadedModel, load_frame: Callable[[str], RgbFrame], limit_bytes: int, num_threads: int = 1
     ) -> None:
-        """Take the model, how to get a resized frame by key, how many bytes may be kept, how many threads read ahead."""
+        """Take the model, how to get a resized frame by key, how many bytes may be kept, threads that read ahead."""
         self._loaded = loaded
         self._pictures = PictureReader(load_frame, loaded.encoder.images, num_threads)
         self._limit_bytes = limit_bytes

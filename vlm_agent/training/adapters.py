@@ -30,6 +30,7 @@ from vlm_agent.training.flops import measure_flops
 from vlm_agent.training.layouts import build_rows, pick_layout
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
+from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.rows import Example
 from vlm_agent.training.runs import describe_run, start_run
@@ -77,7 +78,8 @@ def train_adapter(
 
     Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` (and `out/adapters/`, if some
     are to be kept) on the way, and `out/adapter/` at the end. Killed at any moment and called again with the same
-    arguments, it ends with the same weights (on a CPU bit for bit).
+    arguments, it ends with the same weights (on a CPU bit for bit). Called by all of several joined processes (see
+    `processes`), it shares the passes of every step among them; the first one writes.
 
     Args:
         dataset: folder of the dataset.
@@ -95,7 +97,9 @@ def train_adapter(
     store = open_dataset(dataset)
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
     record = describe_run(loaded, store, recipe, config)
-    start_run(out, record)
+    processes = find_processes()
+    if processes.is_first:
+        start_run(out, record)
     tuned = _make_trainable(loaded, config)
     material = _prepare(tuned, store, recipe, config)
 
@@ -106,9 +110,10 @@ def train_adapter(
 
     result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher(), keep).run()
     write_adapter_weights(tuned.peft, result.weights, out)
-    folder = save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
+    if processes.is_first:
+        save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
     state = result.state
-    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss)
+    return TrainResult(out / ADAPTER_FOLDER, state.step, result.last_loss, state.best_step, state.best_loss)
 
 
 def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:

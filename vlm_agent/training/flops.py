@@ -55,7 +55,10 @@ def measure_flops(loaded: LoadedModel) -> TrainingFlops:
     text, vision = loaded.model.config.get_text_config(), loaded.model.config.vision_config
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     frozen, adapters = _count_weights(loaded.model.model.language_model)
-    frozen_vision, _ = _count_weights(loaded.model.model.visual)
+    visual = loaded.model.model.visual
+    # Mergers see one token for each square of patches.
+    mergers = sum(_count_weights(part)[0] for name, part in visual.named_children() if "merger" in name)
+    frozen_vision = _count_weights(visual)[0] - mergers + mergers / loaded.encoder.images.merge**2
     return TrainingFlops(
         per_token=4 * frozen + 6 * adapters,
         per_pair=4 * text.num_attention_heads * head_dim * text.num_hidden_layers * _ATTENTION_PASSES,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
@@ -21,12 +21,20 @@ from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import read_adapter_weights
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import lay_out
-from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
+from vlm_agent.training.checkpoints import (
+    RunState,
+    Weights,
+    checkpoint_name,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from vlm_agent.training.config import PassLayout, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.order import Step, count_steps, fill_passes, learning_rate, plan_epoch
 from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
+from vlm_agent.training.processes import find_processes
 from vlm_agent.training.rows import Row
 
 
@@ -100,6 +108,7 @@ class TrainingLoop:
         self._best: Weights | None = None
         self._last_loss = math.nan
         self._run_all: RunAll = map
+        self._processes = find_processes()
 
     def run(self) -> LoopResult:
         """Train from the newest checkpoint in the folder, or from the start, to the end.
@@ -127,7 +136,8 @@ class TrainingLoop:
             is_last = self._state.step == self._num_steps
             if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
                 self._evaluate()
-            if self._keep is not None and self._is_due(self._config.keep_adapters_every_steps or 0):
+            is_kept = self._is_due(self._config.keep_adapters_every_steps or 0)
+            if self._keep is not None and is_kept and self._processes.is_first:
                 self._keep(self._result(read_adapter_weights(self._wrapped)))
             if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
                 self._save()
@@ -138,7 +148,8 @@ class TrainingLoop:
         checkpoints = list_checkpoints(self._checkpoints)
         if checkpoints:
             self._state, self._best = load_checkpoint(checkpoints[-1], self._wrapped, self._optimizer)
-        self._metrics.rewind(self._state.step if checkpoints else -1)
+        if self._processes.is_first:
+            self._metrics.rewind(self._state.step if checkpoints else -1)
 
     @property
     def _checkpoints(self) -> Path:
@@ -155,7 +166,8 @@ class TrainingLoop:
                 done += 1
 
     def _expect_pictures(self, *steps: Step) -> None:
-        rows = (self._material.train[index] for step in steps for indices in step for index in indices)
+        passes = (indices for step in steps for indices in self._processes.deal(step))
+        rows = (self._material.train[index] for indices in passes for index in indices)
         self._material.features.expect(key for row in rows for key in row.image_keys)
 
     def _is_due(self, every: int) -> bool:
@@ -170,14 +182,14 @@ class TrainingLoop:
         self._optimizer.zero_grad(set_to_none=True)
         passes = self._lay_out(step, self._material.train)
         loss, num_tokens = add_gradients(
-            self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all
+            self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all, self._processes
         )
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._give_up(loss, norm)
         self._optimizer.step()
         self._last_loss = loss
-        self._metrics.append(
+        self._write_down(
             step=self._state.step + 1,
             loss=loss,
             grad_norm=norm,
@@ -202,8 +214,14 @@ class TrainingLoop:
             f" the weights before it are in {place}; try a lower --train.learning-rate"
         )
 
+    def _write_down(self, **values: Any) -> None:
+        if self._processes.is_first:
+            self._metrics.append(**values)
+
     def _save(self) -> Path:
-        return save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
+        if self._processes.is_first:
+            save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
+        return self._checkpoints / checkpoint_name(self._state)
 
     def _evaluate(self) -> None:
         settings = self._config.evaluation
@@ -212,9 +230,9 @@ class TrainingLoop:
         rows = self._material.validation
         by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
         passes = self._lay_out(fill_passes(by_length, rows, self._config), rows)
-        loss = measure_loss(self._loaded, passes, self._material.features, self._run_all)
+        loss = measure_loss(self._loaded, passes, self._material.features, self._run_all, self._processes)
         step, best = self._state.step, self._state.best_loss
-        self._metrics.append(step=step, eval_loss=loss)
+        self._write_down(step=step, eval_loss=loss)
         # The untrained start is measured to be compared with, never taken as the result.
         is_best = step > 0 and (best is None or loss < best)
         if is_best:

@@ -22,6 +22,7 @@ from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.processes import ALONE, Processes
 from vlm_agent.training.rows import Row
 
 SMALL_HIDDEN_SIZE = 1024
@@ -48,7 +49,12 @@ def spread_over_cores(loaded: LoadedModel) -> Iterator[RunAll]:
 
 
 def add_gradients(
-    loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, seed: int, run_all: RunAll = map
+    loaded: LoadedModel,
+    passes: Sequence[Sequence[Row]],
+    features: FeatureCache,
+    seed: int,
+    run_all: RunAll = map,
+    processes: Processes = ALONE,
 ) -> tuple[float, int]:
     """Add the gradients of a whole step to the trained weights; return (mean loss, target tokens).
 
@@ -58,6 +64,7 @@ def add_gradients(
         features: gives the pictures' features.
         seed: draws the dropout of the step; each pass gets its own.
         run_all: runs the passes, see `spread_over_cores`.
+        processes: share the passes; all end with the same gradients.
     """
     trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
     num_tokens = sum(row.num_target_tokens for rows in passes for row in rows)
@@ -69,15 +76,27 @@ def add_gradients(
             return loss.item(), torch.autograd.grad(loss, trained)
 
     total = 0.0
-    for loss, gradients in run_all(differentiate, range(len(passes))):
+    for loss, gradients in run_all(differentiate, processes.deal(range(len(passes)))):
         total += loss
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return total, num_tokens
+    if processes.count > 1:
+        processes.add_up([_gradient_of(parameter) for parameter in trained])
+    return processes.sum(total, loaded.device), num_tokens
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:  # this process had no pass
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def measure_loss(
-    loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, run_all: RunAll = map
+    loaded: LoadedModel,
+    passes: Sequence[Sequence[Row]],
+    features: FeatureCache,
+    run_all: RunAll = map,
+    processes: Processes = ALONE,
 ) -> float:
     """Return the mean loss over the rows of passes in nats per target token, as they weigh them; dropout is off."""
     loaded.model.eval()
@@ -86,7 +105,8 @@ def measure_loss(
         with torch.no_grad():
             return sum_losses(loaded, rows, features).item()
 
-    return sum(run_all(measure, passes)) / sum(row.total_weight for rows in passes for row in rows)
+    total = processes.sum(sum(run_all(measure, processes.deal(passes))), loaded.device)
+    return total / sum(row.total_weight for rows in passes for row in rows)
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:

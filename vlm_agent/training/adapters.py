@@ -23,7 +23,7 @@ from vlm_agent.models.adapters import (
 )
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import RecipeSettings, TrainConfig
+from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.flops import measure_flops
@@ -33,7 +33,7 @@ from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, fi
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.rows import Example
-from vlm_agent.training.runs import describe_run, start_run
+from vlm_agent.training.runs import check_run, describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
     VALIDATION_SPLIT,
@@ -63,6 +63,8 @@ class TrainResult:
     """Step whose weights the adapter has; none without validation windows (then: the last)."""
     best_loss: float | None
     """Its loss on the validation sessions, nats per target token."""
+    layout: PassLayout
+    """How passes were laid out."""
 
 
 def train_adapter(
@@ -98,10 +100,11 @@ def train_adapter(
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
     record = describe_run(loaded, store, recipe, config)
     processes = find_processes()
-    if processes.is_first:
-        start_run(out, record)
+    check_run(out, record)
     tuned = _make_trainable(loaded, config)
     material = _prepare(tuned, store, recipe, config)
+    if processes.is_first:
+        start_run(out, record)
 
     def keep(reached: LoopResult) -> None:
         # What was best so far is not the loss of the weights as they are now.
@@ -113,7 +116,8 @@ def train_adapter(
     if processes.is_first:
         save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
     state = result.state
-    return TrainResult(out / ADAPTER_FOLDER, state.step, result.last_loss, state.best_step, state.best_loss)
+    folder = out / ADAPTER_FOLDER
+    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss, material.layout)
 
 
 def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:

@@ -54,4 +54,5 @@ def run(args: TrainArgs) -> None:
     if not processes.is_first:
         return
     best = "" if result.best_loss is None else f", loss {result.best_loss:.4f} on unseen sessions"
-    Console().print(f"{result.adapter}: {result.num_steps} steps{best}", highlight=False, soft_wrap=True)
+    said = f"{result.adapter}: {result.num_steps} steps{best}; layout {result.layout}"
+    Console().print(said, highlight=False, soft_wrap=True)

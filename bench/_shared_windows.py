@@ -52,11 +52,11 @@ class Shape:
 
 
 MIDDLE = Shape(
-    "Qwen3-VL of 44 M parameters, random weights",
+    "a Qwen3-VL of 30 M parameters, random weights",
     {
         "hidden_size": 512,
         "intermediate_size": 1536,
-        "num_hidden_layers": 10,
+        "num_hidden_layers": 8,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "head_dim": 64,
@@ -80,7 +80,7 @@ MIDDLE = Shape(
 the arithmetic, about as in the large ones."""
 
 LARGE = Shape(
-    "Qwen3-VL of 8 B parameters' shape, random weights",
+    "the shape of Qwen3-VL-8B, random weights",
     {
         "vocab_size": 151_936,
         "hidden_size": 4096,

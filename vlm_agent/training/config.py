@@ -69,7 +69,7 @@ class TrainConfig:
     """Tokens in one forward and backward pass at most, so that each takes about the same memory; by default
     `batch_windows` decides."""
     weigh: Weighing = "tokens"
-    """What counts the same in the loss: every token of an answer, or every window. An empty answer has six tokens, a
+    """What counts the same in the loss: every token of an answer, or every window. An empty answer has a few tokens, a
     busy one over a hundred: by tokens, little is learnt about when to do nothing."""
     accumulation: int = 4
     """Passes in one optimizer step."""

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import open_dataset
+from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
 from vlm_agent.models.loading import LoadedModel, load_model

@@ -6,11 +6,14 @@ Begins with an underscore because `make bench` runs every other file here.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +33,45 @@ class Stopwatch:
     ) -> None:
         self.wall_s = time.perf_counter() - self._began
         self.cpu_s = time.process_time() - self._began_cpu
+
+
+class PeakMemory:
+    """Measures how far a block's memory rises above what was held before it: on the GPU, or of this process (Linux)."""
+
+    def __init__(self, device: Any = None) -> None:
+        self._cuda = device if getattr(device, "type", "cpu") == "cuda" else None
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        if self._cuda is not None:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._cuda)
+            self._before = torch.cuda.memory_allocated(self._cuda)
+            return self
+        # What earlier blocks left unused goes back to the system first, and the system's own high mark starts anew.
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        self._before = _read_status("VmRSS")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._cuda is not None:
+            import torch
+
+            peak = torch.cuda.max_memory_allocated(self._cuda)
+        else:
+            peak = _read_status("VmHWM")
+        self.peak_mb = (peak - self._before) / 1e6
+
+
+def _read_status(name: str) -> int:
+    """Return a figure of this process's memory in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    [line] = [line for line in lines if line.startswith(f"{name}:")]
+    return int(line.split()[1]) * 1024
 
 
 @dataclass(frozen=True)

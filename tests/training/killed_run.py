@@ -1,4 +1,4 @@
-"""A small training run in a process of its own, to be killed: `python -m tests.training.killed_run MODEL OUT`."""
+"""A small training run in processes of its own, to be killed: `python -m tests.training.killed_run MODEL OUT`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from tests.training.synthetic import load_with_lora, make_material
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, TrainConfig
 from vlm_agent.training.loop import LoopResult, TrainingLoop, Watcher
+from vlm_agent.training.processes import join_processes
 from vlm_agent.training.progress import SilentWatcher
 
 CONFIG = TrainConfig(
@@ -37,4 +38,5 @@ def run(
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]))
+    with join_processes("cpu"):
+        run(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -16,7 +16,6 @@ from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
 from vlm_agent.dataset.windows import Window
 from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.models.adapters import attach_lora
-from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.loading import LoadedModel, load_model
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.features import FeatureCache
@@ -53,12 +52,7 @@ def make_examples(loaded: LoadedModel, num_frames: int, goals: int = 2) -> list[
 
 
 def make_rows(loaded: LoadedModel, examples: list[Example], max_windows: int = 2) -> list[Row]:
-    encoder = loaded.encoder
-
-    def find_positions(encoded):
-        return rope_positions(encoded, encoder.images, encoder.image_token_id)
-
-    return [make_row(group, find_positions) for group in group_examples(examples, max_windows)]
+    return [make_row(group, loaded.encoder) for group in group_examples(examples, max_windows)]
 
 
 def make_features(loaded: LoadedModel, limit_bytes: int = 1 << 20) -> FeatureCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import open_dataset
+from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
 from vlm_agent.models.loading import LoadedModel, load_model
@@ -21,8 +23,10 @@ from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.layouts import build_rows
 from vlm_agent.training.passes import sum_losses
-from vlm_agent.training.windows import FrameLoader, build_rows, encode_window
+from vlm_agent.training.rows import Row
+from vlm_agent.training.windows import FrameLoader, encode_window, encode_windows
 
 pytestmark = pytest.mark.model
 
@@ -53,9 +57,13 @@ def run(models, dataset, tmp_path_factory) -> Path:
     return out
 
 
+def _rows(loaded: LoadedModel, windows: Iterable[Window], recipe: Recipe) -> list[Row]:
+    return build_rows(encode_windows(loaded.encoder, windows, recipe), loaded.encoder, "shared", CONFIG)
+
+
 def _losses(loaded: LoadedModel, dataset: Path, recipe: Recipe) -> torch.Tensor:
     store = open_dataset(dataset)
-    rows = build_rows(loaded.encoder, store.windows("validation"), recipe, 2)
+    rows = _rows(loaded, store.windows("validation"), recipe)
     features = FeatureCache(loaded, FrameLoader(store.folder, recipe), 0)
     loaded.model.eval()
     with torch.no_grad():
@@ -113,7 +121,7 @@ def test_run_json_is_there_before_work_starts(models, dataset, tmp_path, monkeyp
         assert (tmp_path / "run" / "run.json").is_file()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(adapters, "build_rows", stop)
+    monkeypatch.setattr(adapters, "TrainingLoop", stop)
     with pytest.raises(KeyboardInterrupt):
         train_adapter(dataset, load_model(models["qwen3_vl"], device="cpu"), SHORT, tmp_path / "run")
 
@@ -221,9 +229,9 @@ def test_prompts_are_the_ones_play_uses_and_the_goal_is_behind_the_shared_start(
         played = loaded.encoder.encode_prompt(messages, [size])
         assert trained.input_ids[: len(played.input_ids)] == played.input_ids
         assert trained.input_ids[-1] == loaded.encoder.end_of_turn_id
-    rows = build_rows(loaded.encoder, store.windows("train"), recipe, 2)
+    rows = _rows(loaded, store.windows("train"), recipe)
     assert all(row.num_windows == 2 for row in rows)
-    shared = [int((row.branch == 0).sum()) for row in rows]
+    shared = [row.tree.bounds[1] for row in rows]
     assert all(2 * part > len(row.ids) - part for part, row in zip(shared, rows, strict=True))
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.killed_run import CONFIG, run
-from tests.training.synthetic import load_with_lora, make_features, make_material
+from tests.training.synthetic import load_with_lora, make_examples, make_features, make_material, make_rows
 from vlm_agent.errors import DataError, ModelError
 from vlm_agent.models.adapters import WEIGHTS_FILE
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -23,8 +23,9 @@ from vlm_agent.training import loop as loop_module
 from vlm_agent.training import passes as passes_module
 from vlm_agent.training.checkpoints import list_checkpoints
 from vlm_agent.training.config import EvaluationSettings
-from vlm_agent.training.loop import TrainingLoop
+from vlm_agent.training.loop import Material, TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
+from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import measure_loss
 from vlm_agent.training.progress import SilentWatcher
 
@@ -109,6 +110,41 @@ def test_on_several_cores_it_has_the_same_bits(model, whole_run, tmp_path):
     assert _same_weights(again.weights, result.weights)
 
 
+def test_several_processes_learn_the_same(model, whole_run, tmp_path):
+    """Three share the two passes of a step, so that one has none; sums only round otherwise."""
+    out, result = whole_run
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    command = [*launcher, "-m", "tests.training.killed_run", str(model), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines, wanted = _measured(tmp_path / "run"), _measured(out)
+    assert [line["step"] for line in lines] == [line["step"] for line in wanted]
+    for line, want in zip(lines, wanted, strict=True):
+        assert line == pytest.approx(want, rel=2e-3)
+    assert lines[0]["eval_loss"] == pytest.approx(wanted[0]["eval_loss"], rel=1e-6)
+    assert lines[1]["loss"] == pytest.approx(wanted[1]["loss"], rel=1e-6)
+    weights = load_file(list_checkpoints(tmp_path / "run" / "checkpoints")[-1] / "best.safetensors")
+    for name, weight in result.weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=0.05, atol=2e-3)
+
+
+def test_a_picture_is_read_once_a_step_however_many_passes_show_it(model, tmp_path):
+    loaded = load_with_lora(model, CONFIG)
+    config = replace(CONFIG, batch_windows=1, accumulation=8, epochs=2, evaluation=EvaluationSettings(every_steps=0))
+    rows = make_rows(loaded, make_examples(loaded, 6, goals=4), max_windows=1)
+    features = make_features(loaded, limit_bytes=0)
+    read: list[str] = []
+    load_frame = features._pictures._load_frame
+    features._pictures._load_frame = lambda key: (read.append(key), load_frame(key))[1]
+    TrainingLoop(loaded, Material(rows, [], features, "rows"), config, tmp_path, SilentWatcher()).run()
+    plan = [step for epoch in range(2) for step in plan_epoch(rows, config, epoch)]
+    shown = [[rows[index].image_keys[0] for indices in step for index in indices] for step in plan]
+    assert features.num_computed == sum(map(len, shown)) == 48
+    expected = [set(keys + following) for keys, following in zip(shown, [*shown[1:], []], strict=True)]
+    fresh = [keys - before for keys, before in zip(expected, [set(), *expected[:-1]], strict=True)]
+    assert len(read) == sum(map(len, fresh)) <= sum(len(set(keys)) for keys in shown) < 48
+
+
 def test_a_finished_run_does_nothing_more(model, whole_run):
     out, result = whole_run
     before = _measured(out)
@@ -175,11 +211,11 @@ def test_evaluation_weighs_tokens_and_not_windows(model):
     loaded = load_with_lora(model, CONFIG)
     material = make_material(loaded)
     rows = material.train[:5]
-    single = [measure_loss(loaded, [row], make_features(loaded), 1) for row in rows]
+    single = [measure_loss(loaded, [[row]], make_features(loaded)) for row in rows]
     tokens = [row.num_target_tokens for row in rows]
     want = sum(loss * count for loss, count in zip(single, tokens, strict=True)) / sum(tokens)
-    for batch_windows in (2, 10):
-        got = measure_loss(loaded, rows, make_features(loaded), batch_windows)
+    for passes in ([rows[:2], rows[2:]], [rows]):
+        got = measure_loss(loaded, passes, make_features(loaded))
         assert got == pytest.approx(want, rel=1e-5)
 
 

@@ -62,6 +62,29 @@ def test_wrong_paths(model, dataset, tmp_path, capfd):
     assert "holds no run" in _run(capfd, dataset=dataset, out=dataset, model=str(model))
 
 
+def test_a_budget_smaller_than_a_window_leaves_no_run_behind(model, dataset, tmp_path, capfd):
+    out = tmp_path / "run"
+    line = _run(capfd, dataset=dataset, out=out, model=str(model), train=replace(CONFIG, batch_tokens=50))
+    assert "--train.batch-tokens 50: the longest window takes" in line
+    assert not out.exists()
+
+
+def test_layouts_chosen_by_name_learn_the_same(model, dataset, tmp_path, capfd):
+    still = replace(CONFIG, lora=LoraSettings(dropout=0.0), batch_windows=3, accumulation=100, max_steps=2)
+    losses = {}
+    for layout in ("rows", "packed", "shared", "auto"):
+        out = tmp_path / layout
+        run(TrainArgs(dataset=dataset, out=out, model=str(model), device="cpu", train=replace(still, layout=layout)))
+        named = "shared" if layout == "auto" else layout
+        assert f"; layout {named}\n" in capfd.readouterr().out
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        losses[layout] = [line.get("loss", line.get("eval_loss")) for line in lines]
+    assert len(losses["rows"]) == 5
+    assert len(set(losses["rows"])) == 5
+    for layout in ("packed", "shared", "auto"):
+        assert losses[layout] == pytest.approx(losses["rows"], rel=1e-5)
+
+
 def test_a_dataset_of_another_spec_than_the_adapter(model, dataset, tmp_path, capfd):
     run(TrainArgs(dataset=dataset, out=tmp_path / "run", model=str(model), train=CONFIG, device="cpu"))
     other = write_dataset(tmp_path / "other", replace(SPEC, keys=("a", "space", "w")), 3)

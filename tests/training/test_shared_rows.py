@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,13 +17,15 @@ from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.layouts import build_rows
 from vlm_agent.training.moments import find_steps
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
-from vlm_agent.training.rows import collate_rows, group_examples
-from vlm_agent.training.windows import FrameLoader, build_rows, choose_recipe, encode_window
+from vlm_agent.training.rows import Row, group_examples
+from vlm_agent.training.windows import FrameLoader, choose_recipe, encode_window, encode_windows
 
 pytestmark = pytest.mark.model
 
@@ -58,7 +61,7 @@ def test_a_step_is_the_mean_over_tokens_of_the_whole_models_own_loss(loaded):
     for example in examples:
         encoded = example.encoded
         ids, labels = torch.tensor([encoded.input_ids]), torch.tensor([encoded.labels])
-        frame = features._load_frame(example.image_keys[0])
+        frame = features._pictures._load_frame(example.image_keys[0])
         loaded.model.eval()
         with torch.no_grad():
             logits = loaded.model(
@@ -121,7 +124,6 @@ def test_padding_adds_no_loss(loaded):
         alone = sum(sum_losses(loaded, [row], features).item() for row in rows)
         padded = sum_losses(loaded, rows, features).item()
     assert padded == pytest.approx(alone, rel=1e-5)
-    assert collate_rows(rows[:1], 0, torch.device("cpu")).allowed is not None
 
 
 def test_features_are_computed_once_and_are_the_same_bits_without_memory(loaded):
@@ -131,7 +133,7 @@ def test_features_are_computed_once_and_are_the_same_bits_without_memory(loaded)
         for left, right in zip(kept.get(keys), none.get(keys), strict=True):
             assert left.tokens.equal(right.tokens)
             assert all(map(torch.equal, left.deepstack, right.deepstack))
-    assert (kept.num_computed, none.num_computed) == (2, 6)
+    assert (kept.num_computed, none.num_computed) == (2, 4)
     one = make_features(loaded, limit_bytes=kept.num_bytes // 2)
     one.get(keys)
     assert one.num_bytes == kept.num_bytes // 2
@@ -160,20 +162,12 @@ def test_an_epoch_holds_every_row_once_and_is_a_function_of_seed_and_epoch(seed,
         assert plan != plan_epoch(rows, replace(config, seed=seed + 1), 1)
 
 
-def _fake_row(num_windows: int, length: int):
-    import numpy as np
-
-    from vlm_agent.training.rows import Row
-
+def _fake_row(num_windows: int, length: int) -> Row:
     empty = np.zeros(length, np.int32)
+    bounds = (0, *range(length - num_windows + 1, length + 1))
+    tree = TokenTree(bounds, (NO_PARENT,) * num_windows)
     return Row(
-        empty,
-        empty,
-        empty.astype(np.float32),
-        np.zeros((3, length), np.int32),
-        empty.astype(np.int16),
-        num_windows,
-        ("a",),
+        empty, empty, empty.astype(np.float32), np.zeros((3, length), np.int32), empty.astype(np.int16), (), tree
     )
 
 
@@ -201,17 +195,15 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
     recipe = choose_recipe(loaded, dataset, RecipeSettings(names_steps=True))
     assert (recipe.long_goals, recipe.steps) == (("press long",), ("press short",))
     windows = list(dataset.windows("train"))
-    rows = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe))
+    steps = find_steps(windows, recipe)
+    rows = build_rows(encode_windows(loaded.encoder, windows, recipe, steps), loaded.encoder, "shared", STILL)
     assert [row.num_windows for row in rows] == [2] * (len(windows) // 2)
     for window in windows:
         encoded = encode_window(loaded.encoder, window, recipe, "press short").encoded
         said = loaded.encoder.decode_text([label for label in encoded.labels if label != IGNORED_LABEL])
         assert said == "press short" if window.goal_level == "long" else said.startswith('{"actions":[')
-    heavy = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe), step_weight=3.0)
-    for row, plain_row in zip(heavy, rows, strict=True):
-        asked = row.branch == 1 + [window.goal_level for window in windows[:2]].index("long")
-        assert set(row.weights[asked & (row.targets != IGNORED_LABEL)]) == {3.0}
-        assert (row.weights[~asked] == plain_row.weights[~asked]).all()
+    heavy = encode_windows(loaded.encoder, windows, recipe, steps, replace(STILL, step_weight=3.0))
+    assert [example.weight for example in heavy] == [3.0 if window.goal_level == "long" else 1.0 for window in windows]
     plain = choose_recipe(loaded, dataset, RecipeSettings())
     assert (plain.long_goals, plain.steps) == ((), ())
 
@@ -220,7 +212,8 @@ def test_steps_named_from_the_state_see_no_picture_and_stand_alone(tmp_path, loa
     dataset = open_dataset(write_dataset(tmp_path / "dataset", num_ticks=4, state={"player": {"animation": -1}}))
     recipe = choose_recipe(loaded, dataset, RecipeSettings(names_steps=True, steps_from_state=True))
     windows = list(dataset.windows("train"))
-    rows = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe))
+    examples = encode_windows(loaded.encoder, windows, recipe, find_steps(windows, recipe))
+    rows = build_rows(examples, loaded.encoder, "shared", STILL)
     assert [row.num_windows for row in rows] == [1] * len(windows)
     for window, row in zip(windows, rows, strict=True):
         shown = loaded.encoder.decode_text(row.ids)

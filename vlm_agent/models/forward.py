@@ -16,6 +16,7 @@ from torch import Tensor
 from vlm_agent.models.compat import join_pictures
 from vlm_agent.models.encoding import Encoded
 from vlm_agent.models.images import ImageSettings
+from vlm_agent.models.token_trees import TokenTree, enable_token_trees
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def run_language(
     *,
     attention_mask: Tensor | None = None,
     past_key_values: Any = None,
+    tree: TokenTree | None = None,
 ) -> Tensor:
     """Run the language layers and return the last hidden states, (batch, tokens, hidden), after the final norm.
 
@@ -100,9 +102,13 @@ def run_language(
         features: of every picture of the batch, in the order of their placeholders, row by row.
         attention_mask: (batch, tokens) for padding, or 4-D; none means causal over everything.
         past_key_values: a transformers cache, extended in place; none keeps no cache.
+        tree: how one sequence is cut into conversations that don't see each other; takes neither mask nor cache.
     """
     embeddings = model.get_input_embeddings()(input_ids)
     extra: dict[str, Any] = {}
+    if tree is not None:
+        enable_token_trees(model)
+        extra["token_tree"] = tree
     if features:
         is_image = input_ids == model.config.image_token_id
         seen = torch.cat([part.tokens for part in features]).to(embeddings.device, embeddings.dtype)

@@ -23,20 +23,23 @@ from vlm_agent.models.adapters import (
 )
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import RecipeSettings, TrainConfig
+from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
+from vlm_agent.training.flops import measure_flops
+from vlm_agent.training.layouts import build_rows, pick_layout
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
+from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
-from vlm_agent.training.rows import Row
-from vlm_agent.training.runs import describe_run, start_run
+from vlm_agent.training.rows import Example
+from vlm_agent.training.runs import check_run, describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
     VALIDATION_SPLIT,
     FrameLoader,
-    build_rows,
     choose_recipe,
+    encode_windows,
 )
 
 ADAPTER_FOLDER = "adapter"
@@ -60,6 +63,8 @@ class TrainResult:
     """Step whose weights the adapter has; none without validation windows (then: the last)."""
     best_loss: float | None
     """Its loss on the validation sessions, nats per target token."""
+    layout: PassLayout
+    """How passes were laid out."""
 
 
 def train_adapter(
@@ -75,7 +80,8 @@ def train_adapter(
 
     Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` (and `out/adapters/`, if some
     are to be kept) on the way, and `out/adapter/` at the end. Killed at any moment and called again with the same
-    arguments, it ends with the same weights (on a CPU bit for bit).
+    arguments, it ends with the same weights (on a CPU bit for bit). Called by all of several joined processes (see
+    `processes`), it shares the passes of every step among them; the first one writes.
 
     Args:
         dataset: folder of the dataset.
@@ -93,9 +99,12 @@ def train_adapter(
     store = open_dataset(dataset)
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
     record = describe_run(loaded, store, recipe, config)
-    start_run(out, record)
+    processes = find_processes()
+    check_run(out, record)
     tuned = _make_trainable(loaded, config)
     material = _prepare(tuned, store, recipe, config)
+    if processes.is_first:
+        start_run(out, record)
 
     def keep(reached: LoopResult) -> None:
         # What was best so far is not the loss of the weights as they are now.
@@ -104,9 +113,11 @@ def train_adapter(
 
     result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher(), keep).run()
     write_adapter_weights(tuned.peft, result.weights, out)
-    folder = save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
+    if processes.is_first:
+        save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
     state = result.state
-    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss)
+    folder = out / ADAPTER_FOLDER
+    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss, material.layout)
 
 
 def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
@@ -151,27 +162,22 @@ def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> 
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    def build(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Row]:
-        return build_rows(
-            loaded.encoder,
-            windows,
-            recipe,
-            config.batch_windows,
-            steps=steps,
-            snap=config.snap_clicks,
-            step_weight=config.step_weight,
-        )
+    def encode(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
+        return encode_windows(loaded.encoder, windows, recipe, steps, config)
 
     chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)
-    train = build(hide_recent(chosen, config.hide_recent, config.seed), steps)
+    train = encode(hide_recent(chosen, config.hide_recent, config.seed), steps)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
+    layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
         chosen, steps = _choose(store, VALIDATION_SPLIT, recipe, config)
-        validation = build(spread(chosen, config.evaluation.max_windows), steps)
+        validation = encode(spread(chosen, config.evaluation.max_windows), steps)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
-    features = FeatureCache(loaded, FrameLoader(store.folder, recipe), cache_mb * 1_000_000)
-    return Material(train, validation, features)
+    load_frame = FrameLoader(store.folder, recipe)
+    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads)
+    rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
+    return Material(rows[0], rows[1], features, layout)

@@ -62,10 +62,15 @@ def save_checkpoint(
         write_tensors(beside / OPTIMIZER_FILE, _flatten_optimizer(optimizer, _trained_names(wrapped)))
         (beside / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
-    place = write_folder(folder / f"step-{state.step:06d}", fill)
+    place = write_folder(folder / checkpoint_name(state), fill)
     for old in list_checkpoints(folder)[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
     return place
+
+
+def checkpoint_name(state: RunState) -> str:
+    """Return the name of the folder that holds a state."""
+    return f"step-{state.step:06d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,7 +31,7 @@ class TrainArgs:
 
 
 def run(args: TrainArgs) -> None:
-    """Load the model, train, and say where the adapter is.
+    """Load the model, train, and say where the adapter is; under `torchrun`, with a process for each card.
 
     Raises:
         DataError: there is no usable dataset.
@@ -42,11 +43,16 @@ def run(args: TrainArgs) -> None:
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.models.loading import load_model
     from vlm_agent.training.adapters import train_adapter
-    from vlm_agent.training.progress import ProgressWatcher
+    from vlm_agent.training.processes import join_processes
+    from vlm_agent.training.progress import ProgressWatcher, SilentWatcher
 
     open_dataset(args.dataset)  # a wrong path should not wait for a large model to load
-    loaded = load_model(args.model, quantization=args.quantization, device=args.device, trainable=True)
-    with ProgressWatcher() as watcher:
-        result = train_adapter(args.dataset, loaded, args.train, args.out, settings=args.recipe, watcher=watcher)
+    with join_processes(args.device) as (processes, device):
+        loaded = load_model(args.model, quantization=args.quantization, device=device, trainable=True)
+        with ProgressWatcher() if processes.is_first else nullcontext(SilentWatcher()) as watcher:
+            result = train_adapter(args.dataset, loaded, args.train, args.out, settings=args.recipe, watcher=watcher)
+    if not processes.is_first:
+        return
     best = "" if result.best_loss is None else f", loss {result.best_loss:.4f} on unseen sessions"
-    Console().print(f"{result.adapter}: {result.num_steps} steps{best}", highlight=False, soft_wrap=True)
+    said = f"{result.adapter}: {result.num_steps} steps{best}; layout {result.layout}"
+    Console().print(said, highlight=False, soft_wrap=True)

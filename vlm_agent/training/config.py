@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vlm_agent.errors import ConfigError
+
+PassLayout = Literal["rows", "packed", "shared"]
+"""How the windows of a pass are laid out (see `batches.lay_out`)."""
+Layout = Literal["rows", "packed", "shared", "auto"]
+"""A layout, or the one that takes the least arithmetic (see `layouts.pick_layout`)."""
+Weighing = Literal["tokens", "windows"]
+"""What counts the same in the loss."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,18 @@ class TrainConfig:
     """Size of the adapter."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """Measuring and early stopping."""
+    layout: Layout = "auto"
+    """How the windows of a pass are laid out. `rows`: each alone, padded to the longest. `packed`: side by side in one
+    sequence, none seeing another. `shared`: the same with what they have in common (instructions, picture, game state)
+    computed once. Losses and gradients are equal. `auto`: the one that takes the least arithmetic."""
     batch_windows: int = 2
-    """Windows in one forward and backward pass."""
+    """Windows in one forward and backward pass; not used with `batch_tokens`."""
+    batch_tokens: int | None = None
+    """Tokens in one forward and backward pass at most, so that each takes about the same memory; by default
+    `batch_windows` decides."""
+    weigh: Weighing = "tokens"
+    """What counts the same in the loss: every token of an answer, or every window. An empty answer has a few tokens, a
+    busy one over a hundred: by tokens, little is learnt about when to do nothing."""
     accumulation: int = 4
     """Passes in one optimizer step."""
     step_weight: float = 1.0
@@ -99,10 +117,12 @@ class TrainConfig:
     """Draws the adapter's start, the order of windows and the dropout."""
     feature_cache_mb: int | None = None
     """Memory for vision features that are reused between epochs; by default 1024 on a CPU and 0 on a GPU."""
+    picture_threads: int = 2
+    """Threads that read the pictures of the next step while this one is computed."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range, naming its flag."""
-        for name in ("batch_windows", "accumulation", "save_every_steps"):
+        for name in ("batch_windows", "accumulation", "save_every_steps", "picture_threads"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
@@ -110,7 +130,7 @@ class TrainConfig:
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
-        for name in ("max_steps", "max_sessions", "keep_adapters_every_steps"):
+        for name in ("max_steps", "max_sessions", "keep_adapters_every_steps", "batch_tokens"):
             _check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
 

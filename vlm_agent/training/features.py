@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from vlm_agent.models.forward import ImageFeatures, see_images
-from vlm_agent.models.images import RgbFrame, pixel_values
+from vlm_agent.models.images import RgbFrame, normalise_patches
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.pictures import PictureReader
 
 
 class FeatureCache:
@@ -20,10 +21,12 @@ class FeatureCache:
     May be used from several threads.
     """
 
-    def __init__(self, loaded: LoadedModel, load_frame: Callable[[str], RgbFrame], limit_bytes: int) -> None:
-        """Take the model, how to get a resized frame by key, and how many bytes may be kept."""
+    def __init__(
+        self, loaded: LoadedModel, load_frame: Callable[[str], RgbFrame], limit_bytes: int, num_threads: int = 1
+    ) -> None:
+        """Take the model, how to get a resized frame by key, how many bytes may be kept, threads that read ahead."""
         self._loaded = loaded
-        self._load_frame = load_frame
+        self._pictures = PictureReader(load_frame, loaded.encoder.images, num_threads)
         self._limit_bytes = limit_bytes
         self._kept: dict[str, ImageFeatures] = {}
         self._lock = threading.Lock()
@@ -32,17 +35,20 @@ class FeatureCache:
         self.num_computed = 0
         """How often the tower was run."""
 
+    def expect(self, keys: Iterable[str]) -> None:
+        """Begin to read the pictures of the coming steps whose features are not kept; forget those of past ones."""
+        self._pictures.expect(key for key in keys if key not in self._kept)
+
     def get(self, keys: Sequence[str]) -> list[ImageFeatures]:
-        """Return the features of pictures in the order of their keys."""
-        return [self._kept.get(key) or self._compute(key) for key in keys]
+        """Return the features of pictures in the order of their keys; one that comes twice is computed once."""
+        found = {key: self._kept.get(key) or self._compute(key) for key in dict.fromkeys(keys)}
+        return [found[key] for key in keys]
 
     def _compute(self, key: str) -> ImageFeatures:
-        images = self._loaded.encoder.images
-        frame = self._load_frame(key)
-        height, width = frame.shape[:2]
-        grids = torch.tensor([images.grid(width, height)])
         device = self._loaded.device
-        [features] = see_images(self._loaded.model, pixel_values([frame], images).to(device), grids.to(device))
+        picture = self._pictures.get(key)
+        values = normalise_patches(picture.patches.to(device, non_blocking=True), self._loaded.encoder.images)
+        [features] = see_images(self._loaded.model, values, torch.tensor([picture.grid], device=device))
         with self._lock:
             self.num_computed += 1
             if key not in self._kept and self.num_bytes + features.num_bytes <= self._limit_bytes:

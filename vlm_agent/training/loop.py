@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
@@ -20,12 +20,21 @@ from peft import PeftModel
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import read_adapter_weights
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
-from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.batches import lay_out
+from vlm_agent.training.checkpoints import (
+    RunState,
+    Weights,
+    checkpoint_name,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from vlm_agent.training.config import PassLayout, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
-from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoch
+from vlm_agent.training.order import Step, count_steps, fill_passes, learning_rate, plan_epoch
 from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
+from vlm_agent.training.processes import find_processes
 from vlm_agent.training.rows import Row
 
 
@@ -49,6 +58,8 @@ class Material:
     """Rows of other sessions; may be empty."""
     features: FeatureCache
     """Vision features of all their pictures."""
+    layout: PassLayout = "shared"
+    """How the rows of a pass are laid out."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class TrainingLoop:
         self._best: Weights | None = None
         self._last_loss = math.nan
         self._run_all: RunAll = map
+        self._processes = find_processes()
 
     def run(self) -> LoopResult:
         """Train from the newest checkpoint in the folder, or from the start, to the end.
@@ -117,13 +129,15 @@ class TrainingLoop:
     def _run_steps(self) -> None:
         if self._state.step == 0:
             self._evaluate()
-        for step in self._remaining_steps():
+        for step, following in _look_ahead(self._remaining_steps()):
+            self._expect_pictures(step, following)
             self._train_step(step)
             self._state = replace(self._state, step=self._state.step + 1)
             is_last = self._state.step == self._num_steps
             if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
                 self._evaluate()
-            if self._keep is not None and self._is_due(self._config.keep_adapters_every_steps or 0):
+            is_kept = self._is_due(self._config.keep_adapters_every_steps or 0)
+            if self._keep is not None and is_kept and self._processes.is_first:
                 self._keep(self._result(read_adapter_weights(self._wrapped)))
             if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
                 self._save()
@@ -134,7 +148,8 @@ class TrainingLoop:
         checkpoints = list_checkpoints(self._checkpoints)
         if checkpoints:
             self._state, self._best = load_checkpoint(checkpoints[-1], self._wrapped, self._optimizer)
-        self._metrics.rewind(self._state.step if checkpoints else -1)
+        if self._processes.is_first:
+            self._metrics.rewind(self._state.step if checkpoints else -1)
 
     @property
     def _checkpoints(self) -> Path:
@@ -150,6 +165,11 @@ class TrainingLoop:
                     yield step
                 done += 1
 
+    def _expect_pictures(self, *steps: Step) -> None:
+        passes = (indices for step in steps for indices in self._processes.deal(step))
+        rows = (self._material.train[index] for indices in passes for index in indices)
+        self._material.features.expect(key for row in rows for key in row.image_keys)
+
     def _is_due(self, every: int) -> bool:
         return every > 0 and self._state.step % every == 0
 
@@ -160,16 +180,16 @@ class TrainingLoop:
             group["lr"] = rate
         self._wrapped.train()
         self._optimizer.zero_grad(set_to_none=True)
-        passes = [[self._material.train[row] for row in rows] for rows in step]
+        passes = self._lay_out(step, self._material.train)
         loss, num_tokens = add_gradients(
-            self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all
+            self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all, self._processes
         )
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._give_up(loss, norm)
         self._optimizer.step()
         self._last_loss = loss
-        self._metrics.append(
+        self._write_down(
             step=self._state.step + 1,
             loss=loss,
             grad_norm=norm,
@@ -179,6 +199,9 @@ class TrainingLoop:
             seconds=round(time.perf_counter() - started, 4),
         )
         self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
+
+    def _lay_out(self, passes: Step, rows: Sequence[Row]) -> list[list[Row]]:
+        return [lay_out([rows[index] for index in indices], self._material.layout) for indices in passes]
 
     def _dropout_seed(self) -> int:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
@@ -191,17 +214,25 @@ class TrainingLoop:
             f" the weights before it are in {place}; try a lower --train.learning-rate"
         )
 
+    def _write_down(self, **values: Any) -> None:
+        if self._processes.is_first:
+            self._metrics.append(**values)
+
     def _save(self) -> Path:
-        return save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
+        if self._processes.is_first:
+            save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
+        return self._checkpoints / checkpoint_name(self._state)
 
     def _evaluate(self) -> None:
         settings = self._config.evaluation
         if not self._material.validation or not settings.every_steps:
             return
-        rows, features = self._material.validation, self._material.features
-        loss = measure_loss(self._loaded, rows, features, self._config.batch_windows, self._run_all)
+        rows = self._material.validation
+        by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+        passes = self._lay_out(fill_passes(by_length, rows, self._config), rows)
+        loss = measure_loss(self._loaded, passes, self._material.features, self._run_all, self._processes)
         step, best = self._state.step, self._state.best_loss
-        self._metrics.append(step=step, eval_loss=loss)
+        self._write_down(step=step, eval_loss=loss)
         # The untrained start is measured to be compared with, never taken as the result.
         is_best = step > 0 and (best is None or loss < best)
         if is_best:
@@ -212,3 +243,12 @@ class TrainingLoop:
             has_stopped = 0 < settings.patience <= waited
             self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
         self._watcher.on_evaluation(step, loss, is_best=is_best)
+
+
+def _look_ahead(steps: Iterator[Step]) -> Iterator[tuple[Step, Step]]:
+    """Yield every step with the one that follows; nothing follows the last."""
+    step = next(steps, None)
+    while step is not None:
+        following = next(steps, None)
+        yield step, following or []
+        step = following

@@ -28,24 +28,36 @@ def plan_epoch(rows: Sequence[Row], config: TrainConfig, epoch: int) -> list[Ste
     rng = np.random.default_rng((config.seed, epoch))
     passes: list[list[int]] = []
     shuffled = rng.permutation(len(rows)).tolist()
-    bucket_rows = config.batch_windows * BUCKET_PASSES
+    bucket_rows = _rows_per_pass(rows, config) * BUCKET_PASSES
     for start in range(0, len(shuffled), bucket_rows):
         bucket = sorted(shuffled[start : start + bucket_rows], key=lambda index: len(rows[index].ids))
-        passes += _fill_passes(bucket, rows, config.batch_windows)
+        passes += fill_passes(bucket, rows, config)
     passes = [passes[index] for index in rng.permutation(len(passes))]
     return [passes[start : start + config.accumulation] for start in range(0, len(passes), config.accumulation)]
 
 
-def _fill_passes(bucket: Sequence[int], rows: Sequence[Row], batch_windows: int) -> list[list[int]]:
+def fill_passes(order: Sequence[int], rows: Sequence[Row], config: TrainConfig) -> list[list[int]]:
+    """Cut rows in a given order into passes of at most `batch_tokens` tokens, padded, or `batch_windows` windows."""
     passes: list[list[int]] = []
-    room = 0
-    for index in bucket:
-        if rows[index].num_windows > room:
+    num_windows = longest = 0
+    for index in order:
+        num_windows += rows[index].num_windows
+        longest = max(longest, len(rows[index].ids))
+        if config.batch_tokens is None:
+            is_full = num_windows > config.batch_windows
+        else:
+            is_full = bool(passes) and longest * (len(passes[-1]) + 1) > config.batch_tokens
+        if is_full or not passes:
             passes.append([])
-            room = batch_windows
+            num_windows, longest = rows[index].num_windows, len(rows[index].ids)
         passes[-1].append(index)
-        room -= rows[index].num_windows
     return passes
+
+
+def _rows_per_pass(rows: Sequence[Row], config: TrainConfig) -> int:
+    if config.batch_tokens is None:
+        return config.batch_windows
+    return max(1, config.batch_tokens // max((len(row.ids) for row in rows), default=1))
 
 
 def count_steps(rows: Sequence[Row], config: TrainConfig) -> int:

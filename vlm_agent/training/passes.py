@@ -20,8 +20,10 @@ from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
-from vlm_agent.training.rows import Row, collate_rows
+from vlm_agent.training.processes import ALONE, Processes
+from vlm_agent.training.rows import Row
 
 SMALL_HIDDEN_SIZE = 1024
 """Models up to this width run one pass a core; wider ones share the cores within a pass."""
@@ -47,16 +49,22 @@ def spread_over_cores(loaded: LoadedModel) -> Iterator[RunAll]:
 
 
 def add_gradients(
-    loaded: LoadedModel, passes: Sequence[Sequence[Row]], features: FeatureCache, seed: int, run_all: RunAll = map
+    loaded: LoadedModel,
+    passes: Sequence[Sequence[Row]],
+    features: FeatureCache,
+    seed: int,
+    run_all: RunAll = map,
+    processes: Processes = ALONE,
 ) -> tuple[float, int]:
     """Add the gradients of a whole step to the trained weights; return (mean loss, target tokens).
 
     Args:
         loaded: a model with a trainable adapter, in training mode.
-        passes: the rows of each pass.
+        passes: the rows of each pass, laid out.
         features: gives the pictures' features.
         seed: draws the dropout of the step; each pass gets its own.
         run_all: runs the passes, see `spread_over_cores`.
+        processes: share the passes; all end with the same gradients.
     """
     trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
     num_tokens = sum(row.num_target_tokens for rows in passes for row in rows)
@@ -68,26 +76,37 @@ def add_gradients(
             return loss.item(), torch.autograd.grad(loss, trained)
 
     total = 0.0
-    for loss, gradients in run_all(differentiate, range(len(passes))):
+    for loss, gradients in run_all(differentiate, processes.deal(range(len(passes)))):
         total += loss
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return total, num_tokens
+    if processes.count > 1:
+        processes.add_up([_gradient_of(parameter) for parameter in trained])
+    return processes.sum(total, loaded.device), num_tokens
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:  # this process had no pass
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def measure_loss(
-    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, batch_rows: int, run_all: RunAll = map
+    loaded: LoadedModel,
+    passes: Sequence[Sequence[Row]],
+    features: FeatureCache,
+    run_all: RunAll = map,
+    processes: Processes = ALONE,
 ) -> float:
-    """Return the mean loss over rows in nats per target token, as the rows weigh their tokens; dropout is off."""
+    """Return the mean loss over the rows of passes in nats per target token, as they weigh them; dropout is off."""
     loaded.model.eval()
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    passes = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
 
     def measure(rows: Sequence[Row]) -> float:
         with torch.no_grad():
             return sum_losses(loaded, rows, features).item()
 
-    return sum(run_all(measure, passes)) / sum(row.total_weight for row in rows)
+    total = processes.sum(sum(run_all(measure, processes.deal(passes))), loaded.device)
+    return total / sum(row.total_weight for rows in passes for row in rows)
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
@@ -99,7 +118,7 @@ def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache)
         batch.ids,
         batch.positions,
         features.get(batch.image_keys),
-        attention_mask=batch.allowed,
+        tree=batch.tree,
     )
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])

@@ -1,25 +1,31 @@
-"""Tokenized windows as rows: windows over the same pictures share one row, their common start computed once.
+"""Tokenized windows as rows: token trees in which what windows have in common is computed once.
 
-A row is a token tree: the shared start, then one branch per window. A branch sees the shared start and itself, and its
-positions go on from there, so every loss is what it would be in a row of its own, for about half the tokens where a
-window is asked with both its long and its short goal.
+A row is a token tree (see `models.token_trees`). A window is a path through it: it sees what lies on its path and
+nothing else, and its positions are those it would have alone, so every loss is what it would be in a row of its own.
+Tokens are shared up to where an answer begins, pictures where they are the same picture.
 This module does not know where windows come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
+from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
+from vlm_agent.models.forward import rope_positions
+from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 
-PAD_BRANCH = -1
-"""Branch number of padding."""
+LEAST_SHARED = 16
+"""Fewer tokens are not worth sharing: a segment costs an attention call a layer."""
+
+NO_PICTURE = -1
+"""Picture number of text."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +42,27 @@ class Example:
 
 @dataclass(frozen=True)
 class Row:
-    """Windows over the same pictures, laid out as one token tree of n tokens."""
+    """Windows laid out as token trees of n tokens together."""
 
     ids: NDArray[np.int32]
-    """Token ids, (n,): the shared start, then each branch."""
+    """Token ids, (n,)."""
     targets: NDArray[np.int32]
     """The token to be predicted at each place, (n,), `IGNORED_LABEL` where nothing is learnt."""
     weights: NDArray[np.float32]
     """How much the loss at each place counts, (n,), 0 where nothing is learnt."""
     positions: NDArray[np.int32]
     """M-RoPE positions, (3, n)."""
-    branch: NDArray[np.int16]
-    """0 for the shared start, k for the k-th window, (n,)."""
-    num_windows: int
-    """How many windows the row holds."""
+    pictures: NDArray[np.int16]
+    """Index into `image_keys` where a picture's placeholders stand, (n,), `NO_PICTURE` at text."""
     image_keys: tuple[str, ...]
-    """Identifiers of the row's pictures."""
+    """Identifiers of the row's pictures, in the order of their placeholders."""
+    tree: TokenTree
+    """Who sees whom."""
+
+    @property
+    def num_windows(self) -> int:
+        """How many windows the row holds."""
+        return len(self.tree.leaves)
 
     @property
     def num_target_tokens(self) -> int:
@@ -63,34 +74,44 @@ class Row:
         """What the row's loss is divided by for its mean."""
         return float(self.weights.sum(dtype=np.float64))
 
+    def split(self) -> list[Row]:
+        """Return every window as a row of its own."""
+        if self.num_windows == 1:
+            return [self]
+        return [self._take(self.tree.path(leaf)) for leaf in self.tree.leaves]
 
-def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Tensor]) -> Row:
-    """Lay windows over the same pictures out as one row.
+    def _take(self, spans: Sequence[tuple[int, int]]) -> Row:
+        length = sum(stop - start for start, stop in spans)
+        return _chain([_Piece(self, start, stop) for start, stop in spans], TokenTree((0, length), (NO_PARENT,)))
+
+
+def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
+    """Lay windows out as one row, what they have in common once.
 
     Args:
-        examples: at least one; all with the same pictures.
-        find_positions: gives the (3, tokens) positions of a conversation.
+        examples: at least one.
+        encoder: what they were tokenized by.
     """
-    shared = _count_shared([example.encoded for example in examples])
-    first = examples[0].encoded
-    ids, targets = [np.asarray(first.input_ids[:shared])], [np.full(shared, IGNORED_LABEL)]
-    weights = [np.zeros(shared)]
-    positions, branch = [find_positions(first)[:, :shared].numpy()], [np.zeros(shared)]
-    for number, example in enumerate(examples, start=1):
-        encoded = example.encoded
-        ids.append(np.asarray(encoded.input_ids[shared:]))
-        targets.append(np.asarray([*encoded.labels[shared + 1 :], IGNORED_LABEL]))
-        weights.append(np.where(targets[-1] == IGNORED_LABEL, 0.0, example.weight))
-        positions.append(find_positions(encoded)[:, shared:].numpy())
-        branch.append(np.full(len(ids[-1]), number))
+    return merge_rows([_make_single(example, encoder) for example in examples])
+
+
+def _make_single(example: Example, encoder: ChatEncoder) -> Row:
+    encoded = example.encoded
+    ids = np.asarray(encoded.input_ids, np.int32)
+    targets = np.asarray([*encoded.labels[1:], IGNORED_LABEL], np.int32)
+    weights = np.where(targets == IGNORED_LABEL, 0.0, example.weight)
+    positions = rope_positions(encoded, encoder.images, encoder.image_token_id)
+    pictures = np.full(len(ids), NO_PICTURE, np.int16)
+    num_tokens = [rows * columns // encoder.images.merge**2 for _, rows, columns in encoded.image_grids]
+    pictures[ids == encoder.image_token_id] = np.repeat(np.arange(len(num_tokens)), num_tokens)
     return Row(
-        np.concatenate(ids).astype(np.int32),
-        np.concatenate(targets).astype(np.int32),
-        np.concatenate(weights).astype(np.float32),
-        np.concatenate(positions, axis=1).astype(np.int32),
-        np.concatenate(branch).astype(np.int16),
-        len(examples),
-        examples[0].image_keys,
+        ids,
+        targets,
+        weights.astype(np.float32),
+        positions.numpy().astype(np.int32),
+        pictures,
+        example.image_keys,
+        TokenTree((0, len(ids)), (NO_PARENT,)),
     )
 
 
@@ -110,59 +131,119 @@ def group_examples(examples: Sequence[Example], max_windows: int) -> list[list[E
     return groups
 
 
-def _count_shared(encoded: Sequence[Encoded]) -> int:
-    # The last prompt token predicts the first answer token, so it always belongs to the branch.
-    limit = min(one.num_prompt_tokens for one in encoded) - 1
-    if len(encoded) == 1:
-        return 0
-    starts = np.asarray([one.input_ids[:limit] for one in encoded])
-    differs = (starts != starts[0]).any(axis=0)
-    return int(differs.argmax()) if differs.any() else limit
-
-
 @dataclass(frozen=True)
-class Batch:
-    """Padded rows on the model's device."""
+class _Piece:
+    """Neighbouring tokens of a row."""
 
-    ids: Tensor
-    """(rows, length) int64."""
-    targets: Tensor
-    """(rows, length) int64, `IGNORED_LABEL` where nothing is learnt."""
-    weights: Tensor
-    """(rows, length) float32, 0 where nothing is learnt."""
-    positions: Tensor
-    """(3, rows, length) int64."""
-    allowed: Tensor | None
-    """(rows, 1, length, length) bool: who may look at whom; none means everything before."""
-    image_keys: tuple[str, ...]
-    """Identifiers of all pictures, row by row."""
+    row: Row
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
-def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:
-    """Pad rows to the longest and move them to a device."""
-    length = max(len(row.ids) for row in rows)
-    ids = np.full((len(rows), length), pad_id, np.int64)
-    targets = np.full((len(rows), length), IGNORED_LABEL, np.int64)
-    weights = np.zeros((len(rows), length), np.float32)
-    branch = np.full((len(rows), length), PAD_BRANCH, np.int64)
-    positions = np.zeros((3, len(rows), length), np.int64)
-    for index, row in enumerate(rows):
-        size = len(row.ids)
-        ids[index, :size], targets[index, :size], weights[index, :size] = row.ids, row.targets, row.weights
-        branch[index, :size], positions[:, index, :size] = row.branch, row.positions
-    is_plain = len(rows) == 1 and rows[0].num_windows == 1
-    return Batch(
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(targets).to(device),
-        torch.from_numpy(weights).to(device),
-        torch.from_numpy(positions).to(device),
-        None if is_plain else _allow(torch.from_numpy(branch).to(device)),
-        tuple(key for row in rows for key in row.image_keys),
+def join_rows(rows: Sequence[Row]) -> Row:
+    """Put rows side by side in one; none of them sees another."""
+    if len(rows) == 1:
+        return rows[0]
+    bounds = [0]
+    parents: list[int] = []
+    for row in rows:
+        first_token, first_segment = bounds[-1], len(parents)
+        bounds += [first_token + bound for bound in row.tree.bounds[1:]]
+        parents += [parent if parent == NO_PARENT else first_segment + parent for parent in row.tree.parents]
+    return _chain([_Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)))
+
+
+def merge_rows(rows: Sequence[Row]) -> Row:
+    """Lay the windows of rows out as one row in which what any of them have in common is there once."""
+    windows = [window for row in rows for window in row.split()]
+    if len(windows) == 1:
+        return windows[0]
+    growth = _Growth(windows)
+    growth.grow(range(len(windows)), 0, NO_PARENT)
+    bounds = (0, *accumulate(map(len, growth.pieces)))
+    return _chain(growth.pieces, TokenTree(bounds, tuple(growth.parents)))
+
+
+class _Growth:
+    """A tree of windows under way: a radix tree over their tokens."""
+
+    def __init__(self, windows: Sequence[Row]) -> None:
+        self.pieces: list[_Piece] = []
+        self.parents: list[int] = []
+        self._windows = windows
+        numbers: dict[str, int] = defaultdict(lambda: len(numbers) + 1)
+        self._marks = [_mark(window, numbers) for window in windows]
+        # The last prompt token predicts the first answer token, so it always belongs to the window alone.
+        self._limits = [int((window.targets != IGNORED_LABEL).argmax()) for window in windows]
+
+    def grow(self, members: Sequence[int], start: int, parent: int) -> None:
+        """Hang what windows that agree up to `start` have below it under a segment."""
+        if len(members) == 1:
+            self._add(members[0], start, len(self._marks[members[0]]), parent)
+            return
+        agreed = self._count_agreed(members, start)
+        if agreed - start >= LEAST_SHARED:
+            parent, start = self._add(members[0], start, agreed, parent), agreed
+        for group in self._part(members, agreed):
+            self.grow(group, start, parent)
+
+    def _add(self, member: int, start: int, stop: int, parent: int) -> int:
+        self.pieces.append(_Piece(self._windows[member], start, stop))
+        self.parents.append(parent)
+        return len(self.pieces) - 1
+
+    def _count_agreed(self, members: Sequence[int], start: int) -> int:
+        limit = min(self._limits[member] for member in members)
+        first = self._marks[members[0]][start:limit]
+        for member in members[1:]:
+            differs = first != self._marks[member][start : start + len(first)]
+            if differs.any():
+                first = first[: int(differs.argmax())]
+        return start + len(first)
+
+    def _part(self, members: Sequence[int], at: int) -> list[list[int]]:
+        """Group windows by their token at a place; whose answer is near stays alone."""
+        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for member in members:
+            is_near = at >= self._limits[member]
+            groups[("alone", member) if is_near else ("token", int(self._marks[member][at]))].append(member)
+        return list(groups.values())
+
+
+def _mark(window: Row, numbers: dict[str, int]) -> NDArray[np.int64]:
+    """Return what tells tokens apart: ids of text, numbers below 0 of pictures."""
+    marks = window.ids.astype(np.int64)
+    if window.image_keys:
+        known = np.asarray([-numbers[key] for key in window.image_keys])
+        seen = window.pictures != NO_PICTURE
+        marks[seen] = known[window.pictures[seen]]
+    return marks
+
+
+def _chain(pieces: Sequence[_Piece], tree: TokenTree) -> Row:
+    """Put pieces one after the other."""
+    pictures = []
+    keys: list[str] = []
+    for piece in pieces:
+        found, numbers = np.unique(piece.row.pictures[piece.start : piece.stop], return_inverse=True)
+        shown = found[found != NO_PICTURE]
+        first = len(keys) - (len(found) - len(shown))  # `NO_PICTURE` comes first among those found
+        pictures.append(np.where(found[numbers] == NO_PICTURE, NO_PICTURE, numbers + first))
+        keys += [piece.row.image_keys[number] for number in shown]
+
+    def join(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        cut = [whole[..., piece.start : piece.stop] for whole, piece in zip(arrays, pieces, strict=True)]
+        return np.concatenate(cut, axis=-1)
+
+    return Row(
+        join(piece.row.ids for piece in pieces),
+        join(piece.row.targets for piece in pieces),
+        join(piece.row.weights for piece in pieces),
+        join(piece.row.positions for piece in pieces),
+        np.concatenate(pictures).astype(np.int16),
+        tuple(keys),
+        tree,
     )
-
-
-def _allow(branch: Tensor) -> Tensor:
-    # Padding may look at itself: a place that sees nothing at all would turn into NaN.
-    length = branch.shape[1]
-    sees = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-    return (sees & torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()).unsqueeze(1)

@@ -25,8 +25,9 @@ PACKAGES = ("vlm-agent", "torch", "transformers", "peft", "bitsandbytes", "safet
 
 _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 """What must be equal for a run to be gone on with."""
-_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps"}
-"""A dataset or base that was moved is still the same, their hashes are compared; and what is kept changes no run."""
+_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps", "config.picture_threads"}
+"""A dataset or base that was moved is still the same, their hashes are compared; what is kept changes no run, nor does
+how many threads read pictures."""
 
 
 def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
@@ -61,14 +62,21 @@ def start_run(folder: Path, record: dict[str, Any]) -> bool:
         ConfigError: the folder holds a run with other settings (the message names them), or something else.
         DataError: its `run.json` is damaged, or its adapter was made for a dataset of another action spec.
     """
+    if check_run(folder, record):
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RUN_FILE, json.dumps(record, indent=2) + "\n")
+    return False
+
+
+def check_run(folder: Path, record: dict[str, Any]) -> bool:
+    """Tell whether a folder holds the same run; raise what `start_run` would, and write nothing."""
     path = folder / RUN_FILE
     if path.is_file():
         _check_same_run(path, read_run(folder), record)
         return True
     if folder.exists() and any(path for path in folder.iterdir() if not path.name.endswith(PARTIAL_SUFFIX)):
         raise ConfigError(f"--out {folder}: is not empty and holds no run")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(record, indent=2) + "\n")
     return False
 
 

@@ -1,4 +1,4 @@
-"""From windows of a dataset to rows for one model: rendered by the recipe, tokenized once.
+"""From windows of a dataset to examples for one model: rendered by the recipe, tokenized once.
 
 Nothing about prompts is decided here: messages and answers come from `chat`, ids from the model's encoder, sizes and
 coordinates from the recipe.
@@ -15,7 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from torch import Tensor
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
@@ -24,13 +23,12 @@ from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 from vlm_agent.errors import DataError
-from vlm_agent.models.encoding import ChatEncoder, Encoded
-from vlm_agent.models.forward import rope_positions
+from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import RecipeSettings
+from vlm_agent.training.config import RecipeSettings, TrainConfig, Weighing
 from vlm_agent.training.moments import Moment, moment_of
-from vlm_agent.training.rows import Example, Row, group_examples, make_row
+from vlm_agent.training.rows import Example
 
 TRAIN_SPLIT = "train"
 VALIDATION_SPLIT = "validation"
@@ -85,36 +83,44 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
     )
 
 
-def build_rows(
+def encode_windows(
     encoder: ChatEncoder,
     windows: Iterable[Window],
     recipe: Recipe,
-    windows_per_row: int,
-    *,
     steps: Mapping[Moment, str] = NO_STEPS,
-    snap: int = 0,
-    step_weight: float = 1.0,
-) -> list[Row]:
-    """Tokenize windows; those over the same picture share rows of at most so many windows.
+    config: TrainConfig | None = None,
+) -> list[Example]:
+    """Tokenize windows.
 
     Args:
         encoder: the model's.
         windows: what to learn from.
         recipe: how it is shown.
-        windows_per_row: most windows in a row.
         steps: the step of each moment that has one (see `moments.find_steps`).
-        snap: reach of `snap_clicks`, thousandths.
-        step_weight: how much a token of a step counts.
+        config: gives `snap_clicks`, `step_weight` and `weigh`; by default clicks stay and tokens count the same.
     """
-    examples = [
-        encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap, step_weight=step_weight)
+    config = config or TrainConfig()
+    return [
+        weigh_example(
+            encode_window(
+                encoder,
+                window,
+                recipe,
+                steps.get(moment_of(window)),
+                snap=config.snap_clicks,
+                step_weight=config.step_weight,
+            ),
+            config.weigh,
+        )
         for window in windows
     ]
 
-    def find_positions(encoded: Encoded) -> Tensor:
-        return rope_positions(encoded, encoder.images, encoder.image_token_id)
 
-    return [make_row(group, find_positions) for group in group_examples(examples, windows_per_row)]
+def weigh_example(example: Example, weigh: Weighing) -> Example:
+    """Return a window whose tokens together count as much as those of any other, or each as much as it does."""
+    if weigh == "tokens":
+        return example
+    return replace(example, weight=example.weight / example.encoded.num_target_tokens)
 
 
 def encode_window(

@@ -16,7 +16,6 @@ from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.answering import observe
 from vlm_agent.evaluation.offline.few_shot import FewShotPolicy, ShotFinder
 from vlm_agent.evaluation.offline.reading import Reading, WindowReader, _make_event_slots
-from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import VlmPolicy
@@ -55,7 +54,7 @@ def training_loss(loaded, dataset, window, recipe, step=None):
     """Sum of the cross entropies of a window's answer in bits, as training computes it."""
     encoder = loaded.encoder
     example = encode_window(encoder, window, recipe, step)
-    row = make_row([example], lambda encoded: rope_positions(encoded, encoder.images, encoder.image_token_id))
+    row = make_row([example], encoder)
     loaded.model.eval()
     features = FeatureCache(loaded, FrameLoader(dataset.folder, recipe), 1 << 20)
     return sum_losses(loaded, [row], features).item() / log(2)

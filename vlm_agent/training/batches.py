@@ -1,0 +1,71 @@
+"""What one forward and backward pass takes: rows laid out by a layout, as tensors on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlm_agent.models.encoding import IGNORED_LABEL
+from vlm_agent.models.token_trees import TokenTree
+from vlm_agent.training.config import PassLayout
+from vlm_agent.training.rows import Row, join_rows, merge_rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on the model's device: several of one window each, padded, or one that holds trees."""
+
+    ids: Tensor
+    """(rows, length) int64."""
+    targets: Tensor
+    """(rows, length) int64, `IGNORED_LABEL` where nothing is learnt."""
+    weights: Tensor
+    """(rows, length) float32, 0 where nothing is learnt."""
+    positions: Tensor
+    """(3, rows, length) int64."""
+    tree: TokenTree | None
+    """Who sees whom in the one row; none means everything before, which real tokens see no padding by."""
+    image_keys: tuple[str, ...]
+    """Identifiers of all pictures, row by row."""
+
+
+def lay_out(rows: Sequence[Row], layout: PassLayout) -> list[Row]:
+    """Return a pass's rows as a layout has them.
+
+    `rows`: every window a row of its own, to be padded. `packed`: all windows side by side in one row. `shared`: one
+    row in which what windows have in common is there once.
+    """
+    match layout:
+        case "rows":
+            return [window for row in rows for window in row.split()]
+        case "packed":
+            return [join_rows([window for row in rows for window in row.split()])]
+        case "shared":
+            return [merge_rows(rows)]
+
+
+def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:
+    """Move rows to a device; windows are padded to the longest, trees are put side by side."""
+    if any(row.num_windows > 1 for row in rows):
+        rows = [join_rows(rows)]
+    length = max(len(row.ids) for row in rows)
+    ids = np.full((len(rows), length), pad_id, np.int64)
+    targets = np.full((len(rows), length), IGNORED_LABEL, np.int64)
+    weights = np.zeros((len(rows), length), np.float32)
+    positions = np.zeros((3, len(rows), length), np.int64)
+    for index, row in enumerate(rows):
+        size = len(row.ids)
+        ids[index, :size], targets[index, :size], weights[index, :size] = row.ids, row.targets, row.weights
+        positions[:, index, :size] = row.positions
+    return Batch(
+        torch.from_numpy(ids).to(device),
+        torch.from_numpy(targets).to(device),
+        torch.from_numpy(weights).to(device),
+        torch.from_numpy(positions).to(device),
+        rows[0].tree if rows[0].num_windows > 1 else None,
+        tuple(key for row in rows for key in row.image_keys),
+    )

@@ -146,6 +146,7 @@ def test_the_comparison_compares(checkpoint, run, tmp_path):
     succeed(
         *("vlm-agent", "compare", "--base", checkpoint, "--tuned", run, "--seeds", 2, "--max-ticks", 2),
         *("--workers", 1, "--bootstrap-resamples", 200, "--out", tmp_path),
+        *("--parts.windows", 8, "--parts.readout-windows", 4, "--parts.audit-windows", 4),
     )
     found = json.loads((tmp_path / "comparison.json").read_text())
     assert found["metric"]
@@ -161,6 +162,8 @@ def test_the_comparison_compares(checkpoint, run, tmp_path):
     assert found["made"]["probe"]["max_logit_change"] > 0
     report = (tmp_path / "index.html").read_text()
     assert "data:image/" in report
+    # The run's dataset is still there, so that the models were asked about its windows too.
+    assert found["parts"]["offline"]["windows"] <= 8
 
 
 def test_real_recordings_are_counted(shared_data):

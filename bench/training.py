@@ -83,6 +83,8 @@ class Row:
     """Of the last step, nats per target token."""
     ratio_to_trl: float
     """Of windows a second."""
+    ratio_by_cpu: float
+    """Of windows a second of the process's own time: what is left of the ratio where others use the cores too."""
     predicted_ratio: float
     """Of the arithmetic, by a formula."""
     reached: float
@@ -176,6 +178,7 @@ def _compare(task: Task, share: int, images: int, layouts: Sequence[PassLayout],
                 peak_mb=run.memory.peak_mb,
                 loss=run.losses[-1],
                 ratio_to_trl=ratio,
+                ratio_by_cpu=base.watch.cpu_s / run.watch.cpu_s,
                 predicted_ratio=predicted,
                 reached=ratio / predicted,
             )

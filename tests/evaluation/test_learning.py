@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vlm_agent.errors import DataError
-from vlm_agent.evaluation.learning import read_learning, smooth, write_section
+from vlm_agent.evaluation.learning import smooth, write_section
+from vlm_agent.training.metrics import read_losses
 
 
 def write_metrics(folder: Path, unseen: list[float]) -> Path:
@@ -29,21 +30,20 @@ def write_metrics(folder: Path, unseen: list[float]) -> Path:
     ],
 )
 def test_the_losses_are_told(tmp_path: Path, unseen: list[float], words: str) -> None:
-    learning = read_learning(write_metrics(tmp_path, unseen))
-    assert learning is not None
-    assert len(learning.steps) == 10  # a kill cut the last line off
-    section = write_section(learning)
+    losses = read_losses(write_metrics(tmp_path, unseen))
+    assert len(losses.train) == 10  # a kill cut the last line off
+    section = write_section(losses)
     assert section.sentences[0].endswith(words)
     assert section.plots[0].light.startswith("data:image/svg+xml")
 
 
 def test_a_folder_without_measurements_has_none(tmp_path: Path) -> None:
-    assert read_learning(tmp_path) is None
+    assert read_losses(tmp_path).train == ()
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "eval_loss": 2.0}\n')
-    assert read_learning(tmp_path) is None
+    assert read_losses(tmp_path).train == ()
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(DataError, match="not the measurements of a run"):
-        read_learning(tmp_path)
+        read_losses(tmp_path)
 
 
 def test_smoothing_keeps_the_mean() -> None:

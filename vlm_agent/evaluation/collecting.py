@@ -22,7 +22,6 @@ from vlm_agent.evaluation.curves.section import write_section as write_curve
 from vlm_agent.evaluation.films import find_session, shoot_films
 from vlm_agent.evaluation.goals import compare_goals, describe
 from vlm_agent.evaluation.goals import write_section as write_goals
-from vlm_agent.evaluation.learning import read_learning
 from vlm_agent.evaluation.learning import write_section as write_learning
 from vlm_agent.evaluation.likeness.measuring import LEAST_SESSIONS, count_steps, measure_likeness
 from vlm_agent.evaluation.likeness.section import write_section as write_likeness
@@ -42,6 +41,7 @@ from vlm_agent.evaluation.sections import Section
 from vlm_agent.evaluation.sides import Pair
 from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
+from vlm_agent.training.metrics import read_losses
 
 DISTURBED = ("tuned", "demonstrator")
 """For whom something goes wrong, and who are held against each other in movement."""
@@ -178,9 +178,9 @@ class _Collection:
 
     def add_learning(self) -> None:
         """Show how the run learned, if it is one, and a curve over sessions, if there is one."""
-        learning = read_learning(Path(self.pair.tuned.name))
-        if learning is not None:
-            self.sections.append(write_learning(learning))
+        losses = read_losses(Path(self.pair.tuned.name))
+        if losses.train:
+            self.sections.append(write_learning(losses))
         if self.config.parts.curve is not None:
             curve = read_curve(self.config.parts.curve)
             self.sections.append(write_curve(curve))

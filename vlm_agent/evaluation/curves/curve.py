@@ -17,6 +17,7 @@ import numpy as np
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.intervals import DEFAULT_RESAMPLES, LEVEL, Interval, mean_interval
 from vlm_agent.evaluation.metrics import GOAL_SUCCESS, RINGS_PER_MINUTE, Metric
+from vlm_agent.training.metrics import Losses
 
 FORMAT_VERSION = 1
 Values = tuple[float, ...]
@@ -51,16 +52,6 @@ class KeptAdapter:
     """On the validation sessions, where it was measured at that step."""
     values: Values
     """How it plays."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What the run of the most sessions wrote down while it was trained, nats per target token."""
-
-    train: tuple[tuple[int, float], ...] = ()
-    """Step and loss on the windows of that step."""
-    validation: tuple[tuple[int, float], ...] = ()
-    """Step and loss on the validation sessions; step 0 is the base."""
 
 
 @dataclass(frozen=True)

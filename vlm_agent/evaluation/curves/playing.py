@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.evaluation.curves.command import CurveConfig
-from vlm_agent.evaluation.curves.curve import Curve, KeptAdapter, Losses, Setting, TrainedRun, Values
+from vlm_agent.evaluation.curves.curve import Curve, KeptAdapter, Setting, TrainedRun, Values
 from vlm_agent.evaluation.curves.tuning import PlannedRun, Tuning, list_kept
 from vlm_agent.evaluation.matches import Terms, plan_models, plan_others, play_matches
 from vlm_agent.evaluation.metrics import Metric, find_metric
 from vlm_agent.evaluation.sides import match_sides
 from vlm_agent.evaluation.terminal import MatchProgress
 from vlm_agent.rollouts.running import Rollout, RolloutPlan
+from vlm_agent.training.metrics import read_losses
 
 _BASE, _DEMONSTRATOR = "base", "demonstrator"
 
@@ -67,16 +68,6 @@ def make_terms(config: CurveConfig) -> Terms:
         device=config.device,
         temperature=config.temperature,
     )
-
-
-def read_losses(folder: Path) -> Losses:
-    """Return what a run wrote down while it was trained."""
-    from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
-
-    lines = MetricsLog(folder / METRICS_FILE).read()
-    train = tuple((line["step"], line["loss"]) for line in lines if "loss" in line)
-    validation = tuple((line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line)
-    return Losses(train, validation)
 
 
 def _plan_tuned(name: str, folder: Path, config: CurveConfig, terms: Terms) -> RolloutPlan:

@@ -12,10 +12,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from vlm_agent.evaluation.curves.curve import Curve, KeptAdapter
 from vlm_agent.evaluation.drawing import Plot, Theme, make_plot
 from vlm_agent.evaluation.intervals import Interval
+from vlm_agent.evaluation.learning import plot_losses
 from vlm_agent.evaluation.sections import PlainTable, Section
-
-SMOOTHED_SHARE = 0.05
-"""Training loss is drawn as the mean over this share of all steps: single steps see a handful of windows."""
 
 Item = TypeVar("Item")
 DrawCurve = Callable[[Axes, Curve, Theme], None]
@@ -186,12 +184,7 @@ def _draw_plots(curve: Curve) -> Iterator[Plot]:
             f"The run of {_count(curve.largest.sessions)}: mean and 95% interval over scenes. Square: the result.",
         )
     if curve.losses.train:
-        yield _plot(
-            curve,
-            draw_loss_steps,
-            "Loss by training step",
-            f"Line: training windows, mean over {SMOOTHED_SHARE:.0%} of the steps. Dots: validation sessions.",
-        )
+        yield plot_losses(curve.losses)
 
 
 def _plot(curve: Curve, draw: DrawCurve, title: str, caption: str) -> Plot:
@@ -248,23 +241,6 @@ def draw_steps(axes: Axes, curve: Curve, theme: Theme) -> None:
     axes.set_ylabel(curve.metric.label)
     axes.set_ylim(bottom=min(0.0, *axes.get_ylim()))
     axes.grid(axis="y")
-
-
-def draw_loss_steps(axes: Axes, curve: Curve, theme: Theme) -> None:
-    """The losses of one run over its steps."""
-    steps, losses = (np.array(column) for column in zip(*curve.losses.train, strict=True))
-    width = max(1, round(SMOOTHED_SHARE * len(losses)))
-    smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
-    axes.plot(steps[width - 1 :], smooth, color=theme.muted, linewidth=1.2, label="training")
-    if curve.losses.validation:
-        axes.plot(
-            *zip(*curve.losses.validation, strict=True), "o-", color=theme.contenders["tuned"], label="validation"
-        )
-    axes.set_xlabel("training step")
-    axes.set_ylabel("loss, nats a token")
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y")
-    axes.legend(loc="upper right")
 
 
 def _draw_standing(axes: Axes, curve: Curve, theme: Theme) -> None:

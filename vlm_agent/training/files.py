@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safetensors.torch import save
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTIAL_SUFFIX = ".partial"
 """Ends the name of what is not finished; left behind by a kill alone, and overwritten by the next try."""
@@ -44,6 +45,8 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
 
 def write_tensors(place: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors; a full disk is an OSError here, not the safetensors library's own error."""
+    from safetensors.torch import save  # imports torch, which whoever reads a run's measurements has no use for
+
     place.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 

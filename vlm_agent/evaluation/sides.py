@@ -14,6 +14,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.chat import Recipe
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, fingerprint_weights
+from vlm_agent.training.differences import find_differences
 
 if TYPE_CHECKING:
     from vlm_agent.models.loading import Quantization
@@ -168,19 +169,8 @@ def _check_same_recipe(base: Side, tuned: Side) -> None:
         for record in (base.record or {}, tuned.record or {})
     )
     # The fingerprint of a prompt says as much as its text, which would fill the line.
-    differing = [name for name in _find_differences("", left, right) if not name.endswith(".text")]
+    differing = [name for name in find_differences(left, right) if not name.endswith(".text")]
     if differing:
         raise ConfigError(
             f"--base {base.name} and --tuned {tuned.name} can't be compared: they differ in {', '.join(differing)}"
         )
-
-
-def _find_differences(name: str, left: Any, right: Any) -> list[str]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        keys = sorted(left.keys() | right.keys())
-        return [
-            found
-            for key in keys
-            for found in _find_differences(f"{name}.{key}".lstrip("."), left.get(key), right.get(key))
-        ]
-    return [] if left == right else [name]

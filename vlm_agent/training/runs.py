@@ -16,6 +16,7 @@ from vlm_agent.dataset.store import Dataset
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.differences import find_differences
 from vlm_agent.training.files import PARTIAL_SUFFIX, write_text
 
 RUN_FILE = "run.json"
@@ -100,16 +101,10 @@ def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
     now = json.loads(json.dumps(new))
     if old.get("recipe", {}).get("spec") != now["recipe"]["spec"]:
         raise DataError(f"{path}: this run was trained for another action spec than the dataset's; give another --out")
-    differing = [name for part in _IDENTITY for name in _find_differences(part, old.get(part), now[part])]
+    before, after = ({part: record.get(part) for part in _IDENTITY} for record in (old, now))
+    differing = [name for name in find_differences(before, after) if name not in _MAY_DIFFER]
     if differing:
         raise ConfigError(f"{path}: holds a run with other settings ({', '.join(differing)}); give another --out")
-
-
-def _find_differences(name: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [found for key in keys for found in _find_differences(f"{name}.{key}", old.get(key), new.get(key))]
-    return [] if old == new or name in _MAY_DIFFER else [name]
 
 
 def read_versions() -> dict[str, str]:

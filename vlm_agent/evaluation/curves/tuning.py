@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.evaluation.curves.command import CurveConfig
 from vlm_agent.evaluation.report import write_whole
 from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.differences import find_differences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,14 +162,6 @@ def _settle(path: Path, settings: dict[str, Any]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not the settings of a curve ({error})") from error
-    differing = list(_find_differences("", found, wanted))
+    differing = find_differences(found, wanted)
     if differing:
         raise ConfigError(f"{path}: holds a curve with other settings ({', '.join(differing)}); give another --out")
-
-
-def _find_differences(name: str, found: Any, wanted: Any) -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            yield from _find_differences(f"{name}.{key}".lstrip("."), found.get(key), wanted.get(key))
-    elif found != wanted:
-        yield name

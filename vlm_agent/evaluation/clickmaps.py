@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from vlm_agent.actions.events import ButtonChanged
 from vlm_agent.evaluation.comparison import Comparison
-from vlm_agent.evaluation.films import RECORDED, find_session
+from vlm_agent.evaluation.films import RECORDED, find_recordings
 from vlm_agent.evaluation.marks import shrink, to_jpeg
 from vlm_agent.sessions.reader import SessionReader
 
@@ -50,14 +50,12 @@ def draw_click_maps(comparison: Comparison, folder: Path) -> list[ClickMap]:
     """
     maps = []
     for name in RECORDED:
-        row = comparison.rows.get(name)
-        found = [find_session(row, seed, folder) for seed in comparison.seeds] if row else []
-        sessions = [path for path in found if path is not None]
-        if row is not None and sessions:
+        sessions = find_recordings(comparison, name, folder)
+        if sessions:
             points = np.concatenate([read_presses(path) for path in sessions])
             frame = next(SessionReader(sessions[0]).frames()).rgb
             jpeg = to_jpeg(shrink(Image.fromarray(draw_presses(frame, points)), WIDTH_PX))
-            maps.append(ClickMap(name, row.contender.label, len(points), len(sessions), jpeg))
+            maps.append(ClickMap(name, comparison.rows[name].contender.label, len(points), len(sessions), jpeg))
     return maps
 
 

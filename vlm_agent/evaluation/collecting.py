@@ -19,7 +19,7 @@ from vlm_agent.evaluation.compare import CompareConfig
 from vlm_agent.evaluation.comparison import Comparison
 from vlm_agent.evaluation.curves.curve import read_curve
 from vlm_agent.evaluation.curves.section import write_section as write_curve
-from vlm_agent.evaluation.films import find_session, shoot_films
+from vlm_agent.evaluation.films import find_recordings, shoot_films
 from vlm_agent.evaluation.goals import compare_goals, describe
 from vlm_agent.evaluation.goals import write_section as write_goals
 from vlm_agent.evaluation.learning import write_section as write_learning
@@ -160,7 +160,7 @@ class _Collection:
         if not self.config.parts.likeness:
             return
         folder = self.config.out / "episodes" / SESSIONS
-        agent, player = (_find_recorded(comparison, name, folder) for name in DISTURBED)
+        agent, player = (find_recordings(comparison, name, folder) for name in DISTURBED)
         if min(len(agent), len(player)) < LEAST_SESSIONS:
             self.missing.append(
                 f"likeness: it takes recordings of {LEAST_SESSIONS} episodes of tuned and of the player in the same "
@@ -241,12 +241,6 @@ class _Collection:
         self.sections.append(write_audit(findings))
         self.values["audit"] = [finding.to_json() for finding in findings]
         self.is_blind = is_blind(findings)
-
-
-def _find_recorded(comparison: Comparison, name: str, folder: Path) -> list[Path]:
-    row = comparison.rows.get(name)
-    found = [find_session(row, seed, folder) for seed in comparison.seeds] if row else []
-    return [path for path in found if path is not None]
 
 
 def _show_progress() -> Progress:

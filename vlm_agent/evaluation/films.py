@@ -116,6 +116,13 @@ def find_session(row: Row, seed: int, folder: Path) -> Path | None:
     return path if episode.session and path.exists() else None
 
 
+def find_recordings(comparison: Comparison, name: str, folder: Path) -> list[Path]:
+    """Return all recordings of a contender, in the order of the seeds; none of one who did not play."""
+    row = comparison.rows.get(name)
+    found = [find_session(row, seed, folder) for seed in comparison.seeds] if row else []
+    return [path for path in found if path is not None]
+
+
 def make_film(row: Row, rank: str, seed: int, session: Path, spec: ActionSpec, *, with_video: bool = False) -> Film:
     """Return the film of a recorded episode.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm_agent.errors import ConfigError
-from vlm_agent.evaluation.intervals import mean_interval, share_interval, student_quantile
+from vlm_agent.evaluation.intervals import Interval, mean_interval, share_interval, student_quantile
 
 TABLE_975 = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 9: 2.2622, 10: 2.2281, 19: 2.0930, 30: 2.0423, 120: 1.9799}
 """Student's t, upper 2.5 % points, from any printed table."""
@@ -27,6 +27,12 @@ def test_symmetric_data_gives_nearly_students_interval() -> None:
     assert interval.mean == pytest.approx(0.0, abs=1e-12)
     assert interval.low == pytest.approx(-half, rel=0.03)
     assert interval.high == pytest.approx(half, rel=0.03)
+
+
+def test_an_interval_is_written_with_its_mean_before_its_ends() -> None:
+    interval = Interval(-0.25, -1.0, 0.5)
+    assert f"{interval:.2f}" == "−0.25 [−1.00, 0.50]"
+    assert f"{interval:+.1f}" == "−0.2 [−1.0, +0.5]"
 
 
 def test_a_long_tail_moves_the_interval_towards_it() -> None:

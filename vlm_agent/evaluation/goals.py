@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from vlm_agent.evaluation.comparison import Comparison, compare_rollouts
-from vlm_agent.evaluation.intervals import Interval
 from vlm_agent.evaluation.matches import Terms, plan_models, plan_others, play_matches
 from vlm_agent.evaluation.metrics import find_metric
 from vlm_agent.evaluation.offline.estimates import correct_holm, t_test
@@ -117,13 +116,9 @@ def _cells(comparison: Comparison, p: float) -> tuple[str, ...]:
     unit = "" if comparison.metric.name == "goal_success" else f", {comparison.metric.unit}"
     return (
         comparison.setting.goal + unit,
-        _plain(comparison.base.metric),
-        _plain(comparison.tuned.metric),
+        f"{comparison.base.metric:.2f}",
+        f"{comparison.tuned.metric:.2f}",
         f"{noop.metric.mean:.2f}" if noop else "",
         f"{comparison.difference.interval.mean:+.2f}".replace("-", "−"),
         "< 0.001" if p < 0.001 else f"{p:.3f}",
     )
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

@@ -41,6 +41,11 @@ class Interval:
     high: float
     """Upper end."""
 
+    def __format__(self, spec: str) -> str:
+        """Return mean and ends, each formatted as `spec` says: `4.17 [3.17, 5.00]` for `.2f`."""
+        mean, low, high = (format(value, spec).replace("-", "−") for value in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]"
+
     def to_json(self) -> dict[str, Any]:
         """Return `mean` and `ci95`, rounded far below their meaning."""
         return {"mean": round(self.mean, 6), "ci95": [round(self.low, 6), round(self.high, 6)]}

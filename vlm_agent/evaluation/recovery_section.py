@@ -83,7 +83,7 @@ def _tell_contender(name: str, trials: Sequence[Trial]) -> Iterator[str]:
     for trial in costly:
         assert trial.cost is not None
         yield (
-            f"{_words(trial).capitalize()} costs {label} {_range(trial.cost)} points a minute; it scores again in "
+            f"{_words(trial).capitalize()} costs {label} {trial.cost:.2f} points a minute; it scores again in "
             f"{trial.num_recovered} of {trial.num_planted} (undisturbed {trial.num_undisturbed})."
         )
     if unhurt:
@@ -117,8 +117,8 @@ def _make_table(recovery: Recovery) -> PlainTable:
                     f"{trial.num_planted} of {trial.num_episodes}",
                     _percent(trial.share),
                     f"{trial.num_undisturbed / trial.num_planted:.0%}" if trial.num_planted else "",
-                    _plain(trial.time_s, 1),
-                    _plain(trial.cost, 2),
+                    _cell(trial.time_s, ".1f"),
+                    _cell(trial.cost, ".2f"),
                 )
             )
     return PlainTable(
@@ -227,17 +227,8 @@ def _join(parts: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _range(interval: Interval) -> str:
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})".replace("-", "−")
-
-
-def _plain(interval: Interval | None, digits: int) -> str:
-    if interval is None:
-        return ""
-    low, mean, high = (
-        f"{value:.{digits}f}".replace("-", "−") for value in (interval.low, interval.mean, interval.high)
-    )
-    return f"{mean} [{low}, {high}]"
+def _cell(interval: Interval | None, spec: str) -> str:
+    return "" if interval is None else format(interval, spec)
 
 
 def _percent(interval: Interval | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vlm_agent.evaluation.comparison import Comparison, Row
-from vlm_agent.evaluation.intervals import Interval
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.sections import PlainTable
 from vlm_agent.evaluation.verdicts import Verdict
@@ -11,7 +10,7 @@ from vlm_agent.evaluation.verdicts import Verdict
 
 def tabulate(comparison: Comparison) -> PlainTable:
     """Return the table of all contenders, and the difference."""
-    last = ("tuned − base", _signed(comparison.difference.interval), "", "", "")
+    last = ("tuned − base", f"{comparison.difference.interval:+.2f}", "", "", "")
     return PlainTable(
         ("", comparison.metric.label, "success %", "valid %", "p50, p95 ms"),
         (*(_cells(row) for row in comparison.rows.values()), last),
@@ -37,16 +36,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     times = (row.latency_ms(50), row.latency_ms(95))
     return (
         row.contender.label,
-        _plain(row.metric),
+        f"{row.metric:.2f}",
         f"{row.success.mean * 100:.0f} [{row.success.low * 100:.0f}, {row.success.high * 100:.0f}]",
         f"{row.valid.mean * 100:.1f}" if row.valid else "–",
         ", ".join("–" if time is None else f"{time:.0f}" for time in times) if row.latencies_ms else "–",
     )
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"

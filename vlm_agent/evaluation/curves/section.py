@@ -41,10 +41,10 @@ def write_sentences(curve: Curve) -> Iterator[str]:
 
 
 def _tell_ends(curve: Curve) -> str:
-    parts = [f"{_count(number)}: {_range(_at(curve, number))}" for number in _ends(curve.numbers)]
-    others = [f"the base, which learned from none, {_range(curve.measure(curve.base))}"]
+    parts = [f"{_count(number)}: {_at(curve, number):.2f}" for number in _ends(curve.numbers)]
+    others = [f"the base, which learned from none, {curve.measure(curve.base):.2f}"]
     if curve.demonstrator:
-        others.append(f"the demonstrator {_range(curve.measure(curve.demonstrator))}")
+        others.append(f"the demonstrator {curve.measure(curve.demonstrator):.2f}")
     return f"{curve.metric.label.capitalize()} after learning from {'; from '.join(parts)}; {', '.join(others)}."
 
 
@@ -57,7 +57,7 @@ def _tell_last_gain(curve: Curve) -> Iterator[str]:
         yield f"With {fewer} as with {more} sessions it got nowhere on any scene; play can't tell if more would help."
         return
     gain = curve.gain(fewer, more)
-    found = f"from {fewer} to {more} it gained {_range(gain, signed=True)} {curve.metric.unit}"
+    found = f"from {fewer} to {more} it gained {gain:+.2f} {curve.metric.unit}"
     if gain.low > 0:
         yield f"More sessions would probably help: {found}."
     elif gain.high < 0:
@@ -94,7 +94,7 @@ def _tell_steps(curve: Curve) -> Iterator[str]:
     gain = curve.measure([last - then for last, then in zip(curve.largest.values, half.values, strict=True)])
     found = (
         f"from step {half.step} to the end of training ({curve.largest.steps} steps) the run of "
-        f"{_count(curve.largest.sessions)} gained {_range(gain, signed=True)} {curve.metric.unit}"
+        f"{_count(curve.largest.sessions)} gained {gain:+.2f} {curve.metric.unit}"
     )
     if gain.low > 0:
         yield f"The second half of training was needed: {found}."
@@ -121,7 +121,7 @@ def _tell_terms(curve: Curve) -> str:
 
 
 def _make_table(curve: Curve) -> PlainTable:
-    rows = [("0 (base)", "", "", _range(curve.measure(curve.base)), "")]
+    rows = [("0 (base)", "", "", f"{curve.measure(curve.base):.2f}", "")]
     for fewer, number in zip((0, *curve.numbers), curve.numbers, strict=False):
         runs = curve.runs_of(number)
         steps = sorted({run.steps for run in runs})
@@ -130,12 +130,12 @@ def _make_table(curve: Curve) -> PlainTable:
                 str(number),
                 " to ".join(str(step) for step in _ends(steps)),
                 _loss(curve.loss_of(number)),
-                _range(_at(curve, number)),
-                _range(curve.gain(fewer, number), signed=True),
+                f"{_at(curve, number):.2f}",
+                f"{curve.gain(fewer, number):+.2f}",
             )
         )
     if curve.demonstrator:
-        rows.append(("demonstrator", "", "", _range(curve.measure(curve.demonstrator)), ""))
+        rows.append(("demonstrator", "", "", f"{curve.measure(curve.demonstrator):.2f}", ""))
     return PlainTable(
         columns=("sessions", "steps", "loss", curve.metric.label, "gain"),
         rows=tuple(rows),
@@ -149,9 +149,9 @@ def _make_table(curve: Curve) -> PlainTable:
 
 def _make_steps_table(curve: Curve) -> PlainTable:
     losses = dict(curve.losses.validation)
-    rows = [("0 (base)", _loss(losses.get(0)), _range(curve.measure(curve.base)))]
-    rows += [(str(one.step), _loss(one.loss), _range(curve.measure(one.values))) for one in curve.kept]
-    rows.append(("the result", _loss(curve.largest.loss), _range(curve.measure(curve.largest.values))))
+    rows = [("0 (base)", _loss(losses.get(0)), f"{curve.measure(curve.base):.2f}")]
+    rows += [(str(one.step), _loss(one.loss), f"{curve.measure(one.values):.2f}") for one in curve.kept]
+    rows.append(("the result", _loss(curve.largest.loss), f"{curve.measure(curve.largest.values):.2f}"))
     return PlainTable(
         columns=("step", "loss", curve.metric.label),
         rows=tuple(rows),
@@ -287,9 +287,3 @@ def _count(number: int) -> str:
 
 def _loss(loss: float | None) -> str:
     return "" if loss is None else f"{loss:.3f}"
-
-
-def _range(interval: Interval, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    mean, low, high = (f"{value:{sign}.2f}".replace("-", "−") for value in (interval.mean, interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"

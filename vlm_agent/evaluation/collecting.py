@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.errors import DataError
@@ -35,6 +35,7 @@ from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
 from vlm_agent.evaluation.offline.section import write_section as write_offline
 from vlm_agent.evaluation.offline.worst import WorstWindow, find_worst
 from vlm_agent.evaluation.parts import Parts
+from vlm_agent.evaluation.progress import make_progress
 from vlm_agent.evaluation.recovery import FEWEST_PLANTED, WITHIN_TICKS, list_recovery_plans, play_recovery
 from vlm_agent.evaluation.recovery_section import write_section as write_recovery
 from vlm_agent.evaluation.sections import Section
@@ -64,7 +65,7 @@ def collect_parts(config: CompareConfig, pair: Pair, terms: Terms, comparison: C
         DataError: a dataset or a recording can't be read, or `config.out` holds answers to something else.
     """
     collection = _Collection(config, pair, terms)
-    with _show_progress() as progress:
+    with make_progress(Console(stderr=True)) as progress:
         collection.add_recovery(comparison, progress)
         collection.add_goals(comparison, progress)
         collection.add_recorded_windows(progress)
@@ -241,20 +242,6 @@ class _Collection:
         self.sections.append(write_audit(findings))
         self.values["audit"] = [finding.to_json() for finding in findings]
         self.is_blind = is_blind(findings)
-
-
-def _show_progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description:<34}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 @contextmanager

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlm_agent.evaluation.comparison import Comparison
 from vlm_agent.evaluation.parts import Parts
+from vlm_agent.evaluation.progress import make_progress
 from vlm_agent.evaluation.summary import tabulate
 from vlm_agent.evaluation.verdicts import Finding, Verdict
 from vlm_agent.rollouts.episodes import Episode
@@ -32,16 +31,7 @@ class MatchProgress:
     def __init__(self, plans: Sequence[RolloutPlan], console: Console | None = None) -> None:
         """Take who plays; by default shown on the error stream."""
         self._console = console or Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description:<13}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = make_progress(self._console, label_width=13)
         self._tasks = {plan.name: self._bar.add_task(plan.name, total=len(plan.seeds), start=False) for plan in plans}
         self._names = [plan.name for plan in plans]
 
@@ -70,13 +60,6 @@ class MatchProgress:
             self._console.print(f"{name}: {int(task.completed)} episodes played", highlight=False)
         for following in self._names[self._names.index(name) + 1 :][:1]:
             self._bar.start_task(self._tasks[following])
-
-    @contextmanager
-    def doing(self, words: str) -> Iterator[None]:
-        """Show that something without a number of steps goes on."""
-        task = self._bar.add_task(words, total=None)
-        yield
-        self._bar.update(task, total=1, completed=1)
 
 
 def print_comparison(

@@ -57,19 +57,18 @@ def run(config: LikenessConfig) -> Likeness:
         DataError: a folder holds too few sessions, a damaged one, or one of the other side.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from vlm_agent.evaluation.likeness.contrasts import Effort
     from vlm_agent.evaluation.likeness.measuring import count_steps, measure_likeness
     from vlm_agent.evaluation.likeness.section import write_section
+    from vlm_agent.evaluation.progress import make_progress
     from vlm_agent.evaluation.report import write_whole
 
     console = Console()
     agent = spread(find_sessions(config.agent, "--agent", config.policy), config.most_sessions)
     player = spread(find_sessions(config.player, "--player"), config.most_sessions)
     effort = Effort(splits=config.splits, permutations=config.permutations)
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with make_progress(console, transient=True) as progress:
         task = progress.add_task("reading", total=count_steps(len(agent) + len(player)))
         likeness = measure_likeness(
             agent,

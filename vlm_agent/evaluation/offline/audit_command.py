@@ -64,13 +64,12 @@ def run(config: AuditConfig) -> list[Finding]:
         ModelError: there is no such model, or it can't be used.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from vlm_agent.evaluation.offline.audit_section import write_section
+    from vlm_agent.evaluation.progress import make_progress
 
     console = Console()
-    columns = (TextColumn("{task.description:34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with make_progress(console) as progress:
         findings = audit_model(config, progress)
     section = write_section(findings)
     for table in section.tables:

@@ -98,13 +98,12 @@ def run(config: EvalConfig) -> OfflineEvaluation:
         ModelError: there is no such model, or it can't be used.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from vlm_agent.evaluation.offline.table import make_tables
+    from vlm_agent.evaluation.progress import make_progress
 
     console = Console()
-    columns = (TextColumn("{task.description:20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with make_progress(console) as progress:
         evaluation, _ = evaluate_model(config, progress)
     for table in make_tables(evaluation):
         console.print(table)

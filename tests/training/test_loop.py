@@ -25,7 +25,7 @@ from vlm_agent.training.checkpoints import list_checkpoints
 from vlm_agent.training.config import EvaluationSettings
 from vlm_agent.training.loop import TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
-from vlm_agent.training.passes import measure_loss
+from vlm_agent.training.passes import MeasuredLoss, measure_loss
 from vlm_agent.training.progress import SilentWatcher
 
 pytestmark = pytest.mark.model
@@ -140,7 +140,7 @@ def test_it_stops_early_and_keeps_the_best(model, tmp_path, monkeypatch):
         run(model, tmp_path / "two", replace(config, save_every_steps=2), StopAt(3))
     two_steps = load_file(tmp_path / "two" / "checkpoints" / "step-000002" / WEIGHTS_FILE)
     losses = iter([5.0, 3.0, 4.0, 3.5, 3.0])
-    monkeypatch.setattr(loop_module, "measure_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop_module, "measure_loss", lambda *_: MeasuredLoss(next(losses), {}))
     result = run(model, tmp_path / "whole", config)
     assert result.state.has_stopped
     assert (result.state.best_step, result.state.best_loss, result.state.step) == (2, 3.0, 8)
@@ -175,11 +175,11 @@ def test_evaluation_weighs_tokens_and_not_windows(model):
     loaded = load_with_lora(model, CONFIG)
     material = make_material(loaded)
     rows = material.train[:5]
-    single = [measure_loss(loaded, [row], make_features(loaded), 1) for row in rows]
+    single = [measure_loss(loaded, [row], make_features(loaded), 1).mean for row in rows]
     tokens = [row.num_target_tokens for row in rows]
     want = sum(loss * count for loss, count in zip(single, tokens, strict=True)) / sum(tokens)
     for batch_windows in (2, 10):
-        got = measure_loss(loaded, rows, make_features(loaded), batch_windows)
+        got = measure_loss(loaded, rows, make_features(loaded), batch_windows).mean
         assert got == pytest.approx(want, rel=1e-5)
 
 

@@ -18,6 +18,7 @@ from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import TokenWeights
 from vlm_agent.training.moments import find_steps
 from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
@@ -207,7 +208,9 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
         encoded = encode_window(loaded.encoder, window, recipe, "press short").encoded
         said = loaded.encoder.decode_text([label for label in encoded.labels if label != IGNORED_LABEL])
         assert said == "press short" if window.goal_level == "long" else said.startswith('{"actions":[')
-    heavy = build_rows(loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe), step_weight=3.0)
+    heavy = build_rows(
+        loaded.encoder, windows, recipe, 2, steps=find_steps(windows, recipe), weights=TokenWeights(step=3.0)
+    )
     for row, plain_row in zip(heavy, rows, strict=True):
         asked = row.branch == 1 + [window.goal_level for window in windows[:2]].index("long")
         assert set(row.weights[asked & (row.targets != IGNORED_LABEL)]) == {3.0}

@@ -25,6 +25,7 @@ from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import TokenWeights
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
@@ -151,6 +152,8 @@ def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> 
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
+    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
+
     def build(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Row]:
         return build_rows(
             loaded.encoder,
@@ -159,7 +162,7 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
             config.batch_windows,
             steps=steps,
             snap=config.snap_clicks,
-            step_weight=config.step_weight,
+            weights=weights,
         )
 
     chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 from peft import PeftModel
@@ -23,9 +23,10 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.checkpoints import RunState, Weights, list_checkpoints, load_checkpoint, save_checkpoint
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import describe_losses
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoch
-from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
+from vlm_agent.training.passes import MeasuredLoss, RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.rows import Row
 
 
@@ -35,7 +36,7 @@ class Watcher(Protocol):
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """A step is done; `loss` is in nats per target token."""
 
-    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+    def on_evaluation(self, step: int, loss: MeasuredLoss, *, is_best: bool) -> None:
         """The loss on unseen sessions was measured."""
 
 
@@ -102,7 +103,7 @@ class TrainingLoop:
         """Train from the newest checkpoint in the folder, or from the start, to the end.
 
         Raises:
-            ModelError: the loss is no longer a number; the weights before that step are saved as a checkpoint.
+            ModelError: a loss is no longer a number; the last good weights are kept as a checkpoint, and it is named.
             DataError: the newest checkpoint is damaged.
         """
         self._resume()
@@ -166,7 +167,9 @@ class TrainingLoop:
         )
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._give_up(loss, norm)
+            self._give_up(
+                self._state.step + 1, f"loss {loss}, gradient norm {norm}", is_good=self._has_finite_weights()
+            )
         self._optimizer.step()
         self._last_loss = loss
         self._metrics.append(
@@ -184,11 +187,16 @@ class TrainingLoop:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
         return (self._config.seed * 1_000_003 + self._state.step) * self._config.accumulation
 
-    def _give_up(self, loss: float, norm: float) -> None:
-        place = self._save()
+    def _has_finite_weights(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self._trained)
+
+    def _give_up(self, step: int, found: str, *, is_good: bool) -> NoReturn:
+        """Stop the run; weights that are still good are saved, others must not become the newest checkpoint."""
+        place = self._save() if is_good else next(iter(list_checkpoints(self._checkpoints)[::-1]), None)
+        kept = "there is no good checkpoint yet" if place is None else f"the last good weights are in {place}"
         raise ModelError(
-            f"training lost its footing at step {self._state.step + 1} (loss {loss}, gradient norm {norm});"
-            f" the weights before it are in {place}; try a lower --train.learning-rate"
+            f"training lost its footing at step {step} ({found}); {kept};"
+            " try a lower --train.learning-rate, with another --out"
         )
 
     def _save(self) -> Path:
@@ -199,9 +207,11 @@ class TrainingLoop:
         if not self._material.validation or not settings.every_steps:
             return
         rows, features = self._material.validation, self._material.features
-        loss = measure_loss(self._loaded, rows, features, self._config.batch_windows, self._run_all)
-        step, best = self._state.step, self._state.best_loss
-        self._metrics.append(step=step, eval_loss=loss)
+        measured = measure_loss(self._loaded, rows, features, self._config.batch_windows, self._run_all)
+        loss, step, best = measured.mean, self._state.step, self._state.best_loss
+        if not math.isfinite(loss):
+            self._give_up(step, f"loss {loss} on unseen sessions", is_good=False)
+        self._metrics.append(step=step, eval_loss=loss, eval_loss_by_field=describe_losses(measured.by_field))
         # The untrained start is measured to be compared with, never taken as the result.
         is_best = step > 0 and (best is None or loss < best)
         if is_best:
@@ -211,4 +221,4 @@ class TrainingLoop:
             waited = self._state.evals_since_best + 1
             has_stopped = 0 < settings.patience <= waited
             self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
-        self._watcher.on_evaluation(step, loss, is_best=is_best)
+        self._watcher.on_evaluation(step, measured, is_best=is_best)

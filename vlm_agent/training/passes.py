@@ -7,11 +7,13 @@ dropout is seeded for each, so the result does not depend on how many ran at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -21,6 +23,7 @@ from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import FieldLoss, join_losses, sum_fields
 from vlm_agent.training.rows import Row, collate_rows
 
 SMALL_HIDDEN_SIZE = 1024
@@ -75,23 +78,43 @@ def add_gradients(
     return total, num_tokens
 
 
+@dataclass(frozen=True)
+class MeasuredLoss:
+    """What rows cost a model."""
+
+    mean: float
+    """Nats per target token, as the rows weigh their tokens."""
+    by_field: Mapping[str, FieldLoss]
+    """By what tokens are about; here every token counts once."""
+
+
 def measure_loss(
     loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, batch_rows: int, run_all: RunAll = map
-) -> float:
-    """Return the mean loss over rows in nats per target token, as the rows weigh their tokens; dropout is off."""
+) -> MeasuredLoss:
+    """Return the loss over rows, all of it and by field; dropout is off."""
     loaded.model.eval()
     ordered = sorted(rows, key=lambda row: len(row.ids))
     passes = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
 
-    def measure(rows: Sequence[Row]) -> float:
+    def measure(rows: Sequence[Row]) -> tuple[float, dict[str, FieldLoss]]:
         with torch.no_grad():
-            return sum_losses(loaded, rows, features).item()
+            losses, weights = find_losses(loaded, rows, features)
+        fields = np.concatenate([row.target_fields for row in rows])
+        return (losses * weights).sum().item(), sum_fields(losses.double().cpu().numpy(), fields)
 
-    return sum(run_all(measure, passes)) / sum(row.total_weight for row in rows)
+    measured = list(run_all(measure, passes))
+    mean = sum(total for total, _ in measured) / sum(row.total_weight for row in rows)
+    return MeasuredLoss(mean, join_losses(by_field for _, by_field in measured))
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
     """Return the weighted sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    losses, weights = find_losses(loaded, rows, features)
+    return (losses * weights).sum()
+
+
+def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every target token of rows, row by row, and its weight, each float32 (tokens,)."""
     pad_id = loaded.tokenizer.pad_token_id or 0
     batch = collate_rows(rows, pad_id, loaded.device)
     hidden = run_language(
@@ -104,4 +127,4 @@ def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache)
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])
     losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
-    return (losses * batch.weights[is_target]).sum()
+    return losses, batch.weights[is_target]

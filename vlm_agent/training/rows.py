@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
+from vlm_agent.training.fields import NO_FIELD, AnswerTokens
 
 PAD_BRANCH = -1
 """Branch number of padding."""
@@ -32,6 +33,10 @@ class Example:
     """Identifiers of its pictures, in order."""
     weight: float = 1.0
     """How much each token of its answer counts."""
+    is_step: bool = False
+    """Whether its answer names a step; else it is of actions."""
+    tokens: AnswerTokens | None = None
+    """What its answer's tokens are about, and how much each counts beside `weight`; none where nobody said."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,20 @@ class Row:
     """How many windows the row holds."""
     image_keys: tuple[str, ...]
     """Identifiers of the row's pictures."""
+    fields: NDArray[np.int8] | None = None
+    """What the token to be predicted is about, index into `FIELDS`, (n,), `NO_FIELD` where nothing is learnt; none
+    where no window said it."""
 
     @property
     def num_target_tokens(self) -> int:
         """How many tokens are learnt."""
         return int((self.targets != IGNORED_LABEL).sum())
+
+    @property
+    def target_fields(self) -> NDArray[np.int8]:
+        """What each learnt token is about, index into `FIELDS`, (target tokens,)."""
+        is_target = self.targets != IGNORED_LABEL
+        return np.full(is_target.sum(), NO_FIELD, np.int8) if self.fields is None else self.fields[is_target]
 
     @property
     def total_weight(self) -> float:
@@ -75,12 +89,18 @@ def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Te
     first = examples[0].encoded
     ids, targets = [np.asarray(first.input_ids[:shared])], [np.full(shared, IGNORED_LABEL)]
     weights = [np.zeros(shared)]
+    fields = [np.full(shared, NO_FIELD)]
     positions, branch = [find_positions(first)[:, :shared].numpy()], [np.zeros(shared)]
     for number, example in enumerate(examples, start=1):
         encoded = example.encoded
         ids.append(np.asarray(encoded.input_ids[shared:]))
         targets.append(np.asarray([*encoded.labels[shared + 1 :], IGNORED_LABEL]))
         weights.append(np.where(targets[-1] == IGNORED_LABEL, 0.0, example.weight))
+        fields.append(np.full(len(targets[-1]), NO_FIELD))
+        if example.tokens is not None:
+            is_target = targets[-1] != IGNORED_LABEL
+            weights[-1][is_target] *= example.tokens.weights
+            fields[-1][is_target] = example.tokens.fields
         positions.append(find_positions(encoded)[:, shared:].numpy())
         branch.append(np.full(len(ids[-1]), number))
     return Row(
@@ -91,6 +111,7 @@ def make_row(examples: Sequence[Example], find_positions: Callable[[Encoded], Te
         np.concatenate(branch).astype(np.int16),
         len(examples),
         examples[0].image_keys,
+        np.concatenate(fields).astype(np.int8),
     )
 
 

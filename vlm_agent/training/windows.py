@@ -17,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from torch import Tensor
 
+from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
 from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
@@ -24,11 +25,12 @@ from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 from vlm_agent.errors import DataError
-from vlm_agent.models.encoding import ChatEncoder, Encoded
+from vlm_agent.models.encoding import ChatEncoder, Encoded, PlainTokenizer
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import RecipeSettings
+from vlm_agent.training.fields import FieldLabeler, TokenWeights
 from vlm_agent.training.moments import Moment, moment_of
 from vlm_agent.training.rows import Example, Row, group_examples, make_row
 
@@ -93,7 +95,7 @@ def build_rows(
     *,
     steps: Mapping[Moment, str] = NO_STEPS,
     snap: int = 0,
-    step_weight: float = 1.0,
+    weights: TokenWeights | None = None,
 ) -> list[Row]:
     """Tokenize windows; those over the same picture share rows of at most so many windows.
 
@@ -104,12 +106,18 @@ def build_rows(
         windows_per_row: most windows in a row.
         steps: the step of each moment that has one (see `moments.find_steps`).
         snap: reach of `snap_clicks`, thousandths.
-        step_weight: how much a token of a step counts.
+        weights: how much tokens count; by default all the same.
+
+    Raises:
+        ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    examples = [
-        encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap, step_weight=step_weight)
-        for window in windows
-    ]
+    automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
+    labeler = FieldLabeler(automaton, weights or TokenWeights())
+    examples = []
+    for window in windows:
+        example = encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap)
+        label = labeler.label_step if example.is_step else labeler.label_actions
+        examples.append(replace(example, tokens=label(example.encoded.target_ids)))
 
     def find_positions(encoded: Encoded) -> Tensor:
         return rope_positions(encoded, encoder.images, encoder.image_token_id)
@@ -124,7 +132,6 @@ def encode_window(
     step: str | None = None,
     *,
     snap: int = 0,
-    step_weight: float = 1.0,
 ) -> Example:
     """Render and tokenize one window with its answer; its picture is not read.
 
@@ -134,7 +141,7 @@ def encode_window(
     size = (recipe.image_width_px, recipe.image_height_px)
     if step is not None and window.goal in recipe.long_goals:
         sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))
-        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, step_weight)
+        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, is_step=True)
     chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
     encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
     return Example(encoded, (window.frame_id,))

@@ -147,11 +147,8 @@ def load_model(
 
 def _load_base(name: str, quantization: Quantization, device: torch.device) -> LoadedModel:
     source, folder = find_checkpoint(name)
-    config = _read_config(folder)
-    family = FAMILIES.get(config.get("model_type", ""))
-    if family is None:
-        kinds = " or ".join(sorted(FAMILIES))
-        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
+    config = read_config(folder)
+    family = read_family(config, folder)
     is_packed = _is_nf4(config, folder)
     if is_packed and quantization == "none":
         raise ModelError(f"{folder}: holds 4-bit weights; ask for it with nf4, or give the full checkpoint")
@@ -211,7 +208,12 @@ def read_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{folder}: no usable tokenizer: {_first_line(error)}") from error
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint's config.json holds.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -220,6 +222,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected an object")
     return config
+
+
+def read_family(config: dict[str, Any], folder: Path) -> Family:
+    """Return the generation that a config.json is of.
+
+    Raises:
+        ModelError: it is none that is supported.
+    """
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        kinds = " or ".join(sorted(FAMILIES))
+        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
+    return family
 
 
 def _is_nf4(config: dict[str, Any], folder: Path) -> bool:

@@ -1,0 +1,176 @@
+"""How much memory training and play take, in bytes, from a model's shape and the longest pass.
+
+What autograd keeps of a decoder layer is counted tensor by tensor and agrees to the byte with what it really keeps (a
+test looks); what is alive only for a moment is the sum of the largest such tensors. What allocators hold beyond that
+is not in the sum: see `Setting.reserve`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlm_agent.models.loading import Quantization
+from vlm_agent.models.quantized import UNPACKED_LIMIT_PARAMETERS
+from vlm_agent.training.planning.cards import Card
+from vlm_agent.training.planning.shapes import ModelShape
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""A weight in NF4 with double quantisation: half a byte, a byte for every 64, and four for every 256 of those (Dettmers
+et al. 2023, "QLoRA", section 3)."""
+FLOAT_BYTES = 4
+"""Adapters, their gradients and the optimizer are float32 everywhere."""
+CARD_RESERVE_BYTES = 1_200_000_000
+"""CUDA's context, its libraries' workspaces and the kernels take so much of any card before a model is loaded; an
+estimate, to be measured on the card at hand."""
+CARD_SHARE = 0.92
+"""A pass needs blocks of many sizes, and the allocator can't fill a card to the brim."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and in which precision a model runs."""
+
+    value_bytes: int
+    """Size of a weight that is not packed, and of an activation."""
+    is_packed: bool
+    """Whether language layers are in 4 bits."""
+    keeps_unpacked: bool
+    """Whether 4-bit weights are also kept unpacked (see `models.quantized`)."""
+    recomputes: bool
+    """Whether layers are run again in the backward pass instead of keeping what they computed."""
+    reserve_bytes: int = 0
+    """Taken before a model is loaded."""
+
+
+def card_setting(card: Card, quantization: Quantization) -> Setting:
+    """Return how a model runs on a card."""
+    is_packed = quantization == "nf4"
+    return Setting(card.value_bytes, is_packed, keeps_unpacked=False, recomputes=True, reserve_bytes=CARD_RESERVE_BYTES)
+
+
+def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
+    """Return how a model runs on a CPU."""
+    is_packed = quantization == "nf4"
+    keeps = is_packed and shape.total <= UNPACKED_LIMIT_PARAMETERS
+    return Setting(FLOAT_BYTES, is_packed, keeps_unpacked=keeps, recomputes=False)
+
+
+@dataclass(frozen=True)
+class PassSize:
+    """The largest forward and backward pass."""
+
+    rows: int
+    """Rows in it."""
+    tokens: int
+    """Tokens in each of them, padding included."""
+    targets: int
+    """Learnt tokens in all of them."""
+    is_masked: bool
+    """Whether it has an attention mask: more than one row, or several windows in a row."""
+    at_once: int = 1
+    """So many passes run side by side."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes by what they are for."""
+
+    weights: int
+    """The base's weights."""
+    adapter: int
+    """The adapter, its gradients and the optimizer's two averages; in play the adapter alone."""
+    activations: int
+    """What the backward pass needs of the forward pass; in play the prompt's and the answer's keys and values."""
+    moment: int
+    """What is alive for a moment at the peak."""
+    kept: int
+    """Features of pictures, tokenized windows and the best weights."""
+    reserve: int
+    """Taken before a model is loaded."""
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        return self.weights + self.adapter + self.activations + self.moment + self.kept + self.reserve
+
+
+def count_weights(shape: ModelShape, setting: Setting) -> int:
+    """Return the bytes of a base's weights."""
+    whole = shape.total - (shape.packed if setting.is_packed else 0)
+    packed = NF4_BYTES * shape.packed if setting.is_packed else 0.0
+    unpacked = setting.value_bytes * shape.packed if setting.keeps_unpacked else 0
+    return round(setting.value_bytes * whole + packed) + unpacked
+
+
+def count_saved(shape: ModelShape, setting: Setting, rank: int, pass_size: PassSize, *, has_dropout: bool) -> int:
+    """Return the bytes that autograd keeps of one decoder layer with adapters.
+
+    Norms keep their input in float32. An adapter keeps its input in float32: where the model computes in that too and
+    nothing is dropped, adapters on one input share it; else each has its own, and dropout keeps a mask beside it.
+    """
+    hidden, query, kv = shape.hidden, shape.query_width, shape.kv_width
+    is_shared = setting.value_bytes == FLOAT_BYTES and not has_dropout
+    inputs = 5 * hidden + query + shape.intermediate
+    adapters = 2 * hidden + shape.intermediate if is_shared else inputs * (2 if has_dropout else 1)
+    norms = 2 * hidden + query + kv + 2 + shape.heads + shape.kv_heads
+    floats = norms + shape.heads + 7 * rank + adapters
+    # A mask makes keys and values be repeated for all query heads.
+    pair = 2 * query if pass_size.is_masked else 2 * kv
+    values = 2 * query + pair + 3 * shape.intermediate
+    mask = pass_size.rows * pass_size.tokens**2 * setting.value_bytes if pass_size.is_masked else 0
+    return pass_size.rows * pass_size.tokens * (FLOAT_BYTES * floats + setting.value_bytes * values) + mask
+
+
+def estimate_training(
+    shape: ModelShape, setting: Setting, rank: int, pass_size: PassSize, *, has_dropout: bool, kept_bytes: int
+) -> MemoryUse:
+    """Return what training takes at its peak: the beginning of the backward pass."""
+    lora = FLOAT_BYTES * shape.count_lora(rank)
+    tokens = pass_size.rows * pass_size.tokens
+    layer = count_saved(shape, setting, rank, pass_size, has_dropout=has_dropout)
+    streams = setting.value_bytes * tokens * shape.hidden
+    # Without recomputing, every layer keeps its own; with it, its input alone, and one layer at a time is run again.
+    layers = shape.layers * streams + layer if setting.recomputes else shape.layers * layer
+    # Embeddings as looked up and with features put in, and the last hidden states before and after their norm.
+    saved = layers + 4 * streams
+    moment = _count_head(shape, setting, pass_size) + _count_layer_moment(shape, setting, tokens)
+    return MemoryUse(
+        weights=count_weights(shape, setting),
+        adapter=lora * (4 + pass_size.at_once),
+        activations=saved * pass_size.at_once,
+        moment=max(moment * pass_size.at_once, _count_unpacking(shape, setting)),
+        kept=kept_bytes,
+        reserve=setting.reserve_bytes,
+    )
+
+
+def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens: int, answer_tokens: int) -> MemoryUse:
+    """Return what playing takes at its peak: the pass over the longest prompt."""
+    tokens = prompt_tokens + answer_tokens
+    # A small model on a CPU runs on a copy of its weights (see `decoding.lean`).
+    copied = FLOAT_BYTES * shape.language if setting.keeps_unpacked else 0
+    return MemoryUse(
+        weights=count_weights(shape, setting) + copied,
+        adapter=FLOAT_BYTES * shape.count_lora(rank),
+        activations=2 * shape.layers * shape.kv_width * tokens * setting.value_bytes,
+        moment=max(_count_layer_moment(shape, setting, prompt_tokens), _count_unpacking(shape, setting)),
+        kept=0,
+        reserve=setting.reserve_bytes,
+    )
+
+
+def _count_head(shape: ModelShape, setting: Setting, pass_size: PassSize) -> int:
+    # Log-probabilities and their gradient in float32, beside logits that are not.
+    narrow = setting.value_bytes if setting.value_bytes < FLOAT_BYTES else 0
+    return pass_size.targets * shape.vocabulary * (2 * FLOAT_BYTES + narrow)
+
+
+def _count_layer_moment(shape: ModelShape, setting: Setting, tokens: int) -> int:
+    # Gradients within one MLP, by the layer and by its adapter.
+    return setting.value_bytes * tokens * (4 * shape.intermediate + 4 * shape.hidden)
+
+
+def _count_unpacking(shape: ModelShape, setting: Setting) -> int:
+    if not setting.is_packed or setting.keeps_unpacked:
+        return 0
+    return setting.value_bytes * shape.hidden * shape.intermediate

@@ -1,0 +1,161 @@
+"""Short measurements with the real model: the time of training steps, and memory. They change no weight and no file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.order import plan_epoch
+from vlm_agent.training.passes import SMALL_HIDDEN_SIZE, add_gradients, spread_over_cores
+from vlm_agent.training.rows import Row
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """What training takes here."""
+
+    num_steps: int
+    """Steps that were timed, or parts of steps."""
+    token_s: float
+    """Seconds for each padded token of a pass, its picture not counted."""
+    picture_s: float
+    """Seconds for the features of one picture."""
+
+
+def count_passes_at_once(loaded: LoadedModel) -> int:
+    """Return how many passes of a step run side by side (see `passes.spread_over_cores`)."""
+    is_small = loaded.model.config.text_config.hidden_size <= SMALL_HIDDEN_SIZE
+    return torch.get_num_threads() if is_small and loaded.device.type == "cpu" else 1
+
+
+def time_steps(
+    loaded: LoadedModel,
+    rows: Sequence[Row],
+    features: FeatureCache,
+    config: TrainConfig,
+    *,
+    most_steps: int,
+    most_s: float,
+    passes_a_step: int | None = None,
+) -> StepTiming:
+    """Do training steps without changing a weight, the one with the largest pass first, and return what they take.
+
+    At least two are done where there are as many; the first one is warming up and not counted.
+
+    Args:
+        loaded: a model with a trainable adapter.
+        rows: what is trained on.
+        features: of their pictures; what is computed stays in it.
+        config: gives batches and their order.
+        most_steps: stop after so many.
+        most_s: or after so many seconds.
+        passes_a_step: do only the first passes of each step; none does all.
+    """
+    trained = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    # A rate of 0: the optimizer does all its work and moves nothing.
+    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
+    loaded.model.train()
+    tokens = pictures = 0
+    token_s = picture_s = 0.0
+    began = time.perf_counter()
+    num_steps = 0
+    with spread_over_cores(loaded) as run_all:
+        for step in _largest_first(rows, config)[: most_steps + 1]:
+            passes = [[rows[index] for index in indices] for indices in step[:passes_a_step]]
+            keys = {key for in_pass in passes for row in in_pass for key in row.image_keys}
+            seeing_s = _time(loaded, lambda keys=sorted(keys): list(run_all(lambda key: features.get([key]), keys)))
+            step_s = _time(loaded, lambda passes=passes: add_gradients(loaded, passes, features, 0, run_all))
+            step_s += _time(loaded, optimizer.step)
+            optimizer.zero_grad(set_to_none=True)
+            if num_steps:
+                token_s, picture_s = token_s + step_s, picture_s + seeing_s
+                tokens += sum(len(in_pass) * max(len(row.ids) for row in in_pass) for in_pass in passes)
+                pictures += len(keys)
+            num_steps += 1
+            if num_steps > 1 and time.perf_counter() - began > most_s:
+                break
+    if not tokens:
+        return time_steps(loaded, [*rows, *rows], features, config, most_steps=1, most_s=most_s)
+    return StepTiming(num_steps - 1, token_s / tokens, picture_s / pictures if pictures else 0.0)
+
+
+def _largest_first(rows: Sequence[Row], config: TrainConfig) -> list[list[list[int]]]:
+    steps = plan_epoch(rows, config, 0)
+
+    def size(step: list[list[int]]) -> int:
+        return max(len(indices) * max(len(rows[index].ids) for index in indices) for indices in step)
+
+    largest = max(range(len(steps)), key=lambda index: size(steps[index]))
+    # Twice: it takes part in the peak of memory, and the first step is not timed.
+    return [steps[largest], *steps]
+
+
+def _time(loaded: LoadedModel, work: object) -> float:
+    began = time.perf_counter()
+    work()  # type: ignore[operator]
+    if loaded.device.type == "cuda":
+        torch.cuda.synchronize(loaded.device)
+    return time.perf_counter() - began
+
+
+class PeakMemory:
+    """How much more memory is taken at the peak than when it was made; of a card, or of this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Begin to watch."""
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+            return
+        with suppress_missing():
+            _CLEAR.write_text(_CLEAR_PEAK)
+        self._before = _read_status("VmRSS")
+
+    @property
+    def grown_bytes(self) -> int | None:
+        """So much at the peak since then; none where the system does not tell."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device) - self._before)
+        peak = _read_status("VmHWM")
+        return peak - self._before if peak else None
+
+
+@contextmanager
+def suppress_missing() -> Iterator[None]:
+    """Do nothing where the system has no such file, or does not let it be written."""
+    try:
+        yield
+    except OSError:
+        return
+
+
+def count_machine_bytes() -> int:
+    """Return the memory of this machine, or what a container may use of it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for place in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with suppress_missing():
+            text = place.read_text().strip()
+            total = min(total, int(text)) if text.isdigit() else total
+    return total
+
+
+def _read_status(name: str) -> int:
+    with suppress_missing():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -77,6 +77,18 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     return wrapped
 
 
+def read_lora_rank(folder: Path) -> int:
+    """Return the rank of a saved adapter.
+
+    Raises:
+        ModelError: its config can't be read.
+    """
+    try:
+        return int(LoraConfig.from_pretrained(folder).r)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+
+
 def _wrap(model: Any, config: LoraConfig) -> PeftModel:
     with warnings.catch_warnings():
         # peft asks the model about activation checkpointing by a name that transformers has replaced.

@@ -135,7 +135,7 @@ def load_model(
             raise ModelError(f"{name} is an adapter already; give its base as the model to use {adapter} with it")
         base = read_adapter_recipe(own_adapter)["base"]
         name, quantization, adapter = base["source"], base["quantization"], own_adapter
-    loaded = _load_base(name, quantization, _pick_device(device))
+    loaded = _load_base(name, quantization, pick_device(device))
     if adapter is None:
         return loaded
     folder = find_adapter(Path(adapter))
@@ -254,7 +254,12 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _pick_device(device: str) -> torch.device:
+def pick_device(device: str) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where there is one.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -24,7 +24,8 @@ class FeatureCache:
         """Take the model, how to get a resized frame by key, and how many bytes may be kept."""
         self._loaded = loaded
         self._load_frame = load_frame
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
+        """Most memory held."""
         self._kept: dict[str, ImageFeatures] = {}
         self._lock = threading.Lock()
         self.num_bytes = 0
@@ -45,7 +46,7 @@ class FeatureCache:
         [features] = see_images(self._loaded.model, pixel_values([frame], images).to(device), grids.to(device))
         with self._lock:
             self.num_computed += 1
-            if key not in self._kept and self.num_bytes + features.num_bytes <= self._limit_bytes:
+            if key not in self._kept and self.num_bytes + features.num_bytes <= self.limit_bytes:
                 self._kept[key] = features
                 self.num_bytes += features.num_bytes
         return features

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -29,9 +30,15 @@ from vlm_agent.training.order import Step, count_steps, learning_rate, plan_epoc
 from vlm_agent.training.passes import MeasuredLoss, RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.rows import Row
 
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+"""How torch says on a CPU, in a plain RuntimeError, that memory ran out."""
+
 
 class Watcher(Protocol):
     """Is told how a run goes on."""
+
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """A run begins, or goes on after steps that were done before; nothing of it may be changed."""
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """A step is done; `loss` is in nats per target token."""
@@ -104,11 +111,15 @@ class TrainingLoop:
 
         Raises:
             ModelError: a loss is no longer a number; the last good weights are kept as a checkpoint, and it is named.
+            ModelError: there is too little memory; the last good checkpoint is named.
             DataError: the newest checkpoint is damaged.
         """
         self._resume()
-        with spread_over_cores(self._loaded) as self._run_all:
-            self._run_steps()
+        with self._naming_lack_of_memory():
+            if not self._state.has_stopped:
+                self._watcher.on_begin(self._loaded, self._material, self._config, self._state.step)
+            with spread_over_cores(self._loaded) as self._run_all:
+                self._run_steps()
         weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
         return self._result(weights)
 
@@ -187,13 +198,31 @@ class TrainingLoop:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
         return (self._config.seed * 1_000_003 + self._state.step) * self._config.accumulation
 
+    @contextmanager
+    def _naming_lack_of_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if type(error) is RuntimeError and not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            raise ModelError(
+                f"too little memory for step {self._state.step + 1}; {self._tell_kept(self._find_newest())};"
+                " try --train.batch-windows 1 or fewer --recipe.image-max-tokens, with another --out;"
+                " `vlm-agent plan` tells what each takes"
+            ) from error
+
+    def _find_newest(self) -> Path | None:
+        return next(iter(list_checkpoints(self._checkpoints)[::-1]), None)
+
+    def _tell_kept(self, place: Path | None) -> str:
+        return "there is no good checkpoint yet" if place is None else f"the last good weights are in {place}"
+
     def _has_finite_weights(self) -> bool:
         return all(bool(parameter.isfinite().all()) for parameter in self._trained)
 
     def _give_up(self, step: int, found: str, *, is_good: bool) -> NoReturn:
         """Stop the run; weights that are still good are saved, others must not become the newest checkpoint."""
-        place = self._save() if is_good else next(iter(list_checkpoints(self._checkpoints)[::-1]), None)
-        kept = "there is no good checkpoint yet" if place is None else f"the last good weights are in {place}"
+        kept = self._tell_kept(self._save() if is_good else self._find_newest())
         raise ModelError(
             f"training lost its footing at step {step} ({found}); {kept};"
             " try a lower --train.learning-rate, with another --out"

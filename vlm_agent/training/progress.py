@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlm_agent.training.fields import find_worst
+from vlm_agent.training.order import count_steps
 from vlm_agent.training.passes import MeasuredLoss
+from vlm_agent.training.planning.outlook import describe_outlook
+
+if TYPE_CHECKING:
+    from vlm_agent.models.loading import LoadedModel
+    from vlm_agent.training.config import TrainConfig
+    from vlm_agent.training.loop import Material
 
 LINES_PER_RUN = 20
 """So many lines are written instead of a bar where the output is not a terminal."""
@@ -18,6 +26,9 @@ SHOWN_FIELDS = 2
 
 class SilentWatcher:
     """Shows nothing."""
+
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """A run begins."""
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """A step is done."""
@@ -56,6 +67,13 @@ class ProgressWatcher:
     ) -> None:
         """Take the bar away."""
         self._bar.stop()
+
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """Say what the run will take, if it is not done already."""
+        if done_steps < count_steps(material.train, config):
+            rows = (material.train, material.validation)
+            outlook = describe_outlook(loaded, *rows, material.features, config, done_steps=done_steps)
+            self._console.print(outlook, highlight=False, soft_wrap=True)
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """Move the bar."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -28,7 +29,7 @@ from vlm_agent.errors import DataError
 from vlm_agent.models.encoding import ChatEncoder, Encoded, PlainTokenizer
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.images import RgbFrame, resize_frame
-from vlm_agent.models.loading import LoadedModel
+from vlm_agent.models.loading import Family
 from vlm_agent.training.config import RecipeSettings
 from vlm_agent.training.fields import FieldLabeler, TokenWeights
 from vlm_agent.training.moments import Moment, moment_of
@@ -43,11 +44,23 @@ _PLACE = re.compile(r"(?<!mouse )@(\d+),(\d+)")
 NO_STEPS: Mapping[Moment, str] = MappingProxyType({})
 """Where the model acts at once on every goal."""
 
-_UNSEEN: RgbFrame = np.zeros((1, 1, 3), np.uint8)
+UNSEEN_FRAME: RgbFrame = np.zeros((1, 1, 3), np.uint8)
 """Stands for a picture where only its place in the prompt matters."""
 
 
-def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSettings) -> Recipe:
+class PromptedModel(Protocol):
+    """What must be known of a model to speak to it; a `LoadedModel` is one."""
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """Its tokenizer and picture grid."""
+
+    @property
+    def family(self) -> Family:
+        """Its generation."""
+
+
+def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettings) -> Recipe:
     """Return how a model is to be shown a dataset: its own picture size for the commonest frame, its own coordinates.
 
     Raises:
@@ -63,13 +76,13 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
         sizes[window.frame_width_px, window.frame_height_px] += 1
         goals[window.goal_level].add(window.goal)
     [(frame_size, _)] = sizes.most_common(1)
-    width, height = loaded.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
+    width, height = model.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
     recipe = make_recipe(
         dataset.spec,
         image_width_px=width,
         image_height_px=height,
         codec=settings.codec,
-        coordinates=loaded.family.coordinates,
+        coordinates=model.family.coordinates,
         history_ticks=settings.history_ticks,
         state_text_max_chars=settings.state_text_max_chars,
     )
@@ -137,7 +150,7 @@ def encode_window(
 
     Where the recipe names steps, the answer to a long goal is the step.
     """
-    inp = prompt_input(window, recipe, _UNSEEN)
+    inp = prompt_input(window, recipe, UNSEEN_FRAME)
     size = (recipe.image_width_px, recipe.image_height_px)
     if step is not None and window.goal in recipe.long_goals:
         sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))

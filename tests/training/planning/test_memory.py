@@ -15,10 +15,10 @@ from vlm_agent.training.planning.cards import find_card
 from vlm_agent.training.planning.memory import (
     PassSize,
     Setting,
-    card_setting,
     count_saved,
     count_weights,
     cpu_setting,
+    cuda_setting,
     estimate_play,
     estimate_training,
 )
@@ -122,7 +122,9 @@ def test_recomputing_keeps_a_fraction_and_longer_passes_take_more(folder):
 
 def test_a_card_computes_in_what_it_can(folder):
     shape = read_shape(folder)
-    assert card_setting(find_card("t4"), "none").value_bytes == 4
-    small, large = (estimate_play(shape, card_setting(find_card(n), "none"), RANK, 600, 60) for n in ("l4", "t4"))
+    assert find_card("T4").value_bytes == 4
+    small, large = (
+        estimate_play(shape, cuda_setting(find_card(n).value_bytes, "none"), RANK, 600, 60) for n in ("l4", "t4")
+    )
     assert large.weights == 2 * small.weights
     assert large.activations == 2 * small.activations == 2 * 2 * 3 * 32 * 660 * 2

@@ -28,6 +28,29 @@ class Card:
     """Size of a value in that precision: bfloat16, or float32 on cards that have no bfloat16."""
 
 
+@dataclass(frozen=True)
+class Assumptions:
+    """What a plan for a card that is not at hand takes for granted."""
+
+    share_of_peak: float = 0.35
+    """So much of the card's stated operations is reached in long passes. 4-bit weights are unpacked for every pass, and
+    adapters are many small products."""
+    share_of_bandwidth: float = 0.6
+    """So much of its stated bandwidth is reached in passes over a single token."""
+    layer_call_ms: float = 0.7
+    """Python and launches of one decoder layer with adapters; in passes over a few tokens the card waits for them."""
+    prepare_ms: float = 20.0
+    """Resizing and cutting the picture, writing and tokenizing the prompt."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a share that is none, or a negative time."""
+        for name in ("share_of_peak", "share_of_bandwidth"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"--assume.{name.replace('_', '-')} must be in (0, 1], got {getattr(self, name)}")
+        if min(self.layer_call_ms, self.prepare_ms) < 0:
+            raise ConfigError("--assume.layer-call-ms and .prepare-ms must not be negative")
+
+
 def _gib(count: float) -> float:
     return count * 2**30 / 1e9
 

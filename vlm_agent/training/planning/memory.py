@@ -2,7 +2,7 @@
 
 What autograd keeps of a decoder layer is counted tensor by tensor and agrees to the byte with what it really keeps (a
 test looks); what is alive only for a moment is the sum of the largest such tensors. What allocators hold beyond that
-is not in the sum: see `Setting.reserve`.
+is not among these: see `Setting.heap_share`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from vlm_agent.models.loading import Quantization
 from vlm_agent.models.quantized import UNPACKED_LIMIT_PARAMETERS
-from vlm_agent.training.planning.cards import Card
 from vlm_agent.training.planning.shapes import ModelShape
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -24,6 +23,8 @@ CARD_RESERVE_BYTES = 1_200_000_000
 estimate, to be measured on the card at hand."""
 CARD_SHARE = 0.92
 """A pass needs blocks of many sizes, and the allocator can't fill a card to the brim."""
+CPU_HEAP_SHARE = 1.0
+"""The C library's heap has holes: measured, a process grows by 1.7 to 2.4 times what is alive of a pass."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,21 @@ class Setting:
     """Whether layers are run again in the backward pass instead of keeping what they computed."""
     reserve_bytes: int = 0
     """Taken before a model is loaded."""
+    heap_share: float = 0.0
+    """What the allocator holds beyond what is alive, as a share of what comes and goes with a pass."""
 
 
-def card_setting(card: Card, quantization: Quantization) -> Setting:
-    """Return how a model runs on a card."""
+def cuda_setting(value_bytes: int, quantization: Quantization) -> Setting:
+    """Return how a model runs on a card that computes in values of so many bytes."""
     is_packed = quantization == "nf4"
-    return Setting(card.value_bytes, is_packed, keeps_unpacked=False, recomputes=True, reserve_bytes=CARD_RESERVE_BYTES)
+    return Setting(value_bytes, is_packed, keeps_unpacked=False, recomputes=True, reserve_bytes=CARD_RESERVE_BYTES)
 
 
 def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
     """Return how a model runs on a CPU."""
     is_packed = quantization == "nf4"
     keeps = is_packed and shape.total <= UNPACKED_LIMIT_PARAMETERS
-    return Setting(FLOAT_BYTES, is_packed, keeps_unpacked=keeps, recomputes=False)
+    return Setting(FLOAT_BYTES, is_packed, keeps_unpacked=keeps, recomputes=False, heap_share=CPU_HEAP_SHARE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,12 @@ class MemoryUse:
     kept: int
     """Features of pictures, tokenized windows and the best weights."""
     reserve: int
-    """Taken before a model is loaded."""
+    """Taken before a model is loaded, and what the allocator holds beyond what is alive."""
+
+    @property
+    def alive(self) -> int:
+        """The peak of what is in use."""
+        return self.total - self.reserve
 
     @property
     def total(self) -> int:
@@ -133,14 +141,15 @@ def estimate_training(
     layers = shape.layers * streams + layer if setting.recomputes else shape.layers * layer
     # Embeddings as looked up and with features put in, and the last hidden states before and after their norm.
     saved = layers + 4 * streams
-    moment = _count_head(shape, setting, pass_size) + _count_layer_moment(shape, setting, tokens)
+    one = _count_head(shape, setting, pass_size) + _count_layer_moment(shape, setting, tokens)
+    moment = max(one * pass_size.at_once, _count_unpacking(shape, setting))
     return MemoryUse(
         weights=count_weights(shape, setting),
         adapter=lora * (4 + pass_size.at_once),
         activations=saved * pass_size.at_once,
-        moment=max(moment * pass_size.at_once, _count_unpacking(shape, setting)),
+        moment=moment,
         kept=kept_bytes,
-        reserve=setting.reserve_bytes,
+        reserve=setting.reserve_bytes + round(setting.heap_share * (saved * pass_size.at_once + moment)),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def time_steps(
 ) -> StepTiming:
     """Do training steps without changing a weight, the one with the largest pass first, and return what they take.
 
-    At least two are done where there are as many; the first one is warming up and not counted.
+    The first is done twice: once to warm up, which is not counted.
 
     Args:
         loaded: a model with a trainable adapter.
@@ -75,20 +75,20 @@ def time_steps(
     with spread_over_cores(loaded) as run_all:
         for step in _largest_first(rows, config)[: most_steps + 1]:
             passes = [[rows[index] for index in indices] for indices in step[:passes_a_step]]
-            keys = {key for in_pass in passes for row in in_pass for key in row.image_keys}
-            seeing_s = _time(loaded, lambda keys=sorted(keys): list(run_all(lambda key: features.get([key]), keys)))
-            step_s = _time(loaded, lambda passes=passes: add_gradients(loaded, passes, features, 0, run_all))
-            step_s += _time(loaded, optimizer.step)
+            keys = sorted({key for in_pass in passes for row in in_pass for key in row.image_keys})
+            started = _now(loaded)
+            list(run_all(features.get, [[key] for key in keys]))
+            seen = _now(loaded)
+            add_gradients(loaded, passes, features, 0, run_all)
+            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if num_steps:
-                token_s, picture_s = token_s + step_s, picture_s + seeing_s
+                token_s, picture_s = token_s + _now(loaded) - seen, picture_s + seen - started
                 tokens += sum(len(in_pass) * max(len(row.ids) for row in in_pass) for in_pass in passes)
                 pictures += len(keys)
             num_steps += 1
             if num_steps > 1 and time.perf_counter() - began > most_s:
                 break
-    if not tokens:
-        return time_steps(loaded, [*rows, *rows], features, config, most_steps=1, most_s=most_s)
     return StepTiming(num_steps - 1, token_s / tokens, picture_s / pictures if pictures else 0.0)
 
 
@@ -99,16 +99,14 @@ def _largest_first(rows: Sequence[Row], config: TrainConfig) -> list[list[list[i
         return max(len(indices) * max(len(rows[index].ids) for index in indices) for indices in step)
 
     largest = max(range(len(steps)), key=lambda index: size(steps[index]))
-    # Twice: it takes part in the peak of memory, and the first step is not timed.
-    return [steps[largest], *steps]
+    others = [step for index, step in enumerate(steps) if index != largest]
+    return [steps[largest], steps[largest], *others]
 
 
-def _time(loaded: LoadedModel, work: object) -> float:
-    began = time.perf_counter()
-    work()  # type: ignore[operator]
+def _now(loaded: LoadedModel) -> float:
     if loaded.device.type == "cuda":
         torch.cuda.synchronize(loaded.device)
-    return time.perf_counter() - began
+    return time.perf_counter()
 
 
 class PeakMemory:
@@ -121,7 +119,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             self._before = torch.cuda.memory_allocated(device)
             return
-        with suppress_missing():
+        with suppress(OSError):
             _CLEAR.write_text(_CLEAR_PEAK)
         self._before = _read_status("VmRSS")
 
@@ -134,27 +132,18 @@ class PeakMemory:
         return peak - self._before if peak else None
 
 
-@contextmanager
-def suppress_missing() -> Iterator[None]:
-    """Do nothing where the system has no such file, or does not let it be written."""
-    try:
-        yield
-    except OSError:
-        return
-
-
 def count_machine_bytes() -> int:
     """Return the memory of this machine, or what a container may use of it."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for place in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        with suppress_missing():
+        with suppress(OSError):
             text = place.read_text().strip()
             total = min(total, int(text)) if text.isdigit() else total
     return total
 
 
 def _read_status(name: str) -> int:
-    with suppress_missing():
+    with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,19 @@ def read_shape(folder: Path) -> ModelShape:
     Raises:
         ModelError: no usable config.json, not a Qwen-VL model, or its layers are not called what they should be.
     """
-    written = read_config(folder)
-    family = read_family(written, folder)
-    config = _read_model_config(family, folder)
+    family = read_family(read_config(folder), folder)
+    shape = shape_of(family, _read_model_config(family, folder))
+    if not shape.adapted_widths:
+        raise ModelError(f"{folder}: {family.model_class.__name__} has no layers that an adapter can be put on")
+    return shape
+
+
+def shape_of(family: Family, config: Any) -> ModelShape:
+    """Return the shape of a model of that transformers config; of one that was quantised before, what was packed."""
+    config = deepcopy(config)  # a model writes into its config
     with torch.device("meta"):
         model = family.model_class(config)
-    counts = _count(model, (written.get("quantization_config") or {}).get("llm_int8_skip_modules"))
-    if not counts.adapted_widths:
-        raise ModelError(f"{folder}: {type(model).__name__} has no layers that an adapter can be put on")
+    counts = _count(model, _read_kept(config))
     text, vision = config.get_text_config(), config.vision_config
     heads = text.num_attention_heads
     return ModelShape(
@@ -127,6 +133,13 @@ def _read_model_config(family: Family, folder: Path) -> Any:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelError(f"{folder}: config.json can't be used: {reason}") from error
+
+
+def _read_kept(config: Any) -> list[str] | None:
+    packed = getattr(config, "quantization_config", None)
+    if packed is None:
+        return None
+    return packed.get("llm_int8_skip_modules") if isinstance(packed, dict) else packed.llm_int8_skip_modules
 
 
 @dataclass

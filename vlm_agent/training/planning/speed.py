@@ -12,24 +12,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlm_agent.training.planning.cards import Card
+from vlm_agent.training.planning.cards import Assumptions, Card
 from vlm_agent.training.planning.memory import NF4_BYTES, Setting
 from vlm_agent.training.planning.shapes import ModelShape
+from vlm_agent.training.planning.work import Work
 
 
 @dataclass(frozen=True)
-class Assumptions:
-    """What is taken for granted where nothing can be measured."""
+class CardRun:
+    """A model on a card that is not at hand."""
 
-    share_of_peak: float = 0.35
-    """So much of a card's stated operations is reached in long passes. 4-bit weights are unpacked for every pass, and
-    adapters are many small products."""
-    share_of_bandwidth: float = 0.6
-    """So much of its stated bandwidth is reached in passes over a single token."""
-    layer_call_ms: float = 0.7
-    """Python and launches of one decoder layer with adapters, which a card waits for in passes over a few tokens."""
-    prepare_ms: float = 20.0
-    """Resizing and cutting the picture, writing and tokenizing the prompt."""
+    shape: ModelShape
+    """The model's."""
+    setting: Setting
+    """How it runs there."""
+    card: Card
+    """Where."""
+    assumed: Assumptions
+    """How much of what the card is said to do is reached."""
 
 
 @dataclass(frozen=True)
@@ -66,53 +66,44 @@ def count_vision_flops(shape: ModelShape, patches: int) -> float:
     return 2.0 * shape.vision * patches + 4.0 * shape.vision_layers * shape.vision_hidden * patches**2
 
 
-def count_training_flops(
-    shape: ModelShape, setting: Setting, rank: int, *, tokens: int, targets: int, patches: int
-) -> float:
-    """Return the operations of training on one row.
-
-    Args:
-        shape: the model's.
-        setting: says whether layers are recomputed.
-        rank: of the adapter.
-        tokens: of the row.
-        targets: learnt tokens: the head is applied to no others.
-        patches: of all its pictures that go through the vision tower; 0 where features are kept.
-    """
-    forwards = 3 if setting.recomputes else 2
-    adapter = 6.0 * shape.count_lora(rank) * tokens
-    head = 4.0 * shape.vocabulary * shape.hidden * targets
-    return forwards * count_language_flops(shape, tokens) + adapter + head + count_vision_flops(shape, patches)
-
-
-def predict_decision(
-    shape: ModelShape,
-    setting: Setting,
-    card: Card,
-    assumed: Assumptions,
-    *,
-    new_tokens: int,
-    prompt_tokens: int,
-    patches: int,
-    passes: int,
-) -> DecisionTime:
+def predict_decision(run: CardRun, *, new_tokens: int, prompt_tokens: int, patches: int, passes: int) -> DecisionTime:
     """Return how long a decision takes on a card.
 
     Args:
-        shape: the model's.
-        setting: how it runs there.
-        card: where.
-        assumed: shares of what the card is said to do.
+        run: what, and where.
         new_tokens: of the prompt, without the start that is kept from the decision before.
         prompt_tokens: of the whole prompt.
         patches: of its pictures.
         passes: over the answer.
     """
+    shape, assumed, card = run.shape, run.assumed, run.card
     operations = count_language_flops(shape, new_tokens, seen_tokens=prompt_tokens) + count_vision_flops(shape, patches)
     calls_ms = assumed.layer_call_ms * shape.layers
     prefill_ms = 1000 * operations / (assumed.share_of_peak * card.tflops * 1e12) + calls_ms
-    read = count_pass_bytes(shape, setting, prompt_tokens) / (assumed.share_of_bandwidth * card.bandwidth_gb_s * 1e9)
-    return DecisionTime(assumed.prepare_ms, prefill_ms, passes * max(1000 * read, calls_ms))
+    read_bytes = count_pass_bytes(shape, run.setting, prompt_tokens)
+    read_ms = 1000 * read_bytes / (assumed.share_of_bandwidth * card.bandwidth_gb_s * 1e9)
+    return DecisionTime(assumed.prepare_ms, prefill_ms, passes * max(read_ms, calls_ms))
+
+
+def predict_training(run: CardRun, work: Work, rank: int, *, patches: int) -> float:
+    """Return how many seconds a run takes on a card, evaluations included.
+
+    Args:
+        run: what, and where.
+        work: the run's.
+        rank: of the adapter.
+        patches: of one picture; features are not kept on a card.
+    """
+    shape = run.shape
+    forwards = 3 if run.setting.recomputes else 2
+    linear = 2.0 * shape.language * (forwards * work.tokens + work.evaluated_tokens)
+    attention = 4.0 * shape.layers * shape.query_width * forwards * work.squared_tokens
+    adapter = 6.0 * shape.count_lora(rank) * work.tokens
+    head = 4.0 * shape.vocabulary * shape.hidden * work.targets
+    vision = count_vision_flops(shape, patches) * work.picture_visits
+    seconds = (linear + attention + adapter + head + vision) / (run.assumed.share_of_peak * run.card.tflops * 1e12)
+    # Short passes wait for their launches.
+    return max(seconds, work.passes * forwards * shape.layers * run.assumed.layer_call_ms / 1000)
 
 
 def count_pass_bytes(shape: ModelShape, setting: Setting, cached_tokens: int) -> float:

@@ -24,6 +24,8 @@ class Work:
     """Windows in one epoch, those that come several times counted as often."""
     steps: int
     """Optimizer steps of the whole run."""
+    passes: float
+    """Forward and backward passes of the run."""
     tokens: float
     """Tokens of all passes of the run, padding included."""
     squared_tokens: float
@@ -68,6 +70,7 @@ def weigh_work(
     return Work(
         windows=round(sum(row.num_windows for row in train) * scale),
         steps=steps,
+        passes=len(passes) * scale * epochs,
         tokens=sum(padded) * scale * epochs,
         squared_tokens=squared * scale * epochs,
         targets=sum(row.num_target_tokens for row in train) * scale * epochs,
@@ -81,7 +84,7 @@ def weigh_work(
             is_masked=len(passes[biggest]) > 1 or passes[biggest][0].num_windows > 1,
             at_once=min(at_once, config.accumulation),
         ),
-        longest_window=max(map(_longest_window, [*train, *validation])),
+        longest_window=max(list_windows([*train, *validation])),
         row_tokens=round(sum(len(row.ids) for row in train) * scale) + sum(len(row.ids) for row in validation),
     )
 
@@ -113,7 +116,10 @@ def _count_evaluations(steps: int, config: TrainConfig) -> int:
     return 0 if not every else 1 + math.ceil(steps / every)
 
 
-def _longest_window(row: Row) -> int:
-    shared = int((row.branch == 0).sum())
-    branches = [int((row.branch == number).sum()) for number in range(1, row.num_windows + 1)]
-    return shared + max(branches)
+def list_windows(rows: Sequence[Row]) -> list[int]:
+    """Return the tokens of every window in rows."""
+    lengths = []
+    for row in rows:
+        shared = int((row.branch == 0).sum())
+        lengths += [shared + int((row.branch == number).sum()) for number in range(1, row.num_windows + 1)]
+    return lengths

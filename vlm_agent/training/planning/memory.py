@@ -162,7 +162,7 @@ def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens:
         weights=count_weights(shape, setting) + copied,
         adapter=FLOAT_BYTES * shape.count_lora(rank),
         activations=2 * shape.layers * shape.kv_width * tokens * setting.value_bytes,
-        moment=max(_count_layer_moment(shape, setting, prompt_tokens), _count_unpacking(shape, setting)),
+        moment=max(3 * _count_layer_moment(shape, setting, prompt_tokens), _count_unpacking(shape, setting)),
         kept=0,
         reserve=setting.reserve_bytes,
     )
@@ -175,8 +175,8 @@ def _count_head(shape: ModelShape, setting: Setting, pass_size: PassSize) -> int
 
 
 def _count_layer_moment(shape: ModelShape, setting: Setting, tokens: int) -> int:
-    # Gradients within one MLP, by the layer and by its adapter.
-    return setting.value_bytes * tokens * (4 * shape.intermediate + 4 * shape.hidden)
+    # Gradients within one MLP; what the layer kept is freed as they come.
+    return setting.value_bytes * tokens * (shape.intermediate + 2 * shape.hidden)
 
 
 def _count_unpacking(shape: ModelShape, setting: Setting) -> int:

@@ -54,7 +54,7 @@ STAGES = {
     "repair": _stage("save what is intact of a damaged or unfinished session", __name__, "RepairConfig", "repair"),
     "label": Stage("cut and label sessions, and build a dataset", "labeling.stage:LabelArgs", f"{__name__}:label"),
     "plan": Stage(
-        "before training: does it fit, how long will it take, will the agent be quick enough",
+        "say before training whether it fits, how long it takes, and if the agent is quick enough; exit code 1 is a no",
         "vlm_agent.training.planning.config:PlanConfig",
         f"{__name__}:plan",
     ),

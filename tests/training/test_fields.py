@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import tyro
 from hypothesis import HealthCheck, given, settings
 from rich.console import Console
 
@@ -31,11 +32,14 @@ from vlm_agent.dataset.store import open_dataset
 from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.encoding import IGNORED_LABEL
+from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training import loop as loop_module
 from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.checkpoints import list_checkpoints
+from vlm_agent.training.command import TrainArgs
 from vlm_agent.training.config import EvaluationSettings, RecipeSettings, TrainConfig
+from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.fields import (
     FIELDS,
     NO_FIELD,
@@ -52,7 +56,7 @@ from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.moments import find_steps
 from vlm_agent.training.passes import MeasuredLoss, add_gradients, find_losses, measure_loss
 from vlm_agent.training.progress import ProgressWatcher, SilentWatcher
-from vlm_agent.training.windows import build_rows, choose_recipe
+from vlm_agent.training.windows import FrameLoader, build_rows, choose_recipe
 
 pytestmark = pytest.mark.model
 
@@ -156,9 +160,6 @@ def _rows(case, weights=None, max_windows=2):
 
 
 def _features(case):
-    from vlm_agent.training.features import FeatureCache
-    from vlm_agent.training.windows import FrameLoader
-
     loaded, _, recipe, folder = case
     return FeatureCache(loaded, FrameLoader(folder, recipe), 1 << 22)
 
@@ -216,8 +217,6 @@ def test_a_row_that_nobody_labeled_is_weighed_evenly(model):
 
 
 def test_a_run_writes_losses_by_field_down_and_shows_the_worst(model, tmp_path):
-    from vlm_agent.models.loading import load_model
-
     dataset = write_dataset(tmp_path / "dataset", num_ticks=6)
     config = TrainConfig(evaluation=EvaluationSettings(every_steps=1), max_steps=2, event_weights=("KEY=0.5",))
     console = Console(file=(tmp_path / "shown").open("w"), width=200)
@@ -293,3 +292,23 @@ def test_a_model_whose_layers_have_other_names_is_one_line():
     with pytest.raises(ModelError, match="Other: has no layers that an adapter can be put on") as caught:
         attach_lora(Other(), rank=4, alpha=4, dropout=0.0, seed=0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_from_before_there_were_weights_goes_on(model, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset", num_ticks=3)
+    config = TrainConfig(evaluation=EvaluationSettings(every_steps=0), max_steps=1)
+    result = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    for name in ("field_weights", "event_weights"):
+        assert record["config"].pop(name) is None
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    again = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run")
+    assert again.num_steps == result.num_steps
+
+
+def test_weights_are_given_on_the_command_line():
+    line = ["--dataset", "d", "--out", "o", "--train.field-weights", "event=2", "dt=0.5"]
+    config = tyro.cli(TrainArgs, args=[*line, "--train.event-weights", "MOVE=0.3"]).train
+    assert config.read_field_weights() == {"event": 2.0, "dt": 0.5}
+    assert config.read_event_weights() == {"MOVE": 0.3}
+    assert tyro.cli(TrainArgs, args=["--dataset", "d", "--out", "o"]).train == TrainConfig()

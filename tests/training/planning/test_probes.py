@@ -191,7 +191,8 @@ def read_shape_of(case):
 
 def test_a_loaded_model_has_the_shape_of_its_folder(case, model):
     assert read_shape_of(case) == read_shape(model)
-    assert count_passes_at_once(case[0]) == torch.get_num_threads()
+    assert count_passes_at_once(64, torch.device("cpu")) == torch.get_num_threads()
+    assert count_passes_at_once(4096, torch.device("cpu")) == count_passes_at_once(64, torch.device("cuda")) == 1
 
 
 @pytest.mark.parametrize(

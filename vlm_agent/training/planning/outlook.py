@@ -39,10 +39,10 @@ def describe_outlook(
         config: how is trained.
         done_steps: steps that an earlier start has done.
     """
-    at_once = count_passes_at_once(loaded)
+    shape = shape_of(loaded.family, loaded.model.config)
+    at_once = count_passes_at_once(shape.hidden, loaded.device)
     work = weigh_work(train, validation, config, at_once=at_once)
     timing = time_steps(loaded, train, features, config, most_steps=PROBE_STEPS, most_s=PROBE_S, passes_a_step=at_once)
-    shape = shape_of(loaded.family, loaded.model.config)
     is_cpu = loaded.device.type == "cpu"
     setting = (
         cpu_setting(shape, loaded.quantization) if is_cpu else cuda_setting(loaded.dtype.itemsize, loaded.quantization)

@@ -267,7 +267,7 @@ def _judge_run(outcomes: Sequence[Outcome], limits: Limits) -> Verdict:
     question = "is the run short enough?"
     times = [outcome.run_s for outcome in outcomes if outcome.run_s is not None]
     if not times:
-        return Verdict(question, None, "can't be told: no weights here to measure, and no --gpu")
+        return Verdict(question, None, "can't be told: nothing was measured; --gpu tells it for a card")
     is_go = times[0] <= 3600 * limits.hours
     mend = "" if is_go else _find_mend(outcomes, [time <= 3600 * limits.hours for time in times])
     if not is_go:
@@ -280,7 +280,7 @@ def _judge_decision(outcomes: Sequence[Outcome], limits: Limits) -> Verdict:
     question = "is a decision there before the next?"
     times = [outcome.slow.total_ms for outcome in outcomes if outcome.slow is not None]
     if not times or outcomes[0].usual is None:
-        return Verdict(question, None, "can't be told: no weights here to measure, and no --gpu")
+        return Verdict(question, None, "can't be told: nothing was measured; --gpu tells it for a card")
     is_go = times[0] <= limits.horizon_ms
     mend = "" if is_go else _find_mend(outcomes, [time <= limits.horizon_ms for time in times])
     told = f"{outcomes[0].usual.total_ms:.0f} ms, p95 {times[0]:.0f} ms, of {limits.horizon_ms} ms"

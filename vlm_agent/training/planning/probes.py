@@ -35,10 +35,9 @@ class StepTiming:
     """Seconds for the features of one picture."""
 
 
-def count_passes_at_once(loaded: LoadedModel) -> int:
-    """Return how many passes of a step run side by side (see `passes.spread_over_cores`)."""
-    is_small = loaded.model.config.text_config.hidden_size <= SMALL_HIDDEN_SIZE
-    return torch.get_num_threads() if is_small and loaded.device.type == "cpu" else 1
+def count_passes_at_once(hidden: int, device: torch.device) -> int:
+    """Return how many passes of a step of a model of that width run side by side (see `passes.spread_over_cores`)."""
+    return torch.get_num_threads() if hidden <= SMALL_HIDDEN_SIZE and device.type == "cpu" else 1
 
 
 def time_steps(

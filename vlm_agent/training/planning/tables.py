@@ -36,7 +36,7 @@ def _make_table(title: str, *columns: str) -> Table:
 def _list_tokens(plan: Plan) -> Table:
     survey = plan.survey
     titles = [f"{question}\n{figure}" for question in survey.questions for figure in ("p50", "p95", "most")]
-    table = _make_table(f"Tokens of a window, {plan.model}'s own tokenizer", "", *titles)
+    table = _make_table("Tokens of a window (the model's own tokenizer)", "", *titles)
     for part in PromptPart:
         spreads = [survey.spread_part(question, part) for question in survey.questions]
         if any(spread.largest for spread in spreads):

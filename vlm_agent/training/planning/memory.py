@@ -23,8 +23,8 @@ CARD_RESERVE_BYTES = 1_200_000_000
 estimate, to be measured on the card at hand."""
 CARD_SHARE = 0.92
 """A pass needs blocks of many sizes, and the allocator can't fill a card to the brim."""
-CPU_HEAP_SHARE = 1.0
-"""The C library's heap has holes: measured, a process grows by 1.7 to 2.4 times what is alive of a pass."""
+CPU_HEAP_SHARE = 0.85
+"""The C library's heap has holes: measured, a process grows by 1.6 to 2.2 times what is alive of its passes."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_help_of_a_script_is_light(script: str) -> None:
     assert_light_help([str(ROOT / script)])
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["train"], ["label"], ["run"], ["info"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["compare"], ["plan"], ["train"], ["label"], ["run"], ["info"], ["demo"]])
 def test_help_of_the_command_is_light(command: list[str]) -> None:
     assert_light_help(["-m", "vlm_agent.cli", *command])
 

@@ -19,6 +19,7 @@ from vlm_agent.errors import ConfigError, run_guarded
 
 if TYPE_CHECKING:
     from labeling.stage import LabelArgs
+    from vlm_agent.training.planning.config import PlanConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ STAGES = {
     "info": _stage("say what a session holds", __name__, "InfoConfig", "info"),
     "repair": _stage("save what is intact of a damaged or unfinished session", __name__, "RepairConfig", "repair"),
     "label": Stage("cut and label sessions, and build a dataset", "labeling.stage:LabelArgs", f"{__name__}:label"),
+    "plan": Stage(
+        "say before training whether it fits, how long it takes, and if the agent is quick enough; exit code 1 is a no",
+        "vlm_agent.training.planning.config:PlanConfig",
+        f"{__name__}:plan",
+    ),
     "train": _stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
     "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
     "compare": _stage("compare a tuned model with its base", "vlm_agent.evaluation.compare", "CompareConfig"),
@@ -201,6 +207,14 @@ def label(args: LabelArgs) -> None:
     console = Console()
     console.print(statistics_table(report.dataset.statistics))
     console.print(report.describe(), soft_wrap=True, highlight=False)
+
+
+def plan(config: PlanConfig) -> None:
+    """Make a plan and print it."""
+    from vlm_agent.rollouts.pace import time_decisions
+    from vlm_agent.training.planning.command import run
+
+    run(config, time_decisions)
 
 
 def make_usage() -> str:

@@ -166,9 +166,8 @@ def _fake_row(num_windows: int, length: int) -> Row:
     empty = np.zeros(length, np.int32)
     bounds = (0, *range(length - num_windows + 1, length + 1))
     tree = TokenTree(bounds, (NO_PARENT,) * num_windows)
-    return Row(
-        empty, empty, empty.astype(np.float32), np.zeros((3, length), np.int32), empty.astype(np.int16), (), tree
-    )
+    positions, fields = np.zeros((3, length), np.int32), empty.astype(np.int8)
+    return Row(empty, empty, empty.astype(np.float32), positions, empty.astype(np.int16), (), fields, tree)
 
 
 def test_rate_rises_then_falls_to_a_tenth():
@@ -203,7 +202,10 @@ def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, l
         said = loaded.encoder.decode_text([label for label in encoded.labels if label != IGNORED_LABEL])
         assert said == "press short" if window.goal_level == "long" else said.startswith('{"actions":[')
     heavy = encode_windows(loaded.encoder, windows, recipe, steps, replace(STILL, step_weight=3.0))
-    assert [example.weight for example in heavy] == [3.0 if window.goal_level == "long" else 1.0 for window in windows]
+    plain_row = encode_windows(loaded.encoder, windows, recipe, steps, STILL)
+    for window, heavy_one, plain_one in zip(windows, heavy, plain_row, strict=True):
+        want = 3.0 if window.goal_level == "long" else 1.0
+        assert (heavy_one.tokens.weights == want * plain_one.tokens.weights).all()
     plain = choose_recipe(loaded, dataset, RecipeSettings())
     assert (plain.long_goals, plain.steps) == ((), ())
 

@@ -12,7 +12,7 @@ from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.chat import Recipe
 from vlm_agent.decoding.engine import Engine
 from vlm_agent.decoding.sequence import ModelPrompt
-from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.encoding import PlainTokenizer
 from vlm_agent.models.images import pixel_values, resize_frame
 from vlm_agent.models.loading import LoadedModel
 
@@ -40,7 +40,7 @@ def make_automaton(loaded: LoadedModel, recipe: Recipe, *, allow_done: bool = Tr
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    return ActionAutomaton(recipe.spec, recipe.codec, _PlainTokenizer(loaded.encoder), allow_done=allow_done)
+    return ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(loaded.encoder), allow_done=allow_done)
 
 
 def generate_text(
@@ -76,16 +76,3 @@ def _encode(loaded: LoadedModel, messages: Sequence[Message], frames: Sequence[R
     sizes = [(frame.shape[1], frame.shape[0]) for frame in frames]
     encoded = loaded.encoder.encode_prompt(messages, sizes)
     return ModelPrompt(encoded, pixel_values(frames, loaded.encoder.images) if frames else None)
-
-
-class _PlainTokenizer:
-    """The encoder as the automaton wants it."""
-
-    def __init__(self, encoder: ChatEncoder) -> None:
-        self._encoder = encoder
-
-    def encode(self, text: str) -> list[int]:
-        return self._encoder.encode_text(text)
-
-    def decode(self, token_ids: list[int]) -> str:
-        return self._encoder.decode_text(token_ids)

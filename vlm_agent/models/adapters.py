@@ -32,6 +32,9 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int)
 
     Its weights are drawn from `seed`, are float32, and are the only ones with gradients. Its dropout wants a seed for
     every pass, see `models.dropout`.
+
+    Raises:
+        ModelError: the model's language layers are not called what they should be.
     """
     config = LoraConfig(
         r=rank,
@@ -74,11 +77,29 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     return wrapped
 
 
+def read_lora_rank(folder: Path) -> int:
+    """Return the rank of a saved adapter.
+
+    Raises:
+        ModelError: its config can't be read.
+    """
+    try:
+        return int(LoraConfig.from_pretrained(folder).r)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+
+
 def _wrap(model: Any, config: LoraConfig) -> PeftModel:
     with warnings.catch_warnings():
         # peft asks the model about activation checkpointing by a name that transformers has replaced.
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(
+                f"{type(model).__name__}: has no layers that an adapter can be put on: {reason}"
+            ) from error
 
 
 def read_adapter_weights(wrapped: PeftModel) -> dict[str, Tensor]:

@@ -17,13 +17,18 @@ BUNDLED_FOLDER = Path(__file__).parent / "nano"
 ADAPTER_CONFIG = "adapter_config.json"
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_HUB_DESCRIPTIONS = ["*.json", "*.txt", "*.jinja"]
+_HUB_FILES = [*_HUB_DESCRIPTIONS, "*.safetensors"]
 _BLOCK_BYTES = 1 << 20
 _BLOCK_STRIDE_BYTES = 64 << 20
 
 
-def find_checkpoint(name: str) -> tuple[str, Path]:
+def find_checkpoint(name: str, *, with_weights: bool = True) -> tuple[str, Path]:
     """Return (the name to write into recipes, the folder) of a model.
+
+    Args:
+        name: bundled, a folder, or on the hub.
+        with_weights: whether weights are fetched from the hub too.
 
     Raises:
         ModelError: it is neither bundled, nor a folder, nor to be had from the hub.
@@ -41,7 +46,7 @@ def find_checkpoint(name: str) -> tuple[str, Path]:
         raise ModelError(f"{name}: expected a model folder, got a file")
     if not _HUB_NAME.fullmatch(name) or Path(name).parent.is_dir():
         raise ModelError(f"{name}: no such model folder; give a folder, a run, a hub name, or 'nano'")
-    return name, _fetch(name)
+    return name, _fetch(name, with_weights=with_weights)
 
 
 def find_adapter(path: Path) -> Path | None:
@@ -81,12 +86,12 @@ def _feed(digest: hashlib._Hash, path: Path) -> None:
             digest.update(file.read(_BLOCK_BYTES))
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, *, with_weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES if with_weights else _HUB_DESCRIPTIONS))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         reason = type(error).__name__
         raise ModelError(f"{name}: not a folder here, and the hub did not give it ({reason})") from error

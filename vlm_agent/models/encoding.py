@@ -46,6 +46,11 @@ class Encoded:
         return (IGNORED_LABEL,) * self.num_prompt_tokens + self.input_ids[self.num_prompt_tokens :]
 
     @property
+    def target_ids(self) -> tuple[int, ...]:
+        """The answer, with its end-of-turn token."""
+        return self.input_ids[self.num_prompt_tokens :]
+
+    @property
     def num_target_tokens(self) -> int:
         """How many tokens are learnt."""
         return len(self.input_ids) - self.num_prompt_tokens
@@ -122,3 +127,19 @@ class ChatEncoder:
         if token_id is None or token_id == self.tokenizer.unk_token_id:
             raise ModelError(f"{self.tokenizer.name_or_path or 'tokenizer'}: lacks {token}, not a Qwen-VL tokenizer")
         return int(token_id)
+
+
+class PlainTokenizer:
+    """An encoder as the action automaton wants it (see `actions.automaton.Tokenizer`)."""
+
+    def __init__(self, encoder: ChatEncoder) -> None:
+        """Take the encoder."""
+        self._encoder = encoder
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text."""
+        return self._encoder.encode_text(text)
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Return the text of ids."""
+        return self._encoder.decode_text(token_ids)

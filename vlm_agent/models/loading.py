@@ -135,7 +135,7 @@ def load_model(
             raise ModelError(f"{name} is an adapter already; give its base as the model to use {adapter} with it")
         base = read_adapter_recipe(own_adapter)["base"]
         name, quantization, adapter = base["source"], base["quantization"], own_adapter
-    loaded = _load_base(name, quantization, _pick_device(device))
+    loaded = _load_base(name, quantization, pick_device(device))
     if adapter is None:
         return loaded
     folder = find_adapter(Path(adapter))
@@ -147,11 +147,8 @@ def load_model(
 
 def _load_base(name: str, quantization: Quantization, device: torch.device) -> LoadedModel:
     source, folder = find_checkpoint(name)
-    config = _read_config(folder)
-    family = FAMILIES.get(config.get("model_type", ""))
-    if family is None:
-        kinds = " or ".join(sorted(FAMILIES))
-        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
+    config = read_config(folder)
+    family = read_family(config, folder)
     is_packed = _is_nf4(config, folder)
     if is_packed and quantization == "none":
         raise ModelError(f"{folder}: holds 4-bit weights; ask for it with nf4, or give the full checkpoint")
@@ -211,7 +208,12 @@ def read_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{folder}: no usable tokenizer: {_first_line(error)}") from error
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint's config.json holds.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -220,6 +222,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected an object")
     return config
+
+
+def read_family(config: dict[str, Any], folder: Path) -> Family:
+    """Return the generation that a config.json is of.
+
+    Raises:
+        ModelError: it is none that is supported.
+    """
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        kinds = " or ".join(sorted(FAMILIES))
+        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
+    return family
 
 
 def _is_nf4(config: dict[str, Any], folder: Path) -> bool:
@@ -239,7 +254,12 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _pick_device(device: str) -> torch.device:
+def pick_device(device: str) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where there is one.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from vlm_agent.errors import ModelError
 
@@ -28,6 +30,16 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=compute_dtype,
         llm_int8_skip_modules=list(KEPT_MODULES),
     )
+
+
+def is_kept_whole(name: str, kept_modules: Sequence[str] | None = None) -> bool:
+    """Tell whether 4-bit loading leaves a layer alone.
+
+    Args:
+        name: the layer's full name.
+        kept_modules: `llm_int8_skip_modules` of an already quantised checkpoint; by default `KEPT_MODULES`.
+    """
+    return not should_convert_module(name, list(KEPT_MODULES if kept_modules is None else kept_modules))
 
 
 def check_quantised(model: nn.Module, *, all_language_layers: bool) -> None:

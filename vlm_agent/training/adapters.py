@@ -101,7 +101,7 @@ def train_adapter(
     record = describe_run(loaded, store, recipe, config)
     processes = find_processes()
     check_run(out, record)
-    tuned = _make_trainable(loaded, config)
+    tuned = make_trainable(loaded, config)
     material = _prepare(tuned, store, recipe, config)
     if processes.is_first:
         start_run(out, record)
@@ -142,7 +142,8 @@ def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) 
     return recipe
 
 
-def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
+def make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
+    """Return the model with an adapter to train in it: its own, or a fresh one."""
     if loaded.device.type == "cuda":
         enable_activation_checkpointing(loaded.model)
     if loaded.peft is not None:
@@ -152,7 +153,10 @@ def _make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
     return replace(loaded, peft=wrapped)
 
 
-def _choose(store: Dataset, split: str, recipe: Recipe, config: TrainConfig) -> tuple[list[Window], dict[Moment, str]]:
+def choose_split(
+    store: Dataset, split: str, recipe: Recipe, config: TrainConfig
+) -> tuple[list[Window], dict[Moment, str]]:
+    """Return the windows of a split that a run learns from or may measure on, and the steps of their moments."""
     windows = list(store.windows(split))
     if split == TRAIN_SPLIT and config.max_sessions is not None:
         seed = config.seed if config.sessions_seed is None else config.sessions_seed
@@ -165,14 +169,14 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
     def encode(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
         return encode_windows(loaded.encoder, windows, recipe, steps, config)
 
-    chosen, steps = _choose(store, TRAIN_SPLIT, recipe, config)
+    chosen, steps = choose_split(store, TRAIN_SPLIT, recipe, config)
     train = encode(hide_recent(chosen, config.hide_recent, config.seed), steps)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
     validation = []
     if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
-        chosen, steps = _choose(store, VALIDATION_SPLIT, recipe, config)
+        chosen, steps = choose_split(store, VALIDATION_SPLIT, recipe, config)
         validation = encode(spread(chosen, config.evaluation.max_windows), steps)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:

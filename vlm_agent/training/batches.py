@@ -33,6 +33,23 @@ class Batch:
     """Identifiers of all pictures, row by row."""
 
 
+def count_tokens(rows: Sequence[Row]) -> int:
+    """Return the tokens of a pass over rows as they were laid out, padding counted."""
+    return sum(len(row.ids) for row in rows) if _has_trees(rows) else len(rows) * max(len(row.ids) for row in rows)
+
+
+def count_pairs(rows: Sequence[Row]) -> int:
+    """Return the pairs of a token and one it sees in such a pass, padding counted."""
+    if _has_trees(rows):
+        return sum(row.tree.count_pairs() for row in rows)
+    longest = max(len(row.ids) for row in rows)
+    return longest * (longest + 1) // 2 * len(rows)
+
+
+def _has_trees(rows: Sequence[Row]) -> bool:
+    return any(row.num_windows > 1 for row in rows)
+
+
 def lay_out(rows: Sequence[Row], layout: PassLayout) -> list[Row]:
     """Return a pass's rows as a layout has them.
 
@@ -50,7 +67,7 @@ def lay_out(rows: Sequence[Row], layout: PassLayout) -> list[Row]:
 
 def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:
     """Move rows to a device; windows are padded to the longest, trees are put side by side."""
-    if any(row.num_windows > 1 for row in rows):
+    if _has_trees(rows):
         rows = [join_rows(rows)]
     length = max(len(row.ids) for row in rows)
     ids = np.full((len(rows), length), pad_id, np.int64)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from vlm_agent.actions.parts import Part
+from vlm_agent.actions.spec import EventName
 from vlm_agent.errors import ConfigError
 
 PassLayout = Literal["rows", "packed", "shared"]
@@ -76,6 +80,12 @@ class TrainConfig:
     step_weight: float = 1.0
     """How much a token of a step's name counts, in tokens of actions. A step is named in a few tokens, actions in some
     dozens, most of which are easy: at 1 what is learnt about steps is little."""
+    field_weights: tuple[str, ...] | None = None
+    """How much tokens count by what they are about, as `dt=0.5 x=2 y=2`: event, dt, x, y, dy, button, key, state, stop,
+    structure, step. What is not named counts 1."""
+    event_weights: tuple[str, ...] | None = None
+    """How much the tokens of an action count by its event, as `MOVE=0.3 CLICK=2`; recordings are full of moves, and
+    presses decide. What is not named counts 1."""
     learning_rate: float = 2e-4
     """Highest learning rate; it falls as a half cosine to a tenth."""
     warmup_fraction: float = 0.05
@@ -126,6 +136,8 @@ class TrainConfig:
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
+        self.read_field_weights()
+        self.read_event_weights()
         for name in ("keep_idle", "hide_recent", "balance_steps"):
             _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
@@ -133,6 +145,14 @@ class TrainConfig:
         for name in ("max_steps", "max_sessions", "keep_adapters_every_steps", "batch_tokens"):
             _check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
+
+    def read_field_weights(self) -> dict[str, float]:
+        """Return `field_weights` by field; raises ConfigError for an unknown one."""
+        return _read_weights("--train.field-weights", self.field_weights, [str(part) for part in Part])
+
+    def read_event_weights(self) -> dict[str, float]:
+        """Return `event_weights` by event; raises ConfigError for an unknown one."""
+        return _read_weights("--train.event-weights", self.event_weights, get_args(EventName))
 
 
 @dataclass(frozen=True)
@@ -166,3 +186,20 @@ class RecipeSettings:
 def _check(name: str, is_right: bool, want: str, got: object) -> None:
     if not is_right:
         raise ConfigError(f"--train.{name.replace('_', '-')} must be {want}, got {got}")
+
+
+def _read_weights(flag: str, written: Iterable[str] | None, names: Sequence[str]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for text in written or ():
+        name, _, number = text.partition("=")
+        if name not in names or name in weights:
+            raise ConfigError(
+                f"{flag}: expected {names[0]}=2 or the like, each of {', '.join(names)} once, got {text!r}"
+            )
+        try:
+            weights[name] = float(number)
+        except ValueError as error:
+            raise ConfigError(f"{flag}: expected a number behind {name}=, got {number!r}") from error
+        # At 0 a step could hold nothing to be learnt.
+        _check(flag.removeprefix("--train."), 0 < weights[name] < math.inf, f"above 0 for {name}", number)
+    return weights

@@ -27,7 +27,8 @@ class FeatureCache:
         """Take the model, how to get a resized frame by key, how many bytes may be kept, threads that read ahead."""
         self._loaded = loaded
         self._pictures = PictureReader(load_frame, loaded.encoder.images, num_threads)
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
+        """Most memory held."""
         self._kept: dict[str, ImageFeatures] = {}
         self._lock = threading.Lock()
         self.num_bytes = 0
@@ -51,7 +52,7 @@ class FeatureCache:
         [features] = see_images(self._loaded.model, values, torch.tensor([picture.grid], device=device))
         with self._lock:
             self.num_computed += 1
-            if key not in self._kept and self.num_bytes + features.num_bytes <= self._limit_bytes:
+            if key not in self._kept and self.num_bytes + features.num_bytes <= self.limit_bytes:
                 self._kept[key] = features
                 self.num_bytes += features.num_bytes
         return features

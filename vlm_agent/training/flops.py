@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.batches import count_pairs, count_tokens
 from vlm_agent.training.rows import Row
 
-_ATTENTION_PASSES = 3.5
+ATTENTION_PASSES = 3.5
 """Forwards once, backwards two and a half times."""
 
 
@@ -37,13 +38,9 @@ class TrainingFlops:
 
     def count(self, rows: Sequence[Row]) -> float:
         """Return the operations of a pass over rows as they were laid out; padding counts, the vision tower doesn't."""
-        longest = max(len(row.ids) for row in rows)
         num_targets = sum(row.num_target_tokens for row in rows)
-        if any(row.num_windows > 1 for row in rows):
-            num_tokens, pairs = sum(len(row.ids) for row in rows), sum(row.tree.count_pairs() for row in rows)
-        else:
-            num_tokens, pairs = longest * len(rows), longest * (longest + 1) // 2 * len(rows)
-        return num_tokens * self.per_token + pairs * self.per_pair + num_targets * self.per_target
+        language = count_tokens(rows) * self.per_token + count_pairs(rows) * self.per_pair
+        return language + num_targets * self.per_target
 
     def count_picture(self, num_patches: int) -> float:
         """Return the operations of the vision tower over one picture (as if every layer saw all of it)."""
@@ -61,7 +58,7 @@ def measure_flops(loaded: LoadedModel) -> TrainingFlops:
     frozen_vision = _count_weights(visual)[0] - mergers + mergers / loaded.encoder.images.merge**2
     return TrainingFlops(
         per_token=4 * frozen + 6 * adapters,
-        per_pair=4 * text.num_attention_heads * head_dim * text.num_hidden_layers * _ATTENTION_PASSES,
+        per_pair=4 * text.num_attention_heads * head_dim * text.num_hidden_layers * ATTENTION_PASSES,
         per_target=4 * loaded.head_weight.shape[0] * text.hidden_size,
         per_patch=2 * frozen_vision,
         per_patch_pair=4 * vision.hidden_size * vision.depth,

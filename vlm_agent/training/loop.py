@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from peft import PeftModel
@@ -31,20 +32,27 @@ from vlm_agent.training.checkpoints import (
 )
 from vlm_agent.training.config import PassLayout, TrainConfig
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import describe_losses
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.order import Step, count_steps, fill_passes, learning_rate, plan_epoch
-from vlm_agent.training.passes import RunAll, add_gradients, measure_loss, spread_over_cores
+from vlm_agent.training.passes import MeasuredLoss, RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.rows import Row
+
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+"""How torch says on a CPU, in a plain RuntimeError, that memory ran out."""
 
 
 class Watcher(Protocol):
     """Is told how a run goes on."""
 
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """A run begins, or goes on after steps that were done before; nothing of it may be changed."""
+
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """A step is done; `loss` is in nats per target token."""
 
-    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+    def on_evaluation(self, step: int, loss: MeasuredLoss, *, is_best: bool) -> None:
         """The loss on unseen sessions was measured."""
 
 
@@ -114,12 +122,16 @@ class TrainingLoop:
         """Train from the newest checkpoint in the folder, or from the start, to the end.
 
         Raises:
-            ModelError: the loss is no longer a number; the weights before that step are saved as a checkpoint.
+            ModelError: a loss is no longer a number; the last good weights are kept as a checkpoint, and it is named.
+            ModelError: there is too little memory; the last good checkpoint is named.
             DataError: the newest checkpoint is damaged.
         """
         self._resume()
-        with spread_over_cores(self._loaded) as self._run_all:
-            self._run_steps()
+        with self._naming_lack_of_memory():
+            if not self._state.has_stopped:
+                self._watcher.on_begin(self._loaded, self._material, self._config, self._state.step)
+            with spread_over_cores(self._loaded) as self._run_all:
+                self._run_steps()
         weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
         return self._result(weights)
 
@@ -186,7 +198,9 @@ class TrainingLoop:
         )
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._give_up(loss, norm)
+            self._give_up(
+                self._state.step + 1, f"loss {loss}, gradient norm {norm}", is_good=self._has_finite_weights()
+            )
         self._optimizer.step()
         self._last_loss = loss
         self._write_down(
@@ -207,11 +221,34 @@ class TrainingLoop:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
         return (self._config.seed * 1_000_003 + self._state.step) * self._config.accumulation
 
-    def _give_up(self, loss: float, norm: float) -> None:
-        place = self._save()
+    @contextmanager
+    def _naming_lack_of_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if type(error) is RuntimeError and not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            raise ModelError(
+                f"too little memory for step {self._state.step + 1}; {self._tell_kept(self._find_newest())};"
+                " try --train.batch-windows 1 or fewer --recipe.image-max-tokens, with another --out;"
+                " `vlm-agent plan` tells what each takes"
+            ) from error
+
+    def _find_newest(self) -> Path | None:
+        return next(iter(list_checkpoints(self._checkpoints)[::-1]), None)
+
+    def _tell_kept(self, place: Path | None) -> str:
+        return "there is no good checkpoint yet" if place is None else f"the last good weights are in {place}"
+
+    def _has_finite_weights(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self._trained)
+
+    def _give_up(self, step: int, found: str, *, is_good: bool) -> NoReturn:
+        """Stop the run; weights that are still good are saved, others must not become the newest checkpoint."""
+        kept = self._tell_kept(self._save() if is_good else self._find_newest())
         raise ModelError(
-            f"training lost its footing at step {self._state.step + 1} (loss {loss}, gradient norm {norm});"
-            f" the weights before it are in {place}; try a lower --train.learning-rate"
+            f"training lost its footing at step {step} ({found}); {kept};"
+            " try a lower --train.learning-rate, with another --out"
         )
 
     def _write_down(self, **values: Any) -> None:
@@ -230,9 +267,11 @@ class TrainingLoop:
         rows = self._material.validation
         by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
         passes = self._lay_out(fill_passes(by_length, rows, self._config), rows)
-        loss = measure_loss(self._loaded, passes, self._material.features, self._run_all, self._processes)
-        step, best = self._state.step, self._state.best_loss
-        self._write_down(step=step, eval_loss=loss)
+        measured = measure_loss(self._loaded, passes, self._material.features, self._run_all, self._processes)
+        loss, step, best = measured.mean, self._state.step, self._state.best_loss
+        if not math.isfinite(loss):
+            self._give_up(step, f"loss {loss} on unseen sessions", is_good=False)
+        self._write_down(step=step, eval_loss=loss, eval_loss_by_field=describe_losses(measured.by_field))
         # The untrained start is measured to be compared with, never taken as the result.
         is_best = step > 0 and (best is None or loss < best)
         if is_best:
@@ -242,7 +281,7 @@ class TrainingLoop:
             waited = self._state.evals_since_best + 1
             has_stopped = 0 < settings.patience <= waited
             self._state = replace(self._state, evals_since_best=waited, has_stopped=has_stopped)
-        self._watcher.on_evaluation(step, loss, is_best=is_best)
+        self._watcher.on_evaluation(step, measured, is_best=is_best)
 
 
 def _look_ahead(steps: Iterator[Step]) -> Iterator[tuple[Step, Step]]:

@@ -7,11 +7,13 @@ dropout is seeded for each, so the result does not depend on how many ran at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -22,6 +24,7 @@ from vlm_agent.models.forward import apply_head, run_language
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
+from vlm_agent.training.fields import FIELDS, FieldLoss, join_losses, sum_fields
 from vlm_agent.training.processes import ALONE, Processes
 from vlm_agent.training.rows import Row
 
@@ -91,26 +94,61 @@ def _gradient_of(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
+@dataclass(frozen=True)
+class MeasuredLoss:
+    """What rows cost a model."""
+
+    mean: float
+    """Nats per target token, as the rows weigh their tokens."""
+    by_field: Mapping[str, FieldLoss]
+    """By what tokens are about; here every token counts once."""
+
+
 def measure_loss(
     loaded: LoadedModel,
     passes: Sequence[Sequence[Row]],
     features: FeatureCache,
     run_all: RunAll = map,
     processes: Processes = ALONE,
-) -> float:
-    """Return the mean loss over the rows of passes in nats per target token, as they weigh them; dropout is off."""
+) -> MeasuredLoss:
+    """Return the loss over the rows of passes, all of it and by field; dropout is off."""
     loaded.model.eval()
 
-    def measure(rows: Sequence[Row]) -> float:
+    def measure(rows: Sequence[Row]) -> tuple[float, dict[str, FieldLoss]]:
         with torch.no_grad():
-            return sum_losses(loaded, rows, features).item()
+            losses, weights = find_losses(loaded, rows, features)
+        fields = np.concatenate([row.target_fields for row in rows])
+        return (losses * weights).sum().item(), sum_fields(losses.double().cpu().numpy(), fields)
 
-    total = processes.sum(sum(run_all(measure, processes.deal(passes))), loaded.device)
-    return total / sum(row.total_weight for rows in passes for row in rows)
+    measured = list(run_all(measure, processes.deal(passes)))
+    total = processes.sum(sum(loss for loss, _ in measured), loaded.device)
+    mean = total / sum(row.total_weight for rows in passes for row in rows)
+    return MeasuredLoss(mean, _join_losses([by_field for _, by_field in measured], loaded, processes))
+
+
+def _join_losses(
+    parts: Sequence[Mapping[str, FieldLoss]], loaded: LoadedModel, processes: Processes
+) -> dict[str, FieldLoss]:
+    joined = join_losses(parts)
+    if processes.count == 1:
+        return joined
+    everywhere = {}
+    for part in FIELDS:  # of all of them: another process may have what this one lacks
+        own = joined.get(part, FieldLoss(0.0, 0))
+        nats, num_tokens = (processes.sum(value, loaded.device) for value in (own.nats, own.num_tokens))
+        if num_tokens:
+            everywhere[str(part)] = FieldLoss(nats, round(num_tokens))
+    return everywhere
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
     """Return the weighted sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    losses, weights = find_losses(loaded, rows, features)
+    return (losses * weights).sum()
+
+
+def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every target token of rows, row by row, and its weight, each float32 (tokens,)."""
     pad_id = loaded.tokenizer.pad_token_id or 0
     batch = collate_rows(rows, pad_id, loaded.device)
     hidden = run_language(
@@ -123,4 +161,4 @@ def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache)
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])
     losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
-    return (losses * batch.weights[is_target]).sum()
+    return losses, batch.weights[is_target]

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vlm_agent.training.fields import find_worst
+from vlm_agent.training.order import count_steps
+from vlm_agent.training.passes import MeasuredLoss
+from vlm_agent.training.planning.outlook import describe_outlook
+
+if TYPE_CHECKING:
+    from vlm_agent.models.loading import LoadedModel
+    from vlm_agent.training.config import TrainConfig
+    from vlm_agent.training.loop import Material
+
 LINES_PER_RUN = 20
 """So many lines are written instead of a bar where the output is not a terminal."""
+SHOWN_FIELDS = 2
+"""So many fields of an answer are named with their loss, the worst ones."""
 
 
 class SilentWatcher:
     """Shows nothing."""
 
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """A run begins."""
+
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """A step is done."""
 
-    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
+    def on_evaluation(self, step: int, loss: MeasuredLoss, *, is_best: bool) -> None:
         """The loss on unseen sessions was measured."""
 
 
@@ -52,6 +68,12 @@ class ProgressWatcher:
         """Take the bar away."""
         self._bar.stop()
 
+    def on_begin(self, loaded: LoadedModel, material: Material, config: TrainConfig, done_steps: int) -> None:
+        """Say what the run will take, if it is not done already."""
+        if done_steps < count_steps(material.train, config):
+            outlook = describe_outlook(loaded, material, config, done_steps=done_steps)
+            self._console.print(outlook, highlight=False, soft_wrap=True)
+
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """Move the bar."""
         text = f"loss {loss:.3f}{self._eval_text}"
@@ -59,6 +81,8 @@ class ProgressWatcher:
         if not self._console.is_terminal and (step % -(-num_steps // LINES_PER_RUN) == 0 or step == num_steps):
             self._console.print(f"step {step}/{num_steps} {text}", highlight=False)
 
-    def on_evaluation(self, step: int, loss: float, *, is_best: bool) -> None:
-        """Show the new evaluation loss beside the bar."""
-        self._eval_text = f", unseen {loss:.3f}{' (best)' if is_best else ''}"
+    def on_evaluation(self, step: int, loss: MeasuredLoss, *, is_best: bool) -> None:
+        """Show the new evaluation loss beside the bar, and the fields that cost most a token."""
+        worst = ", ".join(f"{name} {nats:.2f}" for name, nats in find_worst(loss.by_field, SHOWN_FIELDS))
+        notes = "; ".join(note for note in ("best" * is_best, worst) if note)
+        self._eval_text = f", unseen {loss.mean:.3f}{f' ({notes})' if notes else ''}"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
+from vlm_agent.training.fields import NO_FIELD, AnswerTokens
 
 LEAST_SHARED = 16
 """Fewer tokens are not worth sharing: a segment costs an attention call a layer."""
@@ -38,6 +39,10 @@ class Example:
     """Identifiers of its pictures, in order."""
     weight: float = 1.0
     """How much each token of its answer counts."""
+    is_step: bool = False
+    """Whether its answer names a step; else it is of actions."""
+    tokens: AnswerTokens | None = None
+    """What its answer's tokens are about, and how much each counts beside `weight`; none where nobody said."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Row:
     """Index into `image_keys` where a picture's placeholders stand, (n,), `NO_PICTURE` at text."""
     image_keys: tuple[str, ...]
     """Identifiers of the row's pictures, in the order of their placeholders."""
+    fields: NDArray[np.int8]
+    """What the token to be predicted is about, index into `FIELDS`, (n,), `NO_FIELD` where nothing is learnt or no
+    window said it."""
     tree: TokenTree
     """Who sees whom."""
 
@@ -68,6 +76,11 @@ class Row:
     def num_target_tokens(self) -> int:
         """How many tokens are learnt."""
         return int((self.targets != IGNORED_LABEL).sum())
+
+    @property
+    def target_fields(self) -> NDArray[np.int8]:
+        """What each learnt token is about, index into `FIELDS`, (target tokens,)."""
+        return self.fields[self.targets != IGNORED_LABEL]
 
     @property
     def total_weight(self) -> float:
@@ -99,7 +112,12 @@ def _make_single(example: Example, encoder: ChatEncoder) -> Row:
     encoded = example.encoded
     ids = np.asarray(encoded.input_ids, np.int32)
     targets = np.asarray([*encoded.labels[1:], IGNORED_LABEL], np.int32)
-    weights = np.where(targets == IGNORED_LABEL, 0.0, example.weight)
+    is_target = targets != IGNORED_LABEL
+    weights = np.where(is_target, example.weight, 0.0)
+    fields = np.full(len(ids), NO_FIELD, np.int8)
+    if example.tokens is not None:
+        weights[is_target] *= example.tokens.weights
+        fields[is_target] = example.tokens.fields
     positions = rope_positions(encoded, encoder.images, encoder.image_token_id)
     pictures = np.full(len(ids), NO_PICTURE, np.int16)
     num_tokens = [rows * columns // encoder.images.merge**2 for _, rows, columns in encoded.image_grids]
@@ -111,6 +129,7 @@ def _make_single(example: Example, encoder: ChatEncoder) -> Row:
         positions.numpy().astype(np.int32),
         pictures,
         example.image_keys,
+        fields,
         TokenTree((0, len(ids)), (NO_PARENT,)),
     )
 
@@ -245,5 +264,6 @@ def _chain(pieces: Sequence[_Piece], tree: TokenTree) -> Row:
         join(piece.row.positions for piece in pieces),
         np.concatenate(pictures).astype(np.int16),
         tuple(keys),
+        join(piece.row.fields for piece in pieces),
         tree,
     )

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
+from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
 from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
@@ -23,10 +25,11 @@ from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 from vlm_agent.errors import DataError
-from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.models.images import RgbFrame, resize_frame
-from vlm_agent.models.loading import LoadedModel
+from vlm_agent.models.loading import Family
 from vlm_agent.training.config import RecipeSettings, TrainConfig, Weighing
+from vlm_agent.training.fields import FieldLabeler, TokenWeights
 from vlm_agent.training.moments import Moment, moment_of
 from vlm_agent.training.rows import Example
 
@@ -39,11 +42,23 @@ _PLACE = re.compile(r"(?<!mouse )@(\d+),(\d+)")
 NO_STEPS: Mapping[Moment, str] = MappingProxyType({})
 """Where the model acts at once on every goal."""
 
-_UNSEEN: RgbFrame = np.zeros((1, 1, 3), np.uint8)
+UNSEEN_FRAME: RgbFrame = np.zeros((1, 1, 3), np.uint8)
 """Stands for a picture where only its place in the prompt matters."""
 
 
-def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSettings) -> Recipe:
+class PromptedModel(Protocol):
+    """What must be known of a model to speak to it; a `LoadedModel` is one."""
+
+    @property
+    def encoder(self) -> ChatEncoder:
+        """Its tokenizer and picture grid."""
+
+    @property
+    def family(self) -> Family:
+        """Its generation."""
+
+
+def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettings) -> Recipe:
     """Return how a model is to be shown a dataset: its own picture size for the commonest frame, its own coordinates.
 
     Raises:
@@ -59,13 +74,13 @@ def choose_recipe(loaded: LoadedModel, dataset: Dataset, settings: RecipeSetting
         sizes[window.frame_width_px, window.frame_height_px] += 1
         goals[window.goal_level].add(window.goal)
     [(frame_size, _)] = sizes.most_common(1)
-    width, height = loaded.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
+    width, height = model.encoder.images.fit_size(*frame_size, max_tokens=settings.image_max_tokens)
     recipe = make_recipe(
         dataset.spec,
         image_width_px=width,
         image_height_px=height,
         codec=settings.codec,
-        coordinates=loaded.family.coordinates,
+        coordinates=model.family.coordinates,
         history_ticks=settings.history_ticks,
         state_text_max_chars=settings.state_text_max_chars,
     )
@@ -97,23 +112,21 @@ def encode_windows(
         windows: what to learn from.
         recipe: how it is shown.
         steps: the step of each moment that has one (see `moments.find_steps`).
-        config: gives `snap_clicks`, `step_weight` and `weigh`; by default clicks stay and tokens count the same.
+        config: gives `snap_clicks`, how much tokens count, and `weigh`; by default clicks stay, tokens count the same.
+
+    Raises:
+        ConfigError: the tokenizer does not write every digit as a token of its own.
     """
     config = config or TrainConfig()
-    return [
-        weigh_example(
-            encode_window(
-                encoder,
-                window,
-                recipe,
-                steps.get(moment_of(window)),
-                snap=config.snap_clicks,
-                step_weight=config.step_weight,
-            ),
-            config.weigh,
-        )
-        for window in windows
-    ]
+    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
+    labeler = FieldLabeler(ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder)), weights)
+    examples = []
+    for window in windows:
+        example = encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=config.snap_clicks)
+        label = labeler.label_step if example.is_step else labeler.label_actions
+        labeled = replace(example, tokens=label(example.encoded.target_ids))
+        examples.append(weigh_example(labeled, config.weigh))
+    return examples
 
 
 def weigh_example(example: Example, weigh: Weighing) -> Example:
@@ -130,17 +143,16 @@ def encode_window(
     step: str | None = None,
     *,
     snap: int = 0,
-    step_weight: float = 1.0,
 ) -> Example:
     """Render and tokenize one window with its answer; its picture is not read.
 
     Where the recipe names steps, the answer to a long goal is the step.
     """
-    inp = prompt_input(window, recipe, _UNSEEN)
+    inp = prompt_input(window, recipe, UNSEEN_FRAME)
     size = (recipe.image_width_px, recipe.image_height_px)
     if step is not None and window.goal in recipe.long_goals:
         sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))
-        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, step_weight)
+        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, is_step=True)
     chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
     encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
     return Example(encoded, (window.frame_id,))

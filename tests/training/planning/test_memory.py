@@ -1,0 +1,131 @@
+"""What is said to be kept is what autograd keeps, to the byte; the rest is held against tables made by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vlm_agent.models.adapters import attach_lora
+from vlm_agent.models.dropout import dropout_seed
+from vlm_agent.models.forward import run_language
+from vlm_agent.models.loading import load_model
+from vlm_agent.models.quantized import UnpackedLinear4bit
+from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.models.token_trees import TokenTree
+from vlm_agent.training.planning.cards import find_card
+from vlm_agent.training.planning.memory import (
+    PassSize,
+    Setting,
+    count_copies,
+    count_saved,
+    count_weights,
+    cpu_setting,
+    cuda_setting,
+    estimate_play,
+    estimate_training,
+)
+from vlm_agent.training.planning.shapes import read_shape
+
+pytestmark = pytest.mark.model
+
+RANK = 8
+TREE = TokenTree((0, 12, 22, 30, 40), (-1, 0, 0, -1))
+"""A start of 12 tokens with two branches, the second not behind what it sees, and a window of its own."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("memory") / "tiny")
+
+
+def _count_kept(model, rows, tokens, tree):
+    """Bytes that autograd keeps of the language layers, weights left out, in storages each counted once."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    own |= {m._unpacked.untyped_storage().data_ptr() for m in model.modules() if isinstance(m, UnpackedLinear4bit)}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
+    positions = torch.arange(tokens).expand(3, rows, -1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), dropout_seed(0):
+        run_language(model, ids, positions, tree=tree)
+    return sum(size for size, _ in kept.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+@pytest.mark.parametrize(("rows", "tree"), [(1, None), (2, None), (1, TREE)])
+def test_a_layer_keeps_what_is_said_to_the_byte(folder, dtype, dropout, rows, tree):
+    quantization = "nf4" if dtype is torch.float32 else "none"
+    loaded = load_model(folder, quantization=quantization, device="cpu")
+    model = loaded.model if dtype is torch.float32 else loaded.model.to(dtype)
+    with torch.no_grad():
+        run_language(model, torch.zeros(1, 4, dtype=torch.long), torch.zeros(3, 1, 4, dtype=torch.long))
+    attach_lora(model, rank=RANK, alpha=8, dropout=dropout, seed=0).train()
+    tokens, shape = 40, read_shape(folder)
+    setting = Setting(dtype.itemsize, quantization == "nf4", quantization == "nf4", recomputes=False)
+    size = PassSize(rows * tokens, 10, tree is not None, *(count_copies(tree) if tree else (0, 0)))
+    layer = count_saved(shape, setting, RANK, size, has_dropout=dropout > 0)
+    # Layers share sines and cosines. The first layer's input needs no gradient: its norm keeps none, the last norm
+    # does; and dropout keeps no mask for its three adapters on that input.
+    shared = 2 * rows * tokens * shape.head_size * dtype.itemsize
+    spared = 3 * rows * tokens * shape.hidden * 4 if dropout else 0
+    assert _count_kept(model, rows, tokens, tree) == shape.layers * layer + shared - spared
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
+def test_parameters_are_those_of_the_real_model(tmp_path, family):
+    folder = write_tiny_checkpoint(tmp_path / family, family)
+    model = load_model(folder, quantization="none", device="cpu").model
+    shape = read_shape(folder)
+    assert shape.total == sum(parameter.numel() for parameter in model.parameters())
+    assert shape.vision == sum(parameter.numel() for parameter in model.model.visual.parameters())
+    assert shape.embedding == shape.head == model.lm_head.weight.numel()
+    wrapped = attach_lora(model, rank=RANK, alpha=8, dropout=0.0, seed=0)
+    assert shape.count_lora(RANK) == sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+
+
+def test_packed_weights_weigh_what_they_weigh_on_disk(tmp_path):
+    folder = write_tiny_checkpoint(tmp_path / "packed", nf4=True)
+    model = load_model(folder, device="cpu").model
+    packed = 0
+    for module in model.modules():
+        if isinstance(module, UnpackedLinear4bit):
+            state = module.weight.quant_state
+            scales = state.absmax.nbytes + state.state2.absmax.nbytes
+            packed += module.weight.nbytes + scales
+    shape = read_shape(folder)
+    plain = Setting(4, is_packed=True, keeps_unpacked=False, recomputes=False)
+    whole = 4 * (shape.total - shape.packed)
+    # Blocks of tiny layers are not full: a few bytes more.
+    assert count_weights(shape, plain) - whole == pytest.approx(packed, rel=0.01)
+    assert count_weights(shape, cpu_setting(shape, "nf4")) == count_weights(shape, plain) + 4 * shape.packed
+
+
+def test_recomputing_keeps_a_fraction_and_longer_passes_take_more(folder):
+    shape, size = read_shape(folder), PassSize(1000, 100)
+    keeping = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=False)
+    sparing = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=True)
+    full, spared = (
+        estimate_training(shape, setting, RANK, size, has_dropout=False, kept_bytes=7) for setting in (keeping, sparing)
+    )
+    assert spared.activations < full.activations
+    assert (spared.weights, spared.adapter, spared.kept, spared.moment) == (full.weights, full.adapter, 7, full.moment)
+    longer = estimate_training(shape, sparing, RANK, PassSize(2000, 100), has_dropout=False, kept_bytes=7)
+    assert longer.total > spared.total
+    assert full.total == full.weights + full.adapter + full.activations + full.moment + full.kept + full.reserve
+
+
+def test_a_card_computes_in_what_it_can(folder):
+    shape = read_shape(folder)
+    assert find_card("T4").value_bytes == 4
+    small, large = (
+        estimate_play(shape, cuda_setting(find_card(n).value_bytes, "none"), RANK, 600, 60) for n in ("l4", "t4")
+    )
+    assert large.weights == 2 * small.weights
+    assert large.activations == 2 * small.activations == 2 * 2 * 3 * 32 * 660 * 2

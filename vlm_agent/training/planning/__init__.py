@@ -1,0 +1,1 @@
+"""Whether a run fits, how long it takes, and whether the agent will be quick enough: before anything is trained."""

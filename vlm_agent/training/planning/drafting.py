@@ -1,0 +1,172 @@
+"""From a dataset and a model to a plan: sample, tokenize, measure or predict, and try other settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.store import open_dataset
+from vlm_agent.models.loading import pick_device, pick_dtype
+from vlm_agent.training.adapters import CPU_CACHE_MB
+from vlm_agent.training.planning.candidates import Candidate, read_candidate
+from vlm_agent.training.planning.cards import find_card
+from vlm_agent.training.planning.config import PlanConfig
+from vlm_agent.training.planning.measuring import measure_pace
+from vlm_agent.training.planning.memory import CARD_SHARE, cpu_setting, cuda_setting
+from vlm_agent.training.planning.pace import CardPace, TimeDecisions
+from vlm_agent.training.planning.plan import (
+    PICTURE_SHARES,
+    Limits,
+    Outcome,
+    Place,
+    Plan,
+    Planner,
+    judge,
+    resize_work,
+    shrink_pictures,
+    split_passes,
+)
+from vlm_agent.training.planning.probes import count_machine_bytes, count_passes_at_once
+from vlm_agent.training.planning.samples import Sample, take_sample
+from vlm_agent.training.planning.speed import CardRun
+from vlm_agent.training.planning.survey import Survey, survey_windows
+from vlm_agent.training.planning.work import Work, weigh_work
+
+
+def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
+    """Return the plan of a run; nothing is trained and nothing is written.
+
+    Args:
+        config: what is to be trained, on what, where.
+        time_decisions: lets the model decide on windows (see `pace`).
+
+    Raises:
+        DataError: there is no usable dataset, or it was built for another action spec than the model's adapter.
+        ModelError: no such model, or it can't be used.
+        ConfigError: a card that is not in the table, or a tokenizer that merges digits.
+    """
+    store = open_dataset(config.dataset)
+    candidate = read_candidate(config.model, config.quantization)
+    rank = candidate.rank or config.train.lora.rank
+    if config.gpu is None:
+        place, at_once = _describe_machine(config, candidate)
+    else:
+        place, at_once = _describe_card(config, config.gpu, candidate, rank), 1
+    sample = take_sample(store, candidate, config)
+    survey = survey_windows(
+        candidate.encoder, sample.windows, sample.recipe, sample.steps, snap=config.train.snap_clicks
+    )
+    work = weigh_work(sample.rows, sample.validation, sample.layout, config.train, at_once=at_once, scale=sample.scale)
+    tokens = _count_picture(candidate, sample.recipe)
+    notes = [sample.describe(), f"windows of a pass laid out as: {sample.layout} (--train.layout)"]
+    need = Planner(candidate.shape, place, config.train, rank).weigh(survey, work, picture_tokens=tokens)
+    if config.gpu is not None:
+        notes.append(_tell_assumptions(config, config.gpu))
+    elif obstacle := _find_obstacle(candidate, place, need):
+        notes.append(obstacle)
+    else:
+        pace, told = measure_pace(config, store, candidate, sample, survey, place, time_decisions)
+        place = replace(place, pace=pace)
+        notes.append(told)
+    planner = Planner(candidate.shape, place, config.train, rank)
+    outcomes = tuple(_try_all(planner, candidate, config, sample, survey, work))
+    if candidate.recipe is not None:
+        notes.append("an earlier run brings its own recipe: to change it, train from its base")
+    verdicts = judge(outcomes, candidate.shape, place, Limits(sample.recipe.spec.horizon_ms, config.hours))
+    return Plan(config.model, place.name, candidate.shape, work, survey, outcomes, verdicts, tuple(notes))
+
+
+def _describe_card(config: PlanConfig, name: str, candidate: Candidate, rank: int) -> Place:
+    card = find_card(name)
+    setting = cuda_setting(card.value_bytes, candidate.quantization)
+    run = CardRun(candidate.shape, setting, card, config.assume)
+    pace = CardPace(run, rank, candidate.encoder.images.merge**2)
+    return Place(card.name, setting, round(CARD_SHARE * card.memory_gb * 1e9), _count_cache(config, 0), pace)
+
+
+def _describe_machine(config: PlanConfig, candidate: Candidate) -> tuple[Place, int]:
+    """Return this machine without its pace, and how many passes run side by side there."""
+    device, shape = pick_device(config.device), candidate.shape
+    at_once = count_passes_at_once(shape.hidden, device)
+    if device.type == "cuda":
+        setting = cuda_setting(pick_dtype(device).itemsize, candidate.quantization)
+        memory_bytes = torch.cuda.get_device_properties(device).total_memory
+        return Place("this card", setting, round(CARD_SHARE * memory_bytes), _count_cache(config, 0), None), at_once
+    setting, memory_bytes = cpu_setting(shape, candidate.quantization), round(CARD_SHARE * count_machine_bytes())
+    return Place("this machine", setting, memory_bytes, _count_cache(config, CPU_CACHE_MB), None), at_once
+
+
+def _count_cache(config: PlanConfig, default_mb: int) -> int:
+    given = config.train.feature_cache_mb
+    return 1_000_000 * (default_mb if given is None else given)
+
+
+def _find_obstacle(candidate: Candidate, place: Place, need: Outcome) -> str:
+    """Return why a model can't be measured here; nothing where it can."""
+    if not candidate.has_weights:
+        return "no weights here: nothing was measured"
+    if need.training.total > place.memory_bytes:
+        return f"too large for {place.name}: nothing was measured"
+    return ""
+
+
+def _tell_assumptions(config: PlanConfig, name: str) -> str:
+    card, assumed = find_card(name), config.assume
+    return (
+        f"predicted, not measured: {assumed.share_of_peak:.0%} of {card.tflops:g} TFLOP/s,"
+        f" {assumed.share_of_bandwidth:.0%} of {card.bandwidth_gb_s:g} GB/s,"
+        f" {assumed.layer_call_ms:g} ms to call a layer (--assume)"
+    )
+
+
+def _count_picture(candidate: Candidate, recipe: Recipe) -> int:
+    return candidate.encoder.images.num_tokens(recipe.image_width_px, recipe.image_height_px)
+
+
+def _try_all(
+    planner: Planner, candidate: Candidate, config: PlanConfig, sample: Sample, survey: Survey, work: Work
+) -> Iterator[Outcome]:
+    """Give the settings as they are, then others, in the order in which one would rather have them."""
+    encoder, recipe = candidate.encoder, sample.recipe
+    tokens = _count_picture(candidate, recipe)
+    yield planner.weigh(survey, work, picture_tokens=tokens)
+
+    def look(changed: Recipe) -> Survey:
+        return survey_windows(encoder, sample.windows, changed, sample.steps, snap=config.train.snap_clicks)
+
+    if config.train.batch_windows > 1:
+        yield planner.weigh(survey, split_passes(work), picture_tokens=tokens, change="--train.batch-windows 1")
+    lean = recipe
+    if recipe.codec != "line":
+        lean = replace(recipe, codec="line")
+        after = look(lean)
+        change = "--recipe.codec line"
+        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
+    for ticks in sorted({recipe.history_ticks // 2, 0} - {recipe.history_ticks}, reverse=True):
+        after = look(replace(recipe, history_ticks=ticks))
+        change = f"--recipe.history-ticks {ticks}"
+        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
+    smallest = tokens
+    for smallest in _list_pictures(candidate, recipe, tokens):
+        after = shrink_pictures(survey, smallest)
+        change = f"--recipe.image-max-tokens {smallest}"
+        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=smallest, change=change)
+    after = shrink_pictures(look(replace(lean, history_ticks=0)), smallest)
+    change = f"--recipe.codec line --recipe.history-ticks 0 --recipe.image-max-tokens {smallest}"
+    leanest = split_passes(resize_work(work, survey, after))
+    yield planner.weigh(after, leanest, picture_tokens=smallest, change=f"{change} --train.batch-windows 1")
+
+
+def _list_pictures(candidate: Candidate, recipe: Recipe, tokens: int) -> list[int]:
+    """Return tokens of smaller pictures that a frame of this shape can be brought to, largest first."""
+    images = candidate.encoder.images
+    size = (recipe.image_width_px, recipe.image_height_px)
+    found = {
+        images.num_tokens(*images.fit_size(*size, max_tokens=max(1, math.floor(share * tokens))))
+        for share in PICTURE_SHARES
+    }
+    return sorted((count for count in found if count < tokens), reverse=True)

@@ -11,6 +11,7 @@ from typing import Any
 from peft import PeftModel
 
 from vlm_agent.chat import Recipe
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
@@ -24,6 +25,7 @@ from vlm_agent.models.adapters import (
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
+from vlm_agent.training.conversations import build_conversation_rows, check_conversations, list_conversations
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.flops import measure_flops
@@ -32,7 +34,7 @@ from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
-from vlm_agent.training.rows import Example
+from vlm_agent.training.rows import Example, Row
 from vlm_agent.training.runs import check_run, describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
@@ -93,11 +95,12 @@ def train_adapter(
 
     Raises:
         DataError: there is no usable dataset there, or it was built for another action spec than the adapter.
-        ConfigError: `out` holds a run with other settings.
-        ModelError: the loss is no longer a number.
+        ConfigError: `out` holds a run with other settings, or settings and recipe don't go together.
+        ModelError: the loss is no longer a number, or the model can't be shown conversations.
     """
     store = open_dataset(dataset)
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
+    check_conversations(recipe, config)
     record = describe_run(loaded, store, recipe, config)
     processes = find_processes()
     check_run(out, record)
@@ -166,22 +169,52 @@ def choose_split(
 
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    def encode(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
-        return encode_windows(loaded.encoder, windows, recipe, steps, config)
-
-    chosen, steps = choose_split(store, TRAIN_SPLIT, recipe, config)
-    train = encode(hide_recent(chosen, config.hide_recent, config.seed), steps)
-    if not train:
-        raise DataError(f"{store.folder}: no windows to train on")
-    layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
-    validation = []
-    if VALIDATION_SPLIT in store.splits and config.evaluation.every_steps:
-        chosen, steps = choose_split(store, VALIDATION_SPLIT, recipe, config)
-        validation = encode(spread(chosen, config.evaluation.max_windows), steps)
+    lay_out_splits = _lay_out_conversations if recipe.is_conversation else _lay_out_windows
+    layout, train, validation = lay_out_splits(loaded, store, recipe, config)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
     load_frame = FrameLoader(store.folder, recipe)
     features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads)
+    return Material(train, validation, features, layout)
+
+
+def _lay_out_windows(
+    loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig
+) -> tuple[PassLayout, list[Row], list[Row]]:
+    def encode(split: str, windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
+        histories = Histories(store.windows(split), recipe)
+        return encode_windows(loaded.encoder, windows, recipe, steps, config, histories)
+
+    chosen, steps = choose_split(store, TRAIN_SPLIT, recipe, config)
+    train = encode(TRAIN_SPLIT, hide_recent(chosen, config.hide_recent, config.seed), steps)
+    if not train:
+        raise DataError(f"{store.folder}: no windows to train on")
+    layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
+    validation = []
+    if is_measured(store, config):
+        chosen, steps = choose_split(store, VALIDATION_SPLIT, recipe, config)
+        validation = encode(VALIDATION_SPLIT, spread(chosen, config.evaluation.max_windows), steps)
     rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
-    return Material(rows[0], rows[1], features, layout)
+    return layout, rows[0], rows[1]
+
+
+def _lay_out_conversations(
+    loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig
+) -> tuple[PassLayout, list[Row], list[Row]]:
+    def build(split: str, most: int | None) -> list[Row]:
+        learnt, _ = choose_split(store, split, recipe, config)
+        conversations = list_conversations(Histories(store.windows(split), recipe), recipe, learnt)
+        if most is not None:
+            conversations = spread(conversations, max(1, most // recipe.conversation_turns))
+        hides = split == TRAIN_SPLIT
+        return build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=hides)
+
+    train = build(TRAIN_SPLIT, None)
+    validation = build(VALIDATION_SPLIT, config.evaluation.max_windows) if is_measured(store, config) else []
+    return "conversation", train, validation
+
+
+def is_measured(store: Dataset, config: TrainConfig) -> bool:
+    """Tell whether the loss on unseen sessions is measured in a run."""
+    return VALIDATION_SPLIT in store.splits and config.evaluation.every_steps > 0

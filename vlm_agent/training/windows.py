@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,10 +20,18 @@ import numpy as np
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
-from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
+from vlm_agent.chat import (
+    Recipe,
+    make_conversational,
+    make_recipe,
+    render_answer,
+    render_prompt,
+    render_step_prompt,
+)
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
-from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
+from vlm_agent.dataset.windows import Window, prompt_input, state_text, target_chunk
 from vlm_agent.errors import DataError
 from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.models.images import RgbFrame, resize_frame
@@ -84,6 +92,9 @@ def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettin
         history_ticks=settings.history_ticks,
         state_text_max_chars=settings.state_text_max_chars,
     )
+    recipe = replace(recipe, history_frames=settings.history_frames)
+    if settings.conversation_turns > 1:
+        return make_conversational(recipe, settings.conversation_turns)
     if not settings.names_steps:
         return recipe
     if not all(goals.values()):
@@ -104,8 +115,9 @@ def encode_windows(
     recipe: Recipe,
     steps: Mapping[Moment, str] = NO_STEPS,
     config: TrainConfig | None = None,
+    histories: Histories | None = None,
 ) -> list[Example]:
-    """Tokenize windows.
+    """Tokenize windows; those of a recipe of conversations are for `conversations`.
 
     Args:
         encoder: the model's.
@@ -113,20 +125,32 @@ def encode_windows(
         recipe: how it is shown.
         steps: the step of each moment that has one (see `moments.find_steps`).
         config: gives `snap_clicks`, how much tokens count, and `weigh`; by default clicks stay, tokens count the same.
+        histories: tells which pictures came before; by default none is shown.
 
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
     config = config or TrainConfig()
-    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
-    labeler = FieldLabeler(ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder)), weights)
+    labeler = make_labeler(encoder, recipe, config)
     examples = []
     for window in windows:
-        example = encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=config.snap_clicks)
+        earlier = () if histories is None else histories.before(window)
+        step = steps.get(moment_of(window))
+        example = encode_window(encoder, window, recipe, step, snap=config.snap_clicks, earlier=earlier)
         label = labeler.label_step if example.is_step else labeler.label_actions
         labeled = replace(example, tokens=label(example.encoded.target_ids))
         examples.append(weigh_example(labeled, config.weigh))
     return examples
+
+
+def make_labeler(encoder: ChatEncoder, recipe: Recipe, config: TrainConfig) -> FieldLabeler:
+    """Return what tells the tokens of answers apart, and how much they count by the settings.
+
+    Raises:
+        ConfigError: the tokenizer does not write every digit as a token of its own.
+    """
+    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
+    return FieldLabeler(ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder)), weights)
 
 
 def weigh_example(example: Example, weigh: Weighing) -> Example:
@@ -143,19 +167,27 @@ def encode_window(
     step: str | None = None,
     *,
     snap: int = 0,
+    earlier: Sequence[Window] = (),
 ) -> Example:
-    """Render and tokenize one window with its answer; its picture is not read.
+    """Render and tokenize one window with its answer; its pictures are not read.
 
-    Where the recipe names steps, the answer to a long goal is the step.
+    Where the recipe names steps, the answer to a long goal is the step. `earlier` are the decisions before it that its
+    prompt shows, oldest first.
     """
-    inp = prompt_input(window, recipe, UNSEEN_FRAME)
-    size = (recipe.image_width_px, recipe.image_height_px)
+    inp = prompt_input(window, recipe, UNSEEN_FRAME, [(one, UNSEEN_FRAME) for one in earlier])
+    keys = (*(one.frame_id for one in earlier), window.frame_id)
+    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(keys)
     if step is not None and window.goal in recipe.long_goals:
-        sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))
+        sizes, keys = ([], ()) if recipe.steps_from_state else (sizes, keys)
         return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, is_step=True)
-    chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
-    encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
-    return Example(encoded, (window.frame_id,))
+    answer = write_answer(window, recipe, snap)
+    return Example(encoder.encode_training(render_prompt(inp, recipe), answer, sizes), keys)
+
+
+def write_answer(window: Window, recipe: Recipe, snap: int) -> str:
+    """Return what is to be answered to a window, clicks moved to named places that are near (see `snap_clicks`)."""
+    chunk = snap_clicks(target_chunk(window, recipe), state_text(window, recipe), recipe.spec, snap)
+    return render_answer(chunk, recipe)
 
 
 def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:

@@ -25,7 +25,12 @@ from vlm_agent.models.adapters import (
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
-from vlm_agent.training.conversations import build_conversation_rows, check_conversations, list_conversations
+from vlm_agent.training.conversations import (
+    build_conversation_rows,
+    check_conversations,
+    check_runs,
+    list_conversations,
+)
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.flops import measure_flops
@@ -204,7 +209,10 @@ def _lay_out_conversations(
 ) -> tuple[PassLayout, list[Row], list[Row]]:
     def build(split: str, most: int | None) -> list[Row]:
         learnt, _ = choose_split(store, split, recipe, config)
-        conversations = list_conversations(Histories(store.windows(split), recipe), recipe, learnt)
+        histories = Histories(store.windows(split), recipe)
+        if split == TRAIN_SPLIT:
+            check_runs(histories, recipe)
+        conversations = list_conversations(histories, recipe, learnt)
         if most is not None:
             conversations = spread(conversations, max(1, most // recipe.conversation_turns))
         hides = split == TRAIN_SPLIT

@@ -55,15 +55,7 @@ def list_conversations(histories: Histories, recipe: Recipe, learnt: Iterable[Wi
     """Cut runs of windows into conversations of at most as many turns as the recipe allows.
 
     Every one ends with a window that is learnt; those before it may be there to be seen alone.
-
-    Raises:
-        DataError: no two windows follow each other.
     """
-    if all(len(run) == 1 for run in histories.runs):
-        raise DataError(
-            f"--recipe.conversation-turns {recipe.conversation_turns}: no two windows of the dataset follow each other"
-            f" within {recipe.most_gap_ms} ms; label the sessions with --dataset.window.stride-ticks 1"
-        )
     wanted = {window.window_id for window in learnt}
     conversations = []
     for run in histories.runs:
@@ -73,6 +65,15 @@ def list_conversations(histories: Histories, recipe: Recipe, learnt: Iterable[Wi
             if numbers:
                 conversations.append(block[: numbers[-1] + 1])
     return conversations
+
+
+def check_runs(histories: Histories, recipe: Recipe) -> None:
+    """Raise DataError where no two windows to be trained on follow each other."""
+    if all(len(run) == 1 for run in histories.runs):
+        raise DataError(
+            f"--recipe.conversation-turns {recipe.conversation_turns}: no two windows to train on follow each other"
+            f" within {recipe.most_gap_ms} ms; label the sessions with --dataset.window.stride-ticks 1"
+        )
 
 
 class ConversationEncoder:

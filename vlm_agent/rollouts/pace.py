@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.policies import Observation, RecentAction, VlmPolicy
+from vlm_agent.observations import Observation, RecentAction
+from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.planning.pace import TimedDecision
 
 if TYPE_CHECKING:

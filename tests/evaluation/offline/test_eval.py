@@ -26,7 +26,8 @@ from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
 from vlm_agent.evaluation.offline.reading import choose_moments, plan_readings
 from vlm_agent.models.tiny import write_tiny_checkpoint
-from vlm_agent.policies import NoOpPolicy, Observation, ScriptedPolicy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import NoOpPolicy, ScriptedPolicy
 
 STATE = {"player": {"animation": -1}, "inventory": {"emptySlots": 28}}
 

@@ -12,7 +12,8 @@ from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError
 from vlm_agent.evaluation.offline.predictions import Prediction, make_prediction
-from vlm_agent.policies import Decision, Observation, Policy, RecentAction
+from vlm_agent.observations import Observation, RecentAction
+from vlm_agent.policies import Decision, Policy
 
 
 class Answers(Protocol):

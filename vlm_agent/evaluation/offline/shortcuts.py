@@ -21,7 +21,8 @@ from vlm_agent.dataset.windows import Window
 from vlm_agent.evaluation.offline.answering import Answers, answer_observation, observe, seed_of
 from vlm_agent.evaluation.offline.matching import time_actions
 from vlm_agent.evaluation.offline.predictions import Prediction
-from vlm_agent.policies import Observation, Policy, RecentAction
+from vlm_agent.observations import Observation, RecentAction
+from vlm_agent.policies import Policy
 
 INTACT = "intact"
 """Name of the windows as they are."""

@@ -7,6 +7,7 @@ follows the same rule as `dataset.histories`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,11 @@ from numpy.typing import NDArray
 from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.types import Action, ActionChunk
 from vlm_agent.chat import HIDDEN_ANSWER, PromptInput, Recipe, Turn, render_answer
+from vlm_agent.clips import NS_PER_MS
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.state_text import render_state
+from vlm_agent.dataset.store import Dataset
+from vlm_agent.dataset.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,52 @@ def _see_turn(past: EarlierDecision, space: CoordinateSpace, recipe: Recipe) -> 
     if past.chunk is None:
         return Turn(past.frame, state_text, HIDDEN_ANSWER)
     return Turn(past.frame, state_text, render_answer(space.chunk_to_model(past.chunk), recipe))
+
+
+class Observer:
+    """Shows recorded windows as they would be seen in play, the player's decisions before them included."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe | None = None) -> None:
+        """Take the dataset, and the recipe that says which earlier decisions are shown; none shows none."""
+        self.dataset = dataset
+        self._recipe = recipe
+        self._histories: dict[str, Histories] = {}
+        self._frames: dict[str, NDArray[np.uint8]] = {}
+
+    def observe(self, window: Window, said: Mapping[str, ActionChunk | None] | None = None) -> Observation:
+        """Return what is to be seen of a window.
+
+        Args:
+            window: one of the dataset's.
+            said: what was answered to earlier windows, by identifier, in place of what the player did; None where
+                no answer could be read.
+        """
+        before = self._find_earlier(window)
+        answers = {one.window_id: one.target for one in before} | dict(said or {})
+        # Neighbouring windows show the same pictures.
+        self._frames = {one.frame_id: self._read(one) for one in (*before, window)}
+        return Observation(
+            frame=self._frames[window.frame_id],
+            goal=window.goal,
+            t_ms=window.t_ns // NS_PER_MS,
+            game_state=window.state,
+            recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
+            earlier=tuple(
+                EarlierDecision(self._frames[one.frame_id], one.state, answers[one.window_id]) for one in before
+            ),
+        )
+
+    def _find_earlier(self, window: Window) -> tuple[Window, ...]:
+        if self._recipe is None or not self._recipe.most_earlier:
+            return ()
+        histories = self._histories.get(window.split)
+        if histories is None:
+            histories = self._histories[window.split] = Histories(self.dataset.windows(window.split), self._recipe)
+        return histories.before(window)
+
+    def _read(self, window: Window) -> NDArray[np.uint8]:
+        known = self._frames.get(window.frame_id)
+        return self.dataset.frame(window) if known is None else known
 
 
 class Memory:

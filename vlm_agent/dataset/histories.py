@@ -43,6 +43,11 @@ class Histories:
         run, number = self._places[self._stream_of(window), window.t_ns]
         return tuple(run[number - self._recipe.count_earlier(number) : number])
 
+    def goes_on(self, window: Window) -> bool:
+        """Tell whether one of the windows is shown with all that the decision before it was shown with."""
+        before = self.before(window)
+        return bool(before) and len(before) == len(self.before(before[-1])) + 1
+
     def _stream_of(self, window: Window) -> Stream:
         if self._recipe.is_conversation:
             return window.session, window.goal_level, window.goal

@@ -207,20 +207,33 @@ def _lay_out_windows(
 def _lay_out_conversations(
     loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig
 ) -> tuple[PassLayout, list[Row], list[Row]]:
-    def build(split: str, most: int | None) -> list[Row]:
-        learnt, _ = choose_split(store, split, recipe, config)
-        histories = Histories(store.windows(split), recipe)
-        if split == TRAIN_SPLIT:
-            check_runs(histories, recipe)
-        conversations = list_conversations(histories, recipe, learnt)
-        if most is not None:
-            conversations = spread(conversations, max(1, most // recipe.conversation_turns))
-        hides = split == TRAIN_SPLIT
-        return build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=hides)
-
-    train = build(TRAIN_SPLIT, None)
-    validation = build(VALIDATION_SPLIT, config.evaluation.max_windows) if is_measured(store, config) else []
+    conversations, learnt = choose_conversations(store, TRAIN_SPLIT, recipe, config)
+    train = build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=True)
+    validation = []
+    if is_measured(store, config):
+        conversations, learnt = choose_conversations(store, VALIDATION_SPLIT, recipe, config)
+        validation = build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=False)
     return "conversation", train, validation
+
+
+def choose_conversations(
+    store: Dataset, split: str, recipe: Recipe, config: TrainConfig
+) -> tuple[list[list[Window]], list[Window]]:
+    """Return the conversations of a split that a run learns from or measures on, and the windows that are learnt.
+
+    Raises:
+        DataError: there is nothing to train on, or no two windows to train on follow each other.
+    """
+    learnt, _ = choose_split(store, split, recipe, config)
+    histories = Histories(store.windows(split), recipe)
+    conversations = list_conversations(histories, recipe, learnt)
+    if split != TRAIN_SPLIT:
+        most = config.evaluation.max_windows // recipe.conversation_turns
+        return spread(conversations, max(1, most)), learnt
+    if not conversations:
+        raise DataError(f"{store.folder}: no windows to train on")
+    check_runs(histories, recipe)
+    return conversations, learnt
 
 
 def is_measured(store: Dataset, config: TrainConfig) -> bool:

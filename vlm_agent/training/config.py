@@ -182,8 +182,8 @@ class RecipeSettings:
     """How many pictures are shown: the present one, and those of the decisions before it."""
     conversation_turns: int = 1
     """Most turns of a conversation: the goal once, then picture, game state and answer in turn, so that the model sees
-    its earlier pictures and answers. 1 asks every window alone, with its recent actions as text. A conversation of n
-    turns takes n times the tokens of a picture, a game state and an answer, and fewer than n windows alone."""
+    its earlier pictures and answers. 1 asks every window alone, with its recent actions as text. A pass holds at least
+    one conversation: the system text, and n times a picture, a game state and an answer."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an empty picture, steps named from nothing, or an earlier picture shown twice."""

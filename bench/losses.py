@@ -123,8 +123,14 @@ def make_dataset(folder: Path, size: Size) -> Dataset:
 def measure(name: str, seed: int, dataset: Dataset, model: str, folder: Path, size: Size) -> Row:
     """Train one setting and ask it; what is there already is not done again."""
     done = folder / "row.json"
-    if done.is_file():
-        return Row(**json.loads(done.read_text(encoding="utf-8")))
+    known = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
+    asked = json.loads(json.dumps(SETTINGS[name]))
+    if known and known["settings"] != asked:
+        raise SystemExit(
+            f"{done}: was measured with other settings of {name!r}; remove {folder}, or give another --out"
+        )
+    if known:
+        return Row(**known["row"])
     config = TrainConfig(
         evaluation=EvaluationSettings(every_steps=size.steps, patience=0, max_windows=size.measured),
         epochs=1000.0,
@@ -152,7 +158,7 @@ def measure(name: str, seed: int, dataset: Dataset, model: str, folder: Path, si
         click_crps=_read(tallies[1], "click_crps_px"),
         step_s=seconds[len(seconds) // 2],
     )
-    write_text(done, json.dumps(asdict(row)) + "\n")
+    write_text(done, json.dumps({"settings": asked, "row": asdict(row)}) + "\n")
     return row
 
 

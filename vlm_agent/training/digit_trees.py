@@ -51,10 +51,14 @@ class DigitTree:
     """All values in rising order, (K,)."""
     step: int
     """Their distance."""
-    branches: NDArray[np.int64]
+    branches: NDArray[np.int16]
     """The branch that each value belongs to, (K,): its node times 11 plus its outcome."""
-    shares: NDArray[np.float64]
-    """Each value's part of its branch, (K,): all of a branch have the same."""
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Each value's part of its branch, (K,): all of a branch have the same."""
+        shares: NDArray[np.float64] = 1 / np.bincount(self.branches)[self.branches]
+        return shares
 
 
 @lru_cache(maxsize=16_384)
@@ -83,7 +87,7 @@ def grow_tree(span: NumberRange, truth: int, width: float) -> DigitTree:
     weights = _weigh(values, truth, width)
     legal = np.zeros((len(taken), OUTCOMES), np.bool_)
     targets = np.zeros((len(taken), OUTCOMES))
-    branches = np.empty(len(values), np.int64)
+    branches = np.empty(len(values), np.int16)
     behind = np.ones(len(values), np.bool_)
     for node, outcome in enumerate(taken):
         found = digits[behind, node]
@@ -92,13 +96,10 @@ def grow_tree(span: NumberRange, truth: int, width: float) -> DigitTree:
         sums = np.bincount(found, weights[behind], OUTCOMES)
         targets[node] = sums / sums.sum()
         behind &= digits[:, node] == outcome
-    sizes = np.bincount(branches, minlength=targets.size)
-    return DigitTree(
-        taken.astype(np.int64), legal, targets, values.astype(np.float64), span.step, branches, 1 / sizes[branches]
-    )
+    return DigitTree(taken.astype(np.int64), legal, targets, values, span.step, branches)
 
 
-def _weigh(values: NDArray[np.int64], truth: int, width: float) -> NDArray[np.float64]:
+def _weigh(values: NDArray[np.float64], truth: int, width: float) -> NDArray[np.float64]:
     if width == 0:
         return (values == truth).astype(np.float64)
     weights: NDArray[np.float64] = np.exp(-0.5 * ((values - truth) / width) ** 2)
@@ -106,11 +107,11 @@ def _weigh(values: NDArray[np.int64], truth: int, width: float) -> NDArray[np.fl
 
 
 @lru_cache(maxsize=128)
-def _spell(span: NumberRange) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+def _spell(span: NumberRange) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Return the values of a range, (K,), and their digits, (K, most digits + 1), the end behind the last."""
     values = np.arange(-(-span.minimum // span.step) * span.step, span.maximum + 1, span.step, dtype=np.int64)
     digits = np.full((len(values), len(str(span.maximum)) + 1), END, np.int8)
     for row, value in enumerate(values.tolist()):
         text = str(value)
         digits[row, : len(text)] = [int(digit) for digit in text]
-    return values, digits
+    return values.astype(np.float64), digits

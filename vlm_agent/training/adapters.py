@@ -23,12 +23,13 @@ from vlm_agent.models.adapters import (
 )
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.augmentation import Augmentation, ChangedFrames, ChangingRows, is_changed
 from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.flops import measure_flops
 from vlm_agent.training.layouts import build_rows, pick_layout
-from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
+from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher, look_alike
 from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
@@ -37,7 +38,7 @@ from vlm_agent.training.runs import check_run, describe_run, start_run
 from vlm_agent.training.windows import (
     TRAIN_SPLIT,
     VALIDATION_SPLIT,
-    FrameLoader,
+    WindowEncoder,
     choose_recipe,
     encode_windows,
 )
@@ -169,8 +170,9 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
     def encode(windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
         return encode_windows(loaded.encoder, windows, recipe, steps, config)
 
-    chosen, steps = choose_split(store, TRAIN_SPLIT, recipe, config)
-    train = encode(hide_recent(chosen, config.hide_recent, config.seed), steps)
+    chosen, train_steps = choose_split(store, TRAIN_SPLIT, recipe, config)
+    windows = hide_recent(chosen, config.hide_recent, config.seed)
+    train = encode(windows, train_steps)
     if not train:
         raise DataError(f"{store.folder}: no windows to train on")
     layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
@@ -181,7 +183,12 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
-    load_frame = FrameLoader(store.folder, recipe)
-    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads)
+    augmentation = Augmentation(windows, config, recipe.spec)
+    load_frame = ChangedFrames(store.folder, recipe, augmentation)
+    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads, is_changed)
+    look = look_alike
+    if config.changes_pictures:
+        encoder = WindowEncoder(loaded.encoder, recipe, train_steps, config)
+        look = ChangingRows(windows, augmentation, encoder, loaded.encoder)
     rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
-    return Material(rows[0], rows[1], features, layout)
+    return Material(rows[0], rows[1], features, layout, look)

@@ -31,10 +31,11 @@ from vlm_agent.training.checkpoints import (
     save_checkpoint,
 )
 from vlm_agent.training.config import PassLayout, TrainConfig
+from vlm_agent.training.curriculum import draw_epoch
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.fields import describe_losses
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
-from vlm_agent.training.order import Step, count_steps, fill_passes, learning_rate, plan_epoch
+from vlm_agent.training.order import count_steps, fill_passes, learning_rate
 from vlm_agent.training.passes import MeasuredLoss, RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.rows import Row
@@ -56,6 +57,15 @@ class Watcher(Protocol):
         """The loss on unseen sessions was measured."""
 
 
+Passes = list[list[Row]]
+"""The rows of every pass of one step, as they look in its epoch."""
+
+
+def look_alike(row: Row, epoch: int) -> Row:
+    """Return a row as it looks in an epoch where it looks the same in all."""
+    return row
+
+
 @dataclass(frozen=True)
 class Material:
     """What a run trains on."""
@@ -68,6 +78,8 @@ class Material:
     """Vision features of all their pictures."""
     layout: PassLayout = "shared"
     """How the rows of a pass are laid out."""
+    look: Callable[[Row, int], Row] = look_alike
+    """How a row to learn from looks in an epoch (see `augmentation`)."""
 
 
 @dataclass(frozen=True)
@@ -167,32 +179,31 @@ class TrainingLoop:
     def _checkpoints(self) -> Path:
         return self._folder / "checkpoints"
 
-    def _remaining_steps(self) -> Iterator[Step]:
+    def _remaining_steps(self) -> Iterator[Passes]:
         done = 0
         for epoch in range(math.ceil(self._config.epochs)):
             if self._state.has_stopped or done >= self._num_steps:
                 return
-            for step in plan_epoch(self._material.train, self._config, epoch):
+            for step in draw_epoch(self._material.train, self._config, epoch):
                 if self._state.step <= done < self._num_steps:
-                    yield step
+                    yield [[self._material.look(self._material.train[i], epoch) for i in rows] for rows in step]
                 done += 1
 
-    def _expect_pictures(self, *steps: Step) -> None:
-        passes = (indices for step in steps for indices in self._processes.deal(step))
-        rows = (self._material.train[index] for indices in passes for index in indices)
-        self._material.features.expect(key for row in rows for key in row.image_keys)
+    def _expect_pictures(self, *steps: Passes) -> None:
+        passes = (rows for step in steps for rows in self._processes.deal(step))
+        self._material.features.expect(key for rows in passes for row in rows for key in row.image_keys)
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self._state.step % every == 0
 
-    def _train_step(self, step: Step) -> None:
+    def _train_step(self, step: Passes) -> None:
         started = time.perf_counter()
         rate = learning_rate(self._state.step, self._num_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._wrapped.train()
         self._optimizer.zero_grad(set_to_none=True)
-        passes = self._lay_out(step, self._material.train)
+        passes = self._lay_out(step)
         loss, num_tokens = add_gradients(
             self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all, self._processes
         )
@@ -214,8 +225,8 @@ class TrainingLoop:
         )
         self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
 
-    def _lay_out(self, passes: Step, rows: Sequence[Row]) -> list[list[Row]]:
-        return [lay_out([rows[index] for index in indices], self._material.layout) for indices in passes]
+    def _lay_out(self, passes: Passes) -> Passes:
+        return [lay_out(rows, self._material.layout) for rows in passes]
 
     def _dropout_seed(self) -> int:
         # A function of seed and step alone: a resumed run needs no stored random state. Passes count up from it.
@@ -266,7 +277,8 @@ class TrainingLoop:
             return
         rows = self._material.validation
         by_length = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-        passes = self._lay_out(fill_passes(by_length, rows, self._config), rows)
+        filled = fill_passes(by_length, rows, self._config)
+        passes = self._lay_out([[rows[index] for index in indices] for indices in filled])
         measured = measure_loss(self._loaded, passes, self._material.features, self._run_all, self._processes)
         loss, step, best = measured.mean, self._state.step, self._state.best_loss
         if not math.isfinite(loss):
@@ -284,7 +296,7 @@ class TrainingLoop:
         self._watcher.on_evaluation(step, measured, is_best=is_best)
 
 
-def _look_ahead(steps: Iterator[Step]) -> Iterator[tuple[Step, Step]]:
+def _look_ahead(steps: Iterator[Passes]) -> Iterator[tuple[Passes, Passes]]:
     """Yield every step with the one that follows; nothing follows the last."""
     step = next(steps, None)
     while step is not None:

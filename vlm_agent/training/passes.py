@@ -25,6 +25,7 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.fields import FIELDS, FieldLoss, join_losses, sum_fields
+from vlm_agent.training.number_losses import find_number_losses
 from vlm_agent.training.processes import ALONE, Processes
 from vlm_agent.training.rows import Row
 
@@ -111,12 +112,15 @@ def measure_loss(
     run_all: RunAll = map,
     processes: Processes = ALONE,
 ) -> MeasuredLoss:
-    """Return the loss over the rows of passes, all of it and by field; dropout is off."""
+    """Return the loss over the rows of passes, all of it and by field; dropout is off.
+
+    It is the cross entropy of the true tokens, whatever numbers are trained for: so runs can be compared.
+    """
     loaded.model.eval()
 
     def measure(rows: Sequence[Row]) -> tuple[float, dict[str, FieldLoss]]:
         with torch.no_grad():
-            losses, weights = find_losses(loaded, rows, features)
+            losses, weights = find_losses(loaded, rows, features, is_plain=True)
         fields = np.concatenate([row.target_fields for row in rows])
         return (losses * weights).sum().item(), sum_fields(losses.double().cpu().numpy(), fields)
 
@@ -142,13 +146,23 @@ def _join_losses(
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
-    """Return the weighted sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    """Return the weighted sum of losses over all target tokens of rows, a float32 scalar with gradients."""
     losses, weights = find_losses(loaded, rows, features)
     return (losses * weights).sum()
 
 
-def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy of every target token of rows, row by row, and its weight, each float32 (tokens,)."""
+def find_losses(
+    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, *, is_plain: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of every target token of rows, row by row, and its weight, each float32 (tokens,).
+
+    Args:
+        loaded: the model.
+        rows: of one pass.
+        features: gives the pictures' features.
+        is_plain: whether it is the cross entropy of the true token even where more is asked of a number (see
+            `number_losses`).
+    """
     pad_id = loaded.tokenizer.pad_token_id or 0
     batch = collate_rows(rows, pad_id, loaded.device)
     hidden = run_language(
@@ -160,5 +174,8 @@ def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache
     )
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])
-    losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
+    if batch.numbers is None or is_plain:
+        losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
+    else:
+        losses = find_number_losses(logits, batch.numbers)
     return losses, batch.weights[is_target]

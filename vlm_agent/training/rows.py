@@ -21,12 +21,25 @@ from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.fields import NO_FIELD, AnswerTokens
+from vlm_agent.training.numbers import LearntNumber
 
 LEAST_SHARED = 16
 """Fewer tokens are not worth sharing: a segment costs an attention call a layer."""
 
 NO_PICTURE = -1
 """Picture number of text."""
+
+
+@dataclass(frozen=True)
+class WindowNote:
+    """What is known of one window beside its tokens."""
+
+    numbers: tuple[LearntNumber, ...] = ()
+    """Numbers of its answer of which more is asked than their digits."""
+    stage: int = 0
+    """From which stage of a curriculum on it is drawn."""
+    source: int = 0
+    """Its place among the windows that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,10 @@ class Example:
     """Whether its answer names a step; else it is of actions."""
     tokens: AnswerTokens | None = None
     """What its answer's tokens are about, and how much each counts beside `weight`; none where nobody said."""
+    stage: int = 0
+    """From which stage of a curriculum on it is drawn."""
+    source: int = 0
+    """Its place among the windows that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,8 @@ class Row:
     window said it."""
     tree: TokenTree
     """Who sees whom."""
+    notes: tuple[WindowNote, ...] = ()
+    """What else is known of each window, in the order of the tree's leaves; nothing where it is empty."""
 
     @property
     def num_windows(self) -> int:
@@ -87,15 +106,32 @@ class Row:
         """What the row's loss is divided by for its mean."""
         return float(self.weights.sum(dtype=np.float64))
 
+    @property
+    def stage(self) -> int:
+        """From which stage of a curriculum on all its windows are drawn."""
+        return max((note.stage for note in self.notes), default=0)
+
+    def list_numbers(self) -> list[tuple[int, LearntNumber]]:
+        """Return its windows' numbers, each with where its first digit is to be predicted."""
+        found = []
+        for leaf, note in zip(self.tree.leaves, self.notes, strict=bool(self.notes)):
+            start, stop = self.tree.spans[leaf]
+            # An answer is never shared, so the first that is learnt in a leaf is its first token.
+            answer = start + int((self.targets[start:stop] != IGNORED_LABEL).argmax()) if note.numbers else start
+            found += [(answer + number.start, number) for number in note.numbers]
+        return found
+
     def split(self) -> list[Row]:
         """Return every window as a row of its own."""
         if self.num_windows == 1:
             return [self]
-        return [self._take(self.tree.path(leaf)) for leaf in self.tree.leaves]
+        leaves = enumerate(self.tree.leaves)
+        return [self._take(self.tree.path(leaf), self.notes[place : place + 1]) for place, leaf in leaves]
 
-    def _take(self, spans: Sequence[tuple[int, int]]) -> Row:
+    def _take(self, spans: Sequence[tuple[int, int]], notes: tuple[WindowNote, ...]) -> Row:
         length = sum(stop - start for start, stop in spans)
-        return _chain([_Piece(self, start, stop) for start, stop in spans], TokenTree((0, length), (NO_PARENT,)))
+        tree = TokenTree((0, length), (NO_PARENT,))
+        return _chain([_Piece(self, start, stop) for start, stop in spans], tree, notes)
 
 
 def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
@@ -131,6 +167,7 @@ def _make_single(example: Example, encoder: ChatEncoder) -> Row:
         example.image_keys,
         fields,
         TokenTree((0, len(ids)), (NO_PARENT,)),
+        (WindowNote(example.tokens.numbers if example.tokens else (), example.stage, example.source),),
     )
 
 
@@ -139,12 +176,14 @@ def group_examples(examples: Sequence[Example], max_windows: int) -> list[list[E
 
     Those without a picture stay alone: they share next to nothing.
     """
-    open_groups: dict[tuple[str, ...], list[Example]] = {}
+    open_groups: dict[tuple[int, tuple[str, ...]], list[Example]] = {}
     groups = []
     for example in examples:
-        group = open_groups.get(example.image_keys) if example.image_keys else None
+        # Windows that a curriculum draws at different times don't share a row.
+        kind = (example.stage, example.image_keys)
+        group = open_groups.get(kind) if example.image_keys else None
         if group is None or len(group) == max_windows:
-            group = open_groups[example.image_keys] = []
+            group = open_groups[kind] = []
             groups.append(group)
         group.append(example)
     return groups
@@ -172,7 +211,8 @@ def join_rows(rows: Sequence[Row]) -> Row:
         first_token, first_segment = bounds[-1], len(parents)
         bounds += [first_token + bound for bound in row.tree.bounds[1:]]
         parents += [parent if parent == NO_PARENT else first_segment + parent for parent in row.tree.parents]
-    return _chain([_Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)))
+    notes = tuple(note for row in rows for note in row.notes)
+    return _chain([_Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)), notes)
 
 
 def merge_rows(rows: Sequence[Row]) -> Row:
@@ -183,7 +223,8 @@ def merge_rows(rows: Sequence[Row]) -> Row:
     growth = _Growth(windows)
     growth.grow(range(len(windows)), 0, NO_PARENT)
     bounds = (0, *accumulate(map(len, growth.pieces)))
-    return _chain(growth.pieces, TokenTree(bounds, tuple(growth.parents)))
+    notes = tuple(note for member in growth.members for note in windows[member].notes)
+    return _chain(growth.pieces, TokenTree(bounds, tuple(growth.parents)), notes)
 
 
 class _Growth:
@@ -192,6 +233,8 @@ class _Growth:
     def __init__(self, windows: Sequence[Row]) -> None:
         self.pieces: list[_Piece] = []
         self.parents: list[int] = []
+        self.members: list[int] = []
+        """The windows in the order of their leaves."""
         self._windows = windows
         numbers: dict[str, int] = defaultdict(lambda: len(numbers) + 1)
         self._marks = [_mark(window, numbers) for window in windows]
@@ -202,6 +245,7 @@ class _Growth:
         """Hang what windows that agree up to `start` have below it under a segment."""
         if len(members) == 1:
             self._add(members[0], start, len(self._marks[members[0]]), parent)
+            self.members.append(members[0])
             return
         agreed = self._count_agreed(members, start)
         if agreed - start >= LEAST_SHARED:
@@ -242,8 +286,8 @@ def _mark(window: Row, numbers: dict[str, int]) -> NDArray[np.int64]:
     return marks
 
 
-def _chain(pieces: Sequence[_Piece], tree: TokenTree) -> Row:
-    """Put pieces one after the other."""
+def _chain(pieces: Sequence[_Piece], tree: TokenTree, notes: tuple[WindowNote, ...]) -> Row:
+    """Put pieces one after the other; notes are those of the tree's leaves."""
     pictures = []
     keys: list[str] = []
     for piece in pieces:
@@ -266,4 +310,5 @@ def _chain(pieces: Sequence[_Piece], tree: TokenTree) -> Row:
         tuple(keys),
         join(piece.row.fields for piece in pieces),
         tree,
+        notes,
     )

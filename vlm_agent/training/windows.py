@@ -29,8 +29,10 @@ from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import Family
 from vlm_agent.training.config import RecipeSettings, TrainConfig, Weighing
+from vlm_agent.training.curriculum import ALL, stage_of
 from vlm_agent.training.fields import FieldLabeler, TokenWeights
-from vlm_agent.training.moments import Moment, moment_of
+from vlm_agent.training.moments import Moment, moment_of, weigh_window
+from vlm_agent.training.numbers import NumberGoals
 from vlm_agent.training.rows import Example
 
 TRAIN_SPLIT = "train"
@@ -112,21 +114,47 @@ def encode_windows(
         windows: what to learn from.
         recipe: how it is shown.
         steps: the step of each moment that has one (see `moments.find_steps`).
-        config: gives `snap_clicks`, how much tokens count, and `weigh`; by default clicks stay, tokens count the same.
+        config: gives `snap_clicks`, how much tokens and windows count, what is asked of numbers, and whether there is a
+            curriculum; by default clicks stay, and tokens count the same.
 
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    config = config or TrainConfig()
-    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
-    labeler = FieldLabeler(ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder)), weights)
-    examples = []
-    for window in windows:
-        example = encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=config.snap_clicks)
-        label = labeler.label_step if example.is_step else labeler.label_actions
-        labeled = replace(example, tokens=label(example.encoded.target_ids))
-        examples.append(weigh_example(labeled, config.weigh))
-    return examples
+    window_encoder = WindowEncoder(encoder, recipe, steps, config)
+    return [window_encoder.encode(window, source) for source, window in enumerate(windows)]
+
+
+class WindowEncoder:
+    """Tokenizes windows, one by one; see `encode_windows`."""
+
+    def __init__(
+        self,
+        encoder: ChatEncoder,
+        recipe: Recipe,
+        steps: Mapping[Moment, str] = NO_STEPS,
+        config: TrainConfig | None = None,
+    ) -> None:
+        """Take what `encode_windows` takes, and raise what it raises."""
+        self._encoder = encoder
+        self._recipe = recipe
+        self._steps = steps
+        self._config = config = config or TrainConfig()
+        self._weights = config.read_window_weights()
+        weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
+        automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
+        self._labeler = FieldLabeler(automaton, weights, NumberGoals.of(config))
+
+    def encode(self, window: Window, source: int = 0) -> Example:
+        """Return one window, labeled and weighed; `source` is written down as its place among all."""
+        step = self._steps.get(moment_of(window))
+        example = encode_window(self._encoder, window, self._recipe, step, snap=self._config.snap_clicks)
+        label = self._labeler.label_step if example.is_step else self._labeler.label_actions
+        labeled = replace(example, tokens=label(example.encoded.target_ids), source=source)
+        if self._config.curriculum:
+            labeled = replace(labeled, stage=ALL if example.is_step else stage_of(window))
+        if not example.is_step:
+            labeled = replace(labeled, weight=weigh_window(window, self._weights))
+        return weigh_example(labeled, self._config.weigh)
 
 
 def weigh_example(example: Example, weigh: Weighing) -> Example:

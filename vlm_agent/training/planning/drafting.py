@@ -101,7 +101,7 @@ def _describe_machine(config: PlanConfig, candidate: Candidate) -> tuple[Place, 
 
 
 def _count_cache(config: PlanConfig, default_mb: int) -> int:
-    given = config.train.feature_cache_mb
+    given = 0 if config.train.changes_pictures else config.train.feature_cache_mb
     return 1_000_000 * (default_mb if given is None else given)
 
 

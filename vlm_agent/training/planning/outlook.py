@@ -56,7 +56,8 @@ def describe_outlook(
     )
     has_dropout = config.lora.dropout > 0
     memory = estimate_training(shape, setting, rank, work.largest, has_dropout=has_dropout, kept_bytes=kept_bytes)
-    pace = MeasuredPace(0.0, 0.0, 0.0, timing, setting, keeps_features=features.limit_bytes > 0)
+    keeps_features = features.limit_bytes > 0 and not config.changes_pictures
+    pace = MeasuredPace(0.0, 0.0, 0.0, timing, setting, keeps_features=keeps_features)
     left = 1 - done_steps / work.steps
     tokens = spread_of(list_windows(train))
     begun = f", {done_steps} of them done" if done_steps else ""

@@ -1,0 +1,70 @@
+"""What a run leaves to be used: an adapter in plain peft layout, or a whole checkpoint; with its recipe beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
+from vlm_agent.models.checkpoints import find_checkpoint
+from vlm_agent.models.loading import LoadedModel
+from vlm_agent.training.files import write_folder, write_tensors
+from vlm_agent.training.loop import LoopResult
+
+_PRECISION_FIELDS = ("dtype", "torch_dtype")
+"""Under which of these a config.json tells the precision of the weights."""
+
+
+def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
+    """Write an adapter in plain peft layout with its recipe beside it."""
+    wrapped: PeftModel = loaded.peft
+    lora = replace(wrapped.peft_config["default"], inference_mode=True, base_model_name_or_path=loaded.source)
+
+    def fill(beside: Path) -> None:
+        lora.save_pretrained(beside)
+        write_tensors(beside / WEIGHTS_FILE, result.weights)
+        _write_recipe(beside, record, result)
+
+    return write_folder(folder, fill)
+
+
+def save_model(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
+    """Write a whole checkpoint: the base's folder with the trained weights in their place, in the base's precision."""
+    _, base = find_checkpoint(loaded.source)
+    dtype = _read_dtype(base)
+    # A weight that two modules share is named twice in the state and once among the trained ones.
+    names = {value.data_ptr(): name for name, value in loaded.model.named_parameters()}
+    frozen = {
+        names.get(value.data_ptr(), name): value.detach().cpu() for name, value in loaded.model.state_dict().items()
+    }
+    weights = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for name, value in {**frozen, **result.weights}.items()
+    }
+
+    def fill(beside: Path) -> None:
+        for path in base.iterdir():
+            if path.is_file() and ".safetensors" not in path.name and path.name != RECIPE_FILE:
+                shutil.copyfile(path, beside / path.name)
+        write_tensors(beside / "model.safetensors", weights)
+        _write_recipe(beside, record, result)
+
+    return write_folder(folder, fill)
+
+
+def _read_dtype(base: Path) -> torch.dtype:
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    named = [config[field] for field in _PRECISION_FIELDS if config.get(field)]
+    dtype = getattr(torch, str(named[0]), None) if named else None
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _write_recipe(folder: Path, record: dict[str, Any], result: LoopResult) -> None:
+    recipe = {**record, "steps": result.state.step, "best_loss": result.state.best_loss}
+    (folder / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")

@@ -105,7 +105,7 @@ def train_adapter(
     settle_recomputing(tuned, material, config)
     if tuned.library == "unsloth":
         check_layout(tuned, material)
-    save = save_model if config.full else save_adapter
+    save = partial(save_model if config.full else save_adapter, is_writer=processes.is_first)
     if processes.is_first:
         start_run(out, record)
 
@@ -121,8 +121,7 @@ def train_adapter(
     result = loop.run()
     TrainedWeights(tuned).write(result.weights, out)
     folder = out / (MODEL_FOLDER if config.full else ADAPTER_FOLDER)
-    if processes.is_first:
-        save(folder, tuned, record, result)
+    save(folder, tuned, record, result)
     state = result.state
     return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss, material.layout, engine)
 

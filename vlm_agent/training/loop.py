@@ -96,8 +96,8 @@ class TrainingLoop:
     ) -> None:
         """Take a model with trainable weights, what to train on, and where checkpoints and metrics go.
 
-        `keep` is given the adapter as it stands, every so many steps as the settings say. After a kill it may be given
-        one again, with the same bits.
+        `keep` is given the weights as they stand, every so many steps as the settings say, in all processes of a run.
+        After a kill it may be given some again, with the same bits.
         """
         self._loaded = loaded
         self._material = material
@@ -153,10 +153,8 @@ class TrainingLoop:
         if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
             self._evaluate()
         if self._keep is not None and self._is_due(self._config.keep_adapters_every_steps or 0):
-            result = self._result(self._trained.read())
-            if self._processes.is_first:
-                with self._naming_full_disk():
-                    self._keep(result)
+            with self._naming_full_disk():
+                self._keep(self._result(self._trained.read()))
         if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
             self._save()
 

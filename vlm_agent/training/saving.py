@@ -16,13 +16,18 @@ from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult
+from vlm_agent.training.trained import Weights, copy_whole
 
 _PRECISION_FIELDS = ("dtype", "torch_dtype")
 """Under which of these a config.json tells the precision of the weights."""
 
 
-def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
-    """Write an adapter in plain peft layout with its recipe beside it."""
+def save_adapter(
+    folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult, *, is_writer: bool = True
+) -> Path:
+    """Write an adapter in plain peft layout with its recipe beside it; of several processes one is the writer."""
+    if not is_writer:
+        return folder
     wrapped: PeftModel = loaded.peft
     lora = replace(wrapped.peft_config["default"], inference_mode=True, base_model_name_or_path=loaded.source)
 
@@ -34,19 +39,21 @@ def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], resu
     return write_folder(folder, fill)
 
 
-def save_model(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
-    """Write a whole checkpoint: the base's folder with the trained weights in their place, in the base's precision."""
+def save_model(
+    folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult, *, is_writer: bool = True
+) -> Path:
+    """Write a whole checkpoint: the base's folder with the trained weights in their place, in the base's precision.
+
+    All processes of a run call it, since each may hold a share of the weights; one is the writer.
+    """
     _, base = find_checkpoint(loaded.source)
     dtype = _read_dtype(base)
-    # A weight that two modules share is named twice in the state and once among the trained ones.
-    names = {value.data_ptr(): name for name, value in loaded.model.named_parameters()}
-    frozen = {
-        names.get(value.data_ptr(), name): value.detach().cpu() for name, value in loaded.model.state_dict().items()
-    }
     weights = {
-        name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
-        for name, value in {**frozen, **result.weights}.items()
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in {**_read_whole(loaded), **result.weights}.items()
     }
+    if not is_writer:
+        return folder
 
     def fill(beside: Path) -> None:
         for path in base.iterdir():
@@ -56,6 +63,13 @@ def save_model(folder: Path, loaded: LoadedModel, record: dict[str, Any], result
         _write_recipe(beside, record, result)
 
     return write_folder(folder, fill)
+
+
+def _read_whole(loaded: LoadedModel) -> Weights:
+    """Return all weights of a model; one that two modules share is there once, under the name it is trained under."""
+    own = {name for name, _ in loaded.model.named_parameters()}
+    doubled = {name for name, _ in loaded.model.named_parameters(remove_duplicate=False)} - own
+    return {name: copy_whole(value) for name, value in loaded.model.state_dict().items() if name not in doubled}
 
 
 def _read_dtype(base: Path) -> torch.dtype:

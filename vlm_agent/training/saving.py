@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
 from vlm_agent.models.checkpoints import find_checkpoint
@@ -56,10 +58,14 @@ def save_model(
         return folder
 
     def fill(beside: Path) -> None:
+        try:
+            # Under the names of the family's published checkpoints, which are not always those in memory.
+            loaded.model.save_pretrained(beside, state_dict=weights)
+        except SafetensorError as error:  # a full disk is an OSError everywhere else
+            raise OSError(errno.EIO, str(error), str(beside)) from error
         for path in base.iterdir():
             if path.is_file() and ".safetensors" not in path.name and path.name != RECIPE_FILE:
                 shutil.copyfile(path, beside / path.name)
-        write_tensors(beside / "model.safetensors", weights)
         _write_recipe(beside, record, result)
 
     return write_folder(folder, fill)

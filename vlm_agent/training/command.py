@@ -5,9 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from vlm_agent.training.config import RecipeSettings, TrainConfig
+import tyro
+
+from vlm_agent.training.config import EngineName, RecipeSettings, TrainConfig
+
+if TYPE_CHECKING:
+    from vlm_agent.training.processes import Processes
 
 VISION_NOTE = (
     "note: this adapter changes the vision tower too; servers such as vLLM leave that part out unless told otherwise"
@@ -29,6 +34,9 @@ class TrainArgs:
     """Precision of the frozen language layers; an earlier run brings its own."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto`."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train nothing: say how many processes there are, what each would do, and whether all see the same dataset and
+    settings."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
     recipe: RecipeSettings = field(default_factory=RecipeSettings)
@@ -56,6 +64,9 @@ def run(args: TrainArgs) -> None:
 
     open_dataset(args.dataset)  # a wrong path should not wait for a large model to load
     with join_processes(args.device) as (processes, device):
+        if args.dry_run:
+            _try_out(args, processes, device, engine)
+            return
         loaded = load_model(
             args.model,
             quantization=args.quantization,
@@ -74,3 +85,14 @@ def run(args: TrainArgs) -> None:
     Console().print(said, highlight=False, soft_wrap=True)
     if args.train.lora.vision and not args.train.full:
         Console(stderr=True).print(VISION_NOTE, highlight=False, soft_wrap=True)
+
+
+def _try_out(args: TrainArgs, processes: Processes, device: str, engine: EngineName) -> None:
+    from rich.console import Console
+
+    from vlm_agent.training.dry_run import describe, gather, look
+
+    lines = describe(gather(look(args, processes, device, engine), processes))
+    if processes.is_first:
+        for line in lines:
+            Console().print(line, highlight=False, soft_wrap=True)

@@ -76,7 +76,7 @@ def test_layouts_chosen_by_name_learn_the_same(model, dataset, tmp_path, capfd):
         out = tmp_path / layout
         run(TrainArgs(dataset=dataset, out=out, model=str(model), device="cpu", train=replace(still, layout=layout)))
         named = "shared" if layout == "auto" else layout
-        assert f"; layout {named}\n" in capfd.readouterr().out
+        assert f"; engine hf, layout {named}\n" in capfd.readouterr().out
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         losses[layout] = [line.get("loss", line.get("eval_loss")) for line in lines]
     assert len(losses["rows"]) == 5

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vlm_agent.training.trl_engine import can_run
+
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +33,7 @@ def test_without_a_card_it_says_so_in_one_line():
     assert not done.stdout
 
 
+@pytest.mark.skipif(not can_run(torch.device("cpu")), reason="this TRL computes its loss on cards alone")
 def test_on_a_tiny_model_there_is_a_row_for_each_layout_and_for_trl():
     done = _bench("--json", "--tiny", "--windows", "4", "--epochs", "1")
     assert done.returncode == 0, done.stderr

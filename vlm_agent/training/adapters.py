@@ -136,7 +136,7 @@ def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
     if (engine == "unsloth") != (loaded.library == "unsloth"):
         raise ConfigError(f"--train.engine {engine}: the model was loaded for {loaded.library}")
     if engine == "trl":
-        check_settings(config)
+        check_settings(config, loaded.device)
     for flag, is_given in (("--train.full", config.full), ("--train.shard", config.shard)):
         if is_given and loaded.quantization != "none":
             raise ConfigError(f"{flag} needs --quantization none: weights in 4 bits can be neither trained nor parted")

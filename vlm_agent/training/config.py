@@ -159,6 +159,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range, naming its flag."""
+        for name, names in (
+            ("engine", Engine),
+            ("layout", Layout),
+            ("optimizer", OptimizerName),
+            ("recompute", Recompute),
+        ):
+            _check(name, getattr(self, name) in get_args(names), " or ".join(get_args(names)), getattr(self, name))
         if self.engine != "hf" and self.engine != "auto" and (self.full or self.shard):
             flag = "--train.full" if self.full else "--train.shard"
             raise ConfigError(f"{flag} needs --train.engine hf, got {self.engine}")

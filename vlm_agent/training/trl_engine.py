@@ -41,8 +41,19 @@ _QUIET_TURN_END = "{{- '<|im_end|>' -}}{%- if not loop.last or add_generation_pr
 """In a chat template: the line break only where something follows."""
 
 
-def check_settings(config: TrainConfig) -> None:
+def can_run(device: torch.device) -> bool:
+    """Tell whether the TRL that is installed computes its loss there: older ones do so on cards alone."""
+    try:
+        from trl.kernels import ChunkedLogProbFunction
+    except ImportError:
+        return device.type == "cuda"
+    return ChunkedLogProbFunction is not None
+
+
+def check_settings(config: TrainConfig, device: torch.device) -> None:
     """Raise ConfigError for settings that TRL has no like of, and for a start that it would refuse."""
+    if not can_run(device):
+        raise ConfigError("--train.engine trl: this TRL needs a CUDA card; 1.16 runs on a CPU too, and so does hf")
     plain = TrainConfig()
     for name in ("weigh", "step_weight", "field_weights", "event_weights", "batch_tokens"):
         if getattr(config, name) != getattr(plain, name):

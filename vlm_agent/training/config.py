@@ -25,11 +25,19 @@ COLOURS = ("brightness", "contrast", "saturation")
 """What can be changed of a picture's colours."""
 MOST_CROP = 0.2
 """More cut off a screen would often lose what is to be clicked."""
+EngineName = Literal["hf", "unsloth", "trl"]
+"""What trains (see `engines`)."""
+Engine = Literal["hf", "unsloth", "trl", "auto"]
+"""An engine, or the quickest that is there."""
+OptimizerName = Literal["adamw", "adamw-8bit", "paged-adamw-8bit"]
+"""How steps are taken (see `optimizers`)."""
+Recompute = Literal["auto", "on", "off"]
+"""Whether layers are run again in the backward pass (see `recomputing`)."""
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Size of the adapter, on all linear layers of the language part."""
+    """Size and place of the adapter: all linear layers of the language part, and of the vision tower if asked."""
 
     rank: int = 16
     """Rank of the two factors."""
@@ -37,6 +45,9 @@ class LoraSettings:
     """Their product is scaled by alpha / rank."""
     dropout: float = 0.05
     """Share of an adapter's inputs that is dropped in training."""
+    vision: bool = False
+    """Whether the vision tower is trained too. Features of pictures can then not be kept, the tower runs backwards as
+    well, and servers such as vLLM leave that part of the adapter out."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an adapter that can't be made."""
@@ -65,7 +76,23 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How an adapter is trained."""
+    """How a model is trained."""
+
+    engine: Engine = "auto"
+    """What trains. `hf`: this project's loop over transformers, peft and bitsandbytes. `unsloth`: the same loop over a
+    model that Unsloth loads and adapts; needs a CUDA card and the extra `gpu`. `trl`: TRL's SFTTrainer as it is, to be
+    compared with. `auto`: `unsloth` where it can be had, else `hf`."""
+    full: bool = False
+    """Train all language weights instead of an adapter, and with `lora.vision` the vision tower; writes a whole
+    checkpoint. Needs `--quantization none`."""
+    recompute: Recompute = "auto"
+    """Whether layers are run again in the backward pass instead of keeping what they computed: a third more arithmetic,
+    and a fraction of the memory. `auto`: on a CUDA card whose memory would not do otherwise."""
+    optimizer: OptimizerName = "adamw"
+    """AdamW with its averages in 32 bits, or in 8; `paged` ones move to the CPU when a card is full."""
+    shard: bool = False
+    """Part the weights among processes (FSDP2) where they don't fit one card; needs `--quantization none`, a start by
+    `torchrun`, and the engine `hf`."""
 
     lora: LoraSettings = field(default_factory=LoraSettings)
     """Size of the adapter."""
@@ -164,6 +191,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range, naming its flag."""
+        for name, names in (
+            ("engine", Engine),
+            ("layout", Layout),
+            ("optimizer", OptimizerName),
+            ("recompute", Recompute),
+        ):
+            _check(name, getattr(self, name) in get_args(names), " or ".join(get_args(names)), getattr(self, name))
+        if self.engine != "hf" and self.engine != "auto" and (self.full or self.shard):
+            flag = "--train.full" if self.full else "--train.shard"
+            raise ConfigError(f"{flag} needs --train.engine hf, got {self.engine}")
         for name in ("batch_windows", "accumulation", "save_every_steps", "picture_threads"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):

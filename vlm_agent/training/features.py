@@ -1,4 +1,4 @@
-"""Vision features of frames, computed once and kept while memory lasts: the vision tower is frozen."""
+"""Vision features of frames, computed once and kept while memory lasts, as long as the vision tower is frozen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FeatureCache:
 
     Every picture goes through the tower alone, so its features are the same bits whether they were kept or computed
     anew, and whatever else is in the batch. What no longer fits is computed each time; nothing is ever thrown out.
-    May be used from several threads.
+    Where the tower is trained nothing is kept, and features have gradients. May be used from several threads.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class FeatureCache:
             is_passing: tells of a key whether its picture won't come again, and is not to be kept.
         """
         self._loaded = loaded
+        self._is_trained = loaded.sees_anew
         self._pictures = PictureReader(load_frame, loaded.encoder.images, num_threads)
-        self.limit_bytes = limit_bytes
+        self.limit_bytes = 0 if self._is_trained else limit_bytes
         """Most memory held."""
         self._kept: dict[str, ImageFeatures] = {}
         self._lock = threading.Lock()
@@ -63,7 +64,8 @@ class FeatureCache:
         device = self._loaded.device
         picture = self._pictures.get(key)
         values = normalise_patches(picture.patches.to(device, non_blocking=True), self._loaded.encoder.images)
-        [features] = see_images(self._loaded.model, values, torch.tensor([picture.grid], device=device))
+        grids = torch.tensor([picture.grid], device=device)
+        [features] = see_images(self._loaded.model, values, grids, with_gradients=self._is_trained)
         with self._lock:
             self.num_computed += 1
             has_room = self.num_bytes + features.num_bytes <= self.limit_bytes

@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
-from peft import PeftModel
 
-from vlm_agent.errors import ModelError
-from vlm_agent.models.adapters import read_adapter_weights
+from vlm_agent.errors import DataError, ModelError
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import lay_out
 from vlm_agent.training.checkpoints import (
     RunState,
-    Weights,
-    checkpoint_name,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
@@ -35,10 +31,12 @@ from vlm_agent.training.curriculum import draw_epoch
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.fields import describe_losses
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
+from vlm_agent.training.optimizers import make_optimizer
 from vlm_agent.training.order import count_steps, fill_passes, learning_rate
 from vlm_agent.training.passes import MeasuredLoss, RunAll, add_gradients, measure_loss, spread_over_cores
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.rows import Row
+from vlm_agent.training.trained import TrainedWeights, Weights, as_whole
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 """How torch says on a CPU, in a plain RuntimeError, that memory ran out."""
@@ -91,7 +89,7 @@ class LoopResult:
     num_steps: int
     """How many steps were planned."""
     weights: Weights
-    """The adapter of the lowest evaluation loss, or the last one where nothing was measured."""
+    """The trained ones of the lowest evaluation loss, or the last ones where nothing was measured."""
     last_loss: float
     """Training loss of the last step, nats per target token; NaN if no step was done."""
 
@@ -108,20 +106,19 @@ class TrainingLoop:
         watcher: Watcher,
         keep: Callable[[LoopResult], None] | None = None,
     ) -> None:
-        """Take a model with a trainable adapter, what to train on, and where checkpoints and metrics go.
+        """Take a model with trainable weights, what to train on, and where checkpoints and metrics go.
 
-        `keep` is given the adapter as it stands, every so many steps as the settings say. After a kill it may be given
-        one again, with the same bits.
+        `keep` is given the weights as they stand, every so many steps as the settings say, in all processes of a run.
+        After a kill it may be given some again, with the same bits.
         """
         self._loaded = loaded
-        self._wrapped: PeftModel = loaded.peft
         self._material = material
         self._config = config
         self._folder = folder
         self._watcher = watcher
         self._keep = keep
-        self._trained = [p for p in self._wrapped.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._trained, lr=0.0, weight_decay=0.0)
+        self._trained = TrainedWeights(loaded)
+        self._optimizer = make_optimizer(config.optimizer, self._trained.parameters)
         self._metrics = MetricsLog(folder / METRICS_FILE)
         self._num_steps = count_steps(material.train, config)
         self._state = RunState()
@@ -136,6 +133,7 @@ class TrainingLoop:
         Raises:
             ModelError: a loss is no longer a number; the last good weights are kept as a checkpoint, and it is named.
             ModelError: there is too little memory; the last good checkpoint is named.
+            DataError: nothing more can be written; likewise.
             DataError: the newest checkpoint is damaged.
         """
         self._resume()
@@ -144,7 +142,7 @@ class TrainingLoop:
                 self._watcher.on_begin(self._loaded, self._material, self._config, self._state.step)
             with spread_over_cores(self._loaded) as self._run_all:
                 self._run_steps()
-        weights = self._best if self._best is not None else read_adapter_weights(self._wrapped)
+        weights = self._best if self._best is not None else self._trained.read()
         return self._result(weights)
 
     def _result(self, weights: Weights) -> LoopResult:
@@ -156,22 +154,26 @@ class TrainingLoop:
         for step, following in _look_ahead(self._remaining_steps()):
             self._expect_pictures(step, following)
             self._train_step(step)
-            self._state = replace(self._state, step=self._state.step + 1)
-            is_last = self._state.step == self._num_steps
-            if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
-                self._evaluate()
-            is_kept = self._is_due(self._config.keep_adapters_every_steps or 0)
-            if self._keep is not None and is_kept and self._processes.is_first:
-                self._keep(self._result(read_adapter_weights(self._wrapped)))
-            if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
-                self._save()
+            self._end_step()
             if self._state.has_stopped:
                 break
+
+    def _end_step(self) -> None:
+        """Measure, keep and save what is due after a step of the optimizer."""
+        self._state = replace(self._state, step=self._state.step + 1)
+        is_last = self._state.step == self._num_steps
+        if self._is_due(self._config.evaluation.every_steps) or (is_last and self._config.evaluation.every_steps):
+            self._evaluate()
+        if self._keep is not None and self._is_due(self._config.keep_adapters_every_steps or 0):
+            with self._naming_full_disk():
+                self._keep(self._result(self._trained.read()))
+        if is_last or self._state.has_stopped or self._is_due(self._config.save_every_steps):
+            self._save()
 
     def _resume(self) -> None:
         checkpoints = list_checkpoints(self._checkpoints)
         if checkpoints:
-            self._state, self._best = load_checkpoint(checkpoints[-1], self._wrapped, self._optimizer)
+            self._state, self._best = load_checkpoint(checkpoints[-1], self._trained, self._optimizer)
         if self._processes.is_first:
             self._metrics.rewind(self._state.step if checkpoints else -1)
 
@@ -201,17 +203,14 @@ class TrainingLoop:
         rate = learning_rate(self._state.step, self._num_steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._wrapped.train()
+        self._loaded.model.train()
         self._optimizer.zero_grad(set_to_none=True)
         passes = self._lay_out(step)
         loss, num_tokens = add_gradients(
             self._loaded, passes, self._material.features, self._dropout_seed(), self._run_all, self._processes
         )
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._give_up(
-                self._state.step + 1, f"loss {loss}, gradient norm {norm}", is_good=self._has_finite_weights()
-            )
+        norm = float(as_whole(torch.nn.utils.clip_grad_norm_(self._trained.parameters, self._config.max_grad_norm)))
+        self._check_finite(loss, norm)
         self._optimizer.step()
         self._last_loss = loss
         self._write_down(
@@ -224,6 +223,12 @@ class TrainingLoop:
             seconds=round(time.perf_counter() - started, 4),
         )
         self._watcher.on_step(self._state.step + 1, self._num_steps, loss)
+
+    def _check_finite(self, loss: float, norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._give_up(
+                self._state.step + 1, f"loss {loss}, gradient norm {norm}", is_good=self._trained.are_finite()
+            )
 
     def _lay_out(self, passes: Passes) -> Passes:
         return [lay_out(rows, self._material.layout) for rows in passes]
@@ -251,8 +256,15 @@ class TrainingLoop:
     def _tell_kept(self, place: Path | None) -> str:
         return "there is no good checkpoint yet" if place is None else f"the last good weights are in {place}"
 
-    def _has_finite_weights(self) -> bool:
-        return all(bool(parameter.isfinite().all()) for parameter in self._trained)
+    @contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self._folder}: step {self._state.step} can't be written down ({error.strerror or error});"
+                f" {self._tell_kept(self._find_newest())}; make room and give the same command to go on"
+            ) from error
 
     def _give_up(self, step: int, found: str, *, is_good: bool) -> NoReturn:
         """Stop the run; weights that are still good are saved, others must not become the newest checkpoint."""
@@ -264,12 +276,19 @@ class TrainingLoop:
 
     def _write_down(self, **values: Any) -> None:
         if self._processes.is_first:
-            self._metrics.append(**values)
+            with self._naming_full_disk():
+                self._metrics.append(**values)
 
     def _save(self) -> Path:
-        if self._processes.is_first:
-            save_checkpoint(self._checkpoints, self._state, self._wrapped, self._optimizer, self._best)
-        return self._checkpoints / checkpoint_name(self._state)
+        with self._naming_full_disk():
+            return save_checkpoint(
+                self._checkpoints,
+                self._state,
+                self._trained,
+                self._optimizer,
+                self._best,
+                is_writer=self._processes.is_first,
+            )
 
     def _evaluate(self) -> None:
         settings = self._config.evaluation
@@ -287,7 +306,7 @@ class TrainingLoop:
         # The untrained start is measured to be compared with, never taken as the result.
         is_best = step > 0 and (best is None or loss < best)
         if is_best:
-            self._best = read_adapter_weights(self._wrapped)
+            self._best = self._trained.read()
             self._state = replace(self._state, best_step=step, best_loss=loss, evals_since_best=0)
         elif step > 0:
             waited = self._state.evals_since_best + 1

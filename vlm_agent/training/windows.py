@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -20,7 +20,7 @@ import numpy as np
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
-from vlm_agent.chat import Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
+from vlm_agent.chat import Message, Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
@@ -164,6 +164,33 @@ def weigh_example(example: Example, weigh: Weighing) -> Example:
     return replace(example, weight=example.weight / example.encoded.num_target_tokens)
 
 
+@dataclass(frozen=True)
+class AskedWindow:
+    """A window as a conversation."""
+
+    messages: list[Message]
+    """The prompt; pictures are places in it."""
+    answer: str
+    """What is to be said."""
+    frame_ids: tuple[str, ...]
+    """Identifiers of its pictures, in order."""
+    is_step: bool = False
+    """Whether the answer names a step; else it is of actions."""
+
+
+def ask_window(window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0) -> AskedWindow:
+    """Render one window with its answer; its picture is not read.
+
+    Where the recipe names steps, the answer to a long goal is the step.
+    """
+    inp = prompt_input(window, recipe, UNSEEN_FRAME)
+    if step is not None and window.goal in recipe.long_goals:
+        keys = () if recipe.steps_from_state else (window.frame_id,)
+        return AskedWindow(render_step_prompt(inp, recipe), step, keys, is_step=True)
+    chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
+    return AskedWindow(render_prompt(inp, recipe), render_answer(chunk, recipe), (window.frame_id,))
+
+
 def encode_window(
     encoder: ChatEncoder,
     window: Window,
@@ -172,18 +199,11 @@ def encode_window(
     *,
     snap: int = 0,
 ) -> Example:
-    """Render and tokenize one window with its answer; its picture is not read.
-
-    Where the recipe names steps, the answer to a long goal is the step.
-    """
-    inp = prompt_input(window, recipe, UNSEEN_FRAME)
-    size = (recipe.image_width_px, recipe.image_height_px)
-    if step is not None and window.goal in recipe.long_goals:
-        sizes, keys = ([], ()) if recipe.steps_from_state else ([size], (window.frame_id,))
-        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, is_step=True)
-    chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
-    encoded = encoder.encode_training(render_prompt(inp, recipe), render_answer(chunk, recipe), [size])
-    return Example(encoded, (window.frame_id,))
+    """Render and tokenize one window with its answer (see `ask_window`)."""
+    asked = ask_window(window, recipe, step, snap=snap)
+    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(asked.frame_ids)
+    encoded = encoder.encode_training(asked.messages, asked.answer, sizes)
+    return Example(encoded, asked.frame_ids, is_step=asked.is_step)
 
 
 def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:

@@ -9,9 +9,9 @@ from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset, check_same_spec
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
-from vlm_agent.training.adapters import choose_split
 from vlm_agent.training.config import PassLayout
 from vlm_agent.training.layouts import build_rows, pick_layout
+from vlm_agent.training.material import choose_split
 from vlm_agent.training.moments import Moment, hide_recent, spread
 from vlm_agent.training.planning.candidates import Candidate
 from vlm_agent.training.planning.config import PlanConfig

@@ -51,6 +51,9 @@ class Shape:
     """Overrides nano's vision part."""
 
 
+TINY = Shape("nano's shape, random weights", {}, {})
+"""For a try without a card."""
+
 MIDDLE = Shape(
     "a Qwen3-VL of 30 M parameters, random weights",
     {

@@ -11,8 +11,10 @@ import gc
 import itertools
 import multiprocessing
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,14 @@ from _material import build_play, load_bench_model
 from _measuring import Shown, make_parser, print_rows, say
 from torch.profiler import ProfilerActivity, profile
 
-from vlm_agent.dataset.store import open_dataset
+from vlm_agent.chat import Recipe
+from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.loading import LoadedModel, load_model
 from vlm_agent.models.nano_config import nano_config
 from vlm_agent.models.quantized import UnpackedLinear4bit
 from vlm_agent.training.adapters import make_trainable
+from vlm_agent.training.batches import count_tokens, lay_out
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, PassLayout, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.layouts import build_rows
@@ -35,9 +39,9 @@ from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.nano.build import export_nano
 from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import sum_losses
-from vlm_agent.training.planning.memory import cpu_setting, estimate_training
+from vlm_agent.training.planning.memory import MemoryUse, cpu_setting, estimate_training
 from vlm_agent.training.planning.pace import MeasuredPace
-from vlm_agent.training.planning.probes import PeakMemory, count_passes_at_once, time_steps
+from vlm_agent.training.planning.probes import PeakMemory, StepTiming, count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import shape_of
 from vlm_agent.training.planning.work import count_kept_bytes, weigh_work
 from vlm_agent.training.progress import SilentWatcher
@@ -96,50 +100,25 @@ def measure(case: Case, dataset: Path, num_windows: int, num_steps: int, out: Pa
         save_every_steps=10_000,
     )
     store = open_dataset(dataset)
-    # What libraries take when they are first used is not the run's.
-    loaded = load_model(case.model, device="cpu")
-    recipe = choose_recipe(loaded, store, RecipeSettings())
-    windows = list(itertools.islice(store.windows(TRAIN_SPLIT), num_windows))
-    examples = encode_windows(loaded.encoder, windows, recipe)
-    rows = build_rows(examples, loaded.encoder, LAYOUT, config)
-    FrameLoader(store.folder, recipe)(windows[0].frame_id)
-    del loaded, windows
+    rows, recipe = _make_rows(case, store, num_windows, config)
+    load_frame = FrameLoader(store.folder, recipe)
+    load_frame(rows[0].image_keys[0])
     gc.collect()
 
     peak = PeakMemory(torch.device("cpu"))
     tuned = make_trainable(load_model(case.model, device="cpu"), config)
-    features = FeatureCache(tuned, FrameLoader(store.folder, recipe), CACHE_BYTES)
-    shape = shape_of(tuned.family, tuned.model.config)
-    at_once = count_passes_at_once(shape.hidden, tuned.device)
-    timing = time_steps(tuned, Material(rows, [], features, LAYOUT), config, most_steps=4, most_s=1.0)
-    work = weigh_work(rows, [], LAYOUT, config, at_once=at_once)
-    setting = cpu_setting(shape, "nf4")
-    foretold_s = MeasuredPace(0, 0, 0, timing, setting, keeps_features=True).train(work, 0)
-    cached = FeatureCache(tuned, FrameLoader(store.folder, recipe), CACHE_BYTES)
-    TrainingLoop(tuned, Material(rows, [], cached, LAYOUT), config, out, SilentWatcher()).run()
+    probed = Material(rows, [], FeatureCache(tuned, load_frame, CACHE_BYTES), LAYOUT)
+    timing = time_steps(tuned, probed, config, most_steps=4, most_s=1.0)
+    trained = replace(probed, features=FeatureCache(tuned, load_frame, CACHE_BYTES))
+    TrainingLoop(tuned, trained, config, out, SilentWatcher()).run()
     grown = peak.grown_bytes
     taken_s = sum(line["seconds"] for line in MetricsLog(out / METRICS_FILE).read())
-    kept = count_kept_bytes(
-        work,
-        shape,
-        picture_tokens=recipe.image_width_px * recipe.image_height_px // tuned.encoder.images.factor_px**2,
-        value_bytes=4,
-        cache_bytes=2 * CACHE_BYTES,
-        lora=shape.count_lora(config.lora.rank),
-    )
-    use = estimate_training(
-        shape, setting, config.lora.rank, work.largest, has_dropout=case.dropout > 0, kept_bytes=kept
-    )
-    one = estimate_training(
-        shape,
-        setting,
-        config.lora.rank,
-        replace(work.largest, at_once=1),
-        has_dropout=case.dropout > 0,
-        kept_bytes=0,
-    )
-    alive = _count_weights(tuned) + _count_alive(tuned, _largest_pass(rows, config), cached)
-    alive_foretold = one.weights + shape.count_lora(config.lora.rank) * 4 + one.activations + one.moment
+
+    picture_tokens = recipe.image_width_px * recipe.image_height_px // tuned.encoder.images.factor_px**2
+    use, one, foretold_s = _foretell(tuned, trained, config, timing, picture_tokens)
+    alive = _count_weights(tuned) + _count_alive(tuned, _largest_pass(rows, config), trained.features)
+    # Of the adapter its weights alone are there: neither gradients nor the optimizer's averages.
+    alive_foretold = one.weights + one.adapter // 5 + one.activations + one.moment
     return Figures(
         benchmark="planning",
         model=case.name,
@@ -157,9 +136,43 @@ def measure(case: Case, dataset: Path, num_windows: int, num_steps: int, out: Pa
     )
 
 
-def _largest_pass(rows: list[Row], config: TrainConfig) -> list[Row]:
-    passes = [[rows[index] for index in indices] for step in plan_epoch(rows, config, 0) for indices in step]
-    return max(passes, key=lambda in_pass: len(in_pass) * max(len(row.ids) for row in in_pass))
+def _make_rows(case: Case, store: Dataset, num_windows: int, config: TrainConfig) -> tuple[list[Row], Recipe]:
+    """Tokenize windows. What libraries take when they are first used is taken here, and is not the run's."""
+    loaded = load_model(case.model, device="cpu")
+    recipe = choose_recipe(loaded, store, RecipeSettings())
+    windows = itertools.islice(store.windows(TRAIN_SPLIT), num_windows)
+    return build_rows(encode_windows(loaded.encoder, windows, recipe), loaded.encoder, LAYOUT, config), recipe
+
+
+def _foretell(
+    tuned: LoadedModel, material: Material, config: TrainConfig, timing: StepTiming, picture_tokens: int
+) -> tuple[MemoryUse, MemoryUse, float]:
+    """Return the memory of the run, that of one pass alone, and the run's seconds."""
+    shape = shape_of(tuned.family, tuned.model.config)
+    setting = cpu_setting(shape, "nf4")
+    at_once, rank = count_passes_at_once(shape.hidden, tuned.device), config.lora.rank
+    work = weigh_work(material.train, [], LAYOUT, config, at_once=at_once)
+    kept = count_kept_bytes(
+        work,
+        shape,
+        picture_tokens=picture_tokens,
+        value_bytes=4,
+        cache_bytes=2 * CACHE_BYTES,
+        lora=shape.count_lora(rank),
+    )
+    estimate = partial(estimate_training, shape, setting, rank, has_dropout=config.lora.dropout > 0)
+    foretold_s = MeasuredPace(0, 0, 0, timing, setting, keeps_features=True).train(work, 0)
+    return (
+        estimate(work.largest, kept_bytes=kept),
+        estimate(replace(work.largest, at_once=1), kept_bytes=0),
+        foretold_s,
+    )
+
+
+def _largest_pass(rows: Sequence[Row], config: TrainConfig) -> list[Row]:
+    steps = plan_epoch(rows, config, 0)
+    passes = [lay_out([rows[index] for index in indices], LAYOUT) for step in steps for indices in step]
+    return max(passes, key=count_tokens)
 
 
 def _count_weights(loaded: LoadedModel) -> int:

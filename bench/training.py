@@ -1,6 +1,6 @@
 """How many windows a second a 4-bit LoRA is trained on, by layout: our loop, and TRL's SFTTrainer on the same windows.
 
-    python bench/training.py [--json] [--full] [--windows 16] [--epochs 2] [--gpu]
+    python bench/training.py [--json] [--full] [--windows 16] [--epochs 2]
 
 Everyone gets the same model with the same 4-bit layers and the same fresh adapter, the same windows, and one optimizer
 step an epoch with the same schedule; so that the losses of all steps must agree, and this fails where they don't. TRL's
@@ -13,7 +13,7 @@ pictures from one epoch to the next.
 
 Beside the measured ratio stands what a formula says of the arithmetic (`training.flops`): `predicted_ratio`, and
 `reached` is the measured by the predicted. `peak_mb` is how far memory rises over what is held before a run.
-`--gpu` takes the shape of Qwen3-VL-8B on a GPU instead; it has not been run yet.
+For a graphics card there is `training_gpu.py`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pathlib import Path
 import torch
 from _material import build_play
 from _measuring import PeakMemory, Shown, Stopwatch, make_parser, print_rows, say
-from _shared_windows import LARGE, MIDDLE, Asked, ask_windows, write_random_model
+from _shared_windows import MIDDLE, Asked, ask_windows, write_random_model
 from _trl import VERSION, train_with_trl
 from transformers.utils import logging as hf_logging
 
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.models.adapters import attach_lora
-from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.loading import LoadedModel, load_model
+from vlm_agent.models.unsloth_models import attach_with_unsloth
 from vlm_agent.training.adapters import CPU_CACHE_MB
 from vlm_agent.training.batches import lay_out
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, PassLayout, RecipeSettings, TrainConfig
@@ -46,6 +46,7 @@ from vlm_agent.training.layouts import build_rows
 from vlm_agent.training.loop import Material, TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE
 from vlm_agent.training.order import plan_epoch
+from vlm_agent.training.planning.needs import settle_recomputing
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.windows import FrameLoader, choose_recipe
 
@@ -135,19 +136,17 @@ class Task:
 
 
 def measure(
-    cells: Mapping[tuple[int, int], Sequence[PassLayout]], num_windows: int, epochs: int, *, on_gpu: bool
+    cells: Mapping[tuple[int, int], Sequence[PassLayout]], num_windows: int, epochs: int
 ) -> Iterator[list[Row]]:
     """Yield the figures of one combination after the other."""
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         say("recording and building")
         dataset = build_play(folder, PLAY_S)
-        write_random_model(folder / "model", LARGE if on_gpu else MIDDLE, device)
+        write_random_model(folder / "model", MIDDLE, device)
         loaded = load_model(folder / "model", device=str(device))
-        if on_gpu:
-            enable_activation_checkpointing(loaded.model)
-        recipe = choose_recipe(loaded, dataset, RecipeSettings(image_max_tokens=768 if on_gpu else 216))
+        recipe = choose_recipe(loaded, dataset, RecipeSettings(image_max_tokens=216))
         for (share, images), layouts in cells.items():
             asked = ask_windows(dataset, recipe, count=num_windows, share=share, images=images)
             task = Task(loaded, dataset, recipe, asked, epochs)
@@ -157,10 +156,10 @@ def measure(
 def _compare(task: Task, share: int, images: int, layouts: Sequence[PassLayout], folder: Path) -> list[Row]:
     say(f"pictures shared by {share}, {images} in a window: TRL")
     folder.mkdir()
-    runs = {(f"trl {VERSION}", "rows"): _train_trl(task, folder / "trl")}
+    runs = {(f"trl {VERSION}", "rows"): train_trl(task, folder / "trl")}
     for layout in layouts:
         say(f"pictures shared by {share}, {images} in a window: our loop, {layout}")
-        runs["vlm-agent", layout] = _train_ours(task, layout, folder / layout)
+        runs["vlm-agent", layout] = train_ours(task, layout, folder / layout)
     base, *_ = runs.values()
     rows = []
     for (engine, layout), run in runs.items():
@@ -186,7 +185,8 @@ def _compare(task: Task, share: int, images: int, layouts: Sequence[PassLayout],
     return rows
 
 
-def _train_ours(task: Task, layout: PassLayout, folder: Path) -> Run:
+def train_ours(task: Task, layout: PassLayout, folder: Path) -> Run:
+    """Train with our loop in a layout."""
     folder.mkdir()
     tuned = _with_fresh_adapter(task.loaded)
     config = _fill_passes_alike(task, tuned)
@@ -195,14 +195,17 @@ def _train_ours(task: Task, layout: PassLayout, folder: Path) -> Run:
         rows = build_rows(examples, tuned.encoder, layout, config)
         kept_bytes = CPU_CACHE_MB * 1_000_000 if tuned.device.type == "cpu" else 0
         features = FeatureCache(tuned, FrameLoader(task.dataset.folder, task.recipe), kept_bytes)
-        TrainingLoop(tuned, Material(rows, [], features, layout), config, folder, SilentWatcher()).run()
+        material = Material(rows, [], features, layout)
+        settle_recomputing(tuned, material, config)  # once on it stays, for TRL too
+        TrainingLoop(tuned, material, config, folder, SilentWatcher()).run()
     lines = [json.loads(line) for line in (folder / METRICS_FILE).open(encoding="utf-8")]
     flops = _count_flops(task, tuned, config, layout, features.num_computed)
     tuned.peft.unload()
     return Run([line["loss"] for line in lines], watch, memory, flops)
 
 
-def _train_trl(task: Task, folder: Path) -> Run:
+def train_trl(task: Task, folder: Path) -> Run:
+    """Train with TRL."""
     tuned = _with_fresh_adapter(task.loaded)
     losses, watch, memory = train_with_trl(tuned, task.asked, task.recipe, task.config, folder)
     num_pictures = sum(len(one.frame_ids) for one in task.asked) * task.epochs
@@ -230,14 +233,15 @@ def _count_flops(task: Task, tuned: LoadedModel, config: TrainConfig, layout: Pa
 
 def _with_fresh_adapter(loaded: LoadedModel) -> LoadedModel:
     lora = LoraSettings(dropout=0.0)
-    return replace(loaded, peft=attach_lora(loaded.model, rank=lora.rank, alpha=lora.alpha, dropout=0.0, seed=0))
+    attach = attach_with_unsloth if loaded.library == "unsloth" else attach_lora
+    more = {"vision": False, "recompute": True} if loaded.library == "unsloth" else {}
+    return replace(loaded, peft=attach(loaded.model, rank=lora.rank, alpha=lora.alpha, dropout=0.0, seed=0, **more))
 
 
 def main() -> None:
     """Print the figures, one a line."""
     parser = make_parser(__doc__)
     parser.add_argument("--full", action="store_true", help="measure every combination")
-    parser.add_argument("--gpu", action="store_true", help="the shape of Qwen3-VL-8B, on a GPU")
     parser.add_argument("--windows", type=int, default=16, help="how many windows, a multiple of 8")
     parser.add_argument("--epochs", type=int, default=2, help="passes over them")
     args = parser.parse_args()
@@ -246,13 +250,12 @@ def main() -> None:
     # TRL still asks transformers for things by their old names.
     warnings.filterwarnings("ignore", category=FutureWarning)
     cells = dict.fromkeys(FULL, LAYOUTS) if args.full else USUAL
-    described = (LARGE if args.gpu else MIDDLE).name
     shown = Shown(
-        f"4-bit LoRA on {described}: {args.windows} windows, {args.epochs} epochs, {torch.get_num_threads()} threads",
+        f"4-bit LoRA on {MIDDLE.name}: {args.windows} windows, {args.epochs} epochs, {torch.get_num_threads()} threads",
         "peer: TRL's SFTTrainer, same windows, same model, same losses.",
     )
     rows = []
-    for found in measure(cells, args.windows, args.epochs, on_gpu=args.gpu):
+    for found in measure(cells, args.windows, args.epochs):
         rows += found
         if args.json:
             print_rows(found, shown, as_json=True)

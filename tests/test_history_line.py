@@ -119,7 +119,7 @@ def test_what_is_played_starts_what_is_trained(kind, run, dataset):
         earlier = histories.before(window)
         counts.add(len(earlier))
         if kind == "conversation":
-            trained = talk.encode([*earlier, window], {window.window_id}, 0.0).encoded
+            trained = talk.encode([*earlier, window], {window.window_id: 0}, 0.0).encoded
         else:
             trained = encode_window(loaded.encoder, window, recipe, earlier=earlier).encoded
         assert trained.input_ids[: played.num_prompt_tokens] == played.input_ids

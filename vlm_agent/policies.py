@@ -368,16 +368,18 @@ def _check_history(loaded: LoadedModel, recipe: Recipe) -> None:
 
 
 def find_recipe(loaded: LoadedModel, spec: ActionSpec) -> Recipe:
-    """Return the recipe that a model's adapter carries, or for a base model the one it would be tuned with by default.
+    """Return the recipe that a tuned model carries, or for a base model the one it would be tuned with by default.
 
     Args:
         loaded: the model.
         spec: what the environment takes, in frame pixels.
     """
     from vlm_agent.models.adapters import read_adapter_recipe
+    from vlm_agent.models.checkpoints import find_tuned
 
-    if loaded.adapter is not None:
-        return Recipe.from_json(read_adapter_recipe(loaded.adapter)["recipe"])
+    tuned = loaded.adapter or find_tuned(Path(loaded.source))
+    if tuned is not None:
+        return Recipe.from_json(read_adapter_recipe(tuned)["recipe"])
     settings = RecipeSettings()
     width_px, height_px = loaded.encoder.images.fit_size(
         spec.extent_width, spec.extent_height, max_tokens=settings.image_max_tokens

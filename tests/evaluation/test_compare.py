@@ -210,6 +210,16 @@ def test_unknown_further_goals_are_refused_before_anything_is_played(base, tuned
     assert not (tmp_path / "out").exists()
 
 
+def test_files_that_can_not_be_used_are_refused_before_anything_is_played(base, tuned, tmp_path) -> None:
+    (tmp_path / "curve.json").write_text("{")
+    with pytest.raises(DataError, match="holds no learning curve"):
+        run(make_config(base, tuned, tmp_path / "out", parts=PartsConfig(curve=tmp_path / "curve.json")))
+    other = write_dataset(tmp_path / "other")  # another game's keys
+    with pytest.raises(DataError, match="was built for another action spec"):
+        run(make_config(base, tuned, tmp_path / "out", parts=PartsConfig(dataset=other)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_scalars_without_tensorboard_say_what_to_install(base, tuned, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
     with pytest.raises(ConfigError, match=r"pip install 'vlm-agent\[tensorboard\]'"):

@@ -38,10 +38,24 @@ def test_it_is_a_function_of_the_seed_in_every_thread():
     assert not _drop(6).equal(want)
 
 
-def test_layers_of_one_pass_draw_differently():
-    layer = SeededDropout(0.5)
-    with dropout_seed(0):
-        assert not layer(torch.ones(100)).equal(layer(torch.ones(100)))
+def test_layers_and_passes_draw_differently():
+    first, second, x = SeededDropout(0.5), SeededDropout(0.5, number=1), torch.ones(100)
+    drawn = []
+    for seed in range(3):
+        with dropout_seed(seed):
+            drawn += [first(x), second(x)]
+    assert len({tuple(one.tolist()) for one in drawn}) == 6
+
+
+def test_a_layer_that_is_run_again_drops_the_same_also_in_a_thread_of_autograds():
+    layer, x, found = SeededDropout(0.5), torch.ones(100), []
+    with dropout_seed(3):
+        want = layer(x)
+        assert layer(x).equal(want)
+        thread = threading.Thread(target=lambda: found.append(layer(x)))
+        thread.start()
+        thread.join()
+    assert found[0].equal(want)
 
 
 def test_gradients_pass_where_values_do():

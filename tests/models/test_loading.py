@@ -12,10 +12,11 @@ from bitsandbytes.nn import Linear4bit
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models import checkpoints as checkpoints_module
+from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.forward import apply_head, rope_positions, run_language, see_images
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.loading import load_model
-from vlm_agent.models.quantized import UnpackedLinear4bit, check_quantised
+from vlm_agent.models.quantized import UnpackedLinear4bit, check_quantised, count_quantised
 from vlm_agent.models.tiny import write_tiny_checkpoint
 
 pytestmark = pytest.mark.model
@@ -114,6 +115,52 @@ def test_shells_around_unpacked_weights_are_found(checkpoints):
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj.*was to be 4-bit"):
         check_quantised(model, all_language_layers=True)
     check_quantised(model, all_language_layers=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_quantised_is_counted_with_an_adapter_or_without(checkpoints, kind):
+    model = load_model(checkpoints[kind], device="cpu").model
+    count = check_quantised(model, all_language_layers=True)
+    assert (count.packed, count.language) == (3 * 7, 3 * 7)
+    weights = [module for module in model.modules() if isinstance(getattr(module, "weight", None), torch.Tensor)]
+    assert count.whole == len(weights) - 21
+    attach_lora(model, rank=2, alpha=2, dropout=0.1, seed=0, vision=True)
+    assert count_quantised(model) == count
+    assert str(count).startswith("21 of 21 language layers in 4 bits, ")
+
+
+def _pack(model, name):
+    parent, _, last = name.rpartition(".")
+    old = model.get_submodule(name)
+    packed = Linear4bit(old.in_features, old.out_features, bias=old.bias is not None)
+    packed.load_state_dict(old.state_dict())
+    setattr(model.get_submodule(parent), last, packed.to("cpu"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lm_head",
+        "model.visual.blocks.1.attn.qkv",
+        "model.visual.merger.linear_fc1",
+        "model.visual.blocks.2.mlp.linear_fc2",
+    ],
+)
+def test_what_must_be_whole_and_is_not_is_named(checkpoints, name):
+    model = load_model(checkpoints["qwen3_vl"], device="cpu").model
+    _pack(model, name)
+    with pytest.raises(ModelError, match=f"^{name}: was loaded in few bits and must be whole") as caught:
+        check_quantised(model, all_language_layers=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.language_model.embed_tokens", "model.language_model.layers.0.input_layernorm"])
+def test_tables_and_norms_that_are_not_whole_are_named(checkpoints, name):
+    model = load_model(checkpoints["qwen3_vl"], device="cpu").model
+    module = model.get_submodule(name)
+    module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
+    with pytest.raises(ModelError, match=f"^{name}: was loaded in few bits"):
+        check_quantised(model, all_language_layers=False)
 
 
 def test_bundled_names_mean_one_folder(checkpoints, monkeypatch):

@@ -106,7 +106,7 @@ def test_the_run_tells_what_it_was_made_of(models, run, dataset):
     assert record["base"]["source"] == str(models["qwen3_vl"])
     assert record["base"]["quantization"] == "nf4"
     assert record["dataset"]["sha256"] == open_dataset(dataset).manifest.sha256
-    assert record["config"]["lora"] == {"rank": 4, "alpha": 16, "dropout": 0.05}
+    assert record["config"]["lora"] == {"rank": 4, "alpha": 16, "dropout": 0.05, "vision": False}
     assert {"torch", "transformers", "peft", "bitsandbytes"} <= set(record["versions"])
     assert set(record["git"]) == {"revision", "dirty"}
     assert Recipe.from_json(record["recipe"]).image_width_px % 32 == 0

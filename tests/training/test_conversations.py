@@ -16,11 +16,9 @@ from vlm_agent.dataset.windows import Window, state_text
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.encoding import IGNORED_LABEL, IMAGE_TOKEN
 from vlm_agent.models.forward import run_language
-from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
-from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.batches import collate_rows, count_pairs, count_tokens, lay_out
-from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
+from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.conversations import (
     ConversationEncoder,
     build_conversation_rows,
@@ -30,6 +28,7 @@ from vlm_agent.training.conversations import (
 )
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.flops import measure_flops
+from vlm_agent.training.moments import weigh_window
 from vlm_agent.training.passes import add_gradients, measure_loss
 from vlm_agent.training.rows import Example, Row, make_row
 from vlm_agent.training.windows import FrameLoader, choose_recipe, make_labeler, weigh_example, write_answer
@@ -66,6 +65,10 @@ def _conversations(store: Dataset, recipe: Recipe) -> list[list[Window]]:
     return list_conversations(Histories(windows, recipe), recipe, windows)
 
 
+def _number(windows: list[Window]) -> dict[str, int]:
+    return {window.window_id: number for number, window in enumerate(windows)}
+
+
 def _ask(windows: list[Window], recipe: Recipe, hidden: set[str]) -> PromptInput:
     """The last of the windows as it is asked: with the turns before it, answers hidden as told."""
     frame = np.zeros((1, 1, 3), np.uint8)
@@ -81,7 +84,8 @@ def _turn_alone(loaded, windows: list[Window], recipe: Recipe, hidden: set[str],
     messages = render_prompt(_ask(windows, recipe, hidden), recipe)
     encoded = loaded.encoder.encode_training(messages, write_answer(windows[-1], recipe, 0), sizes)
     tokens = make_labeler(loaded.encoder, recipe, config).label_actions(encoded.target_ids)
-    example = Example(encoded, tuple(window.frame_id for window in windows), tokens=tokens)
+    weight = weigh_window(windows[-1], config.read_window_weights())
+    example = Example(encoded, tuple(window.frame_id for window in windows), weight, tokens=tokens)
     return make_row([weigh_example(example, config.weigh)], loaded.encoder)
 
 
@@ -99,7 +103,7 @@ def _gradients(loaded, passes, features) -> tuple[float, dict[str, torch.Tensor]
 def _find_hidden(loaded, conversations, recipe, share: float, config: TrainConfig) -> set[str]:
     """Which answers are hidden, read off the tokens: an empty answer stands where one would begin."""
     talk = ConversationEncoder(loaded.encoder, recipe, config)
-    everything = {window.window_id for windows in conversations for window in windows}
+    everything = {window.window_id: 0 for windows in conversations for window in windows}
     hidden = set()
     for windows in conversations:
         ids = talk.encode(windows, everything, share).encoded.input_ids
@@ -112,10 +116,21 @@ def _find_hidden(loaded, conversations, recipe, share: float, config: TrainConfi
     return hidden
 
 
-@pytest.mark.parametrize(("share", "weigh"), [(0.0, "tokens"), (0.5, "windows"), (1.0, "tokens")])
-def test_a_conversation_equals_its_turns_alone(loaded, store, recipe, share, weigh):
+@pytest.mark.parametrize(
+    ("share", "weigh", "numbers"),
+    [(0.0, "tokens", False), (0.5, "windows", False), (1.0, "tokens", False), (0.5, "tokens", True)],
+)
+def test_a_conversation_equals_its_turns_alone(loaded, store, recipe, share, weigh, numbers):
     """Loss to 1e-5 relative, gradients to 1e-4 relative or 1e-6; in training and in evaluation."""
-    config = replace(STILL, hide_answers=share, weigh=weigh, event_weights=("CLICK=2",))
+    config = replace(
+        STILL,
+        hide_answers=share,
+        weigh=weigh,
+        event_weights=("CLICK=2",),
+        window_weights=("idle=0.5",),
+        soft_points=20.0 if numbers else None,
+        gaussian_weight=0.5 if numbers else None,
+    )
     conversations = _conversations(store, recipe)
     assert [len(windows) for windows in conversations] == [4, 3, 4, 3]
     hidden = _find_hidden(loaded, conversations, recipe, share, config)
@@ -131,6 +146,7 @@ def test_a_conversation_equals_its_turns_alone(loaded, store, recipe, share, wei
         for number in range(len(one))
     ]
     assert sum(row.num_target_tokens for row in rows) == sum(row.num_target_tokens for [row] in alone)
+    assert any(row.list_numbers() for row in rows) == numbers
     features = _features(loaded, store, recipe)
     got, want = (_gradients(loaded, passes, features) for passes in (laid_out, alone))
     assert got[0] == pytest.approx(want[0], rel=1e-5)
@@ -148,7 +164,7 @@ def test_a_conversation_equals_its_turns_alone(loaded, store, recipe, share, wei
 def test_ids_are_those_of_the_whole_conversation_rendered_by_the_template(loaded, store, recipe):
     encoder = loaded.encoder
     for windows in _conversations(store, recipe):
-        encoded = ConversationEncoder(encoder, recipe, STILL).encode(windows, set(), 0.0).encoded
+        encoded = ConversationEncoder(encoder, recipe, STILL).encode(windows, {}, 0.0).encoded
         messages = render_prompt(_ask(windows, recipe, set()), recipe)
         answer = {"role": "assistant", "content": write_answer(windows[-1], recipe, 0)}
         text = encoder.tokenizer.apply_chat_template([*messages, answer], tokenize=False)
@@ -175,8 +191,8 @@ def test_no_token_sees_what_comes_after_it_or_is_hidden(loaded, store, recipe, i
     talk = ConversationEncoder(loaded.encoder, recipe, STILL)
 
     def run(changed: list[Window]) -> tuple[Row, torch.Tensor]:
-        encoded = talk.encode(changed, {one.window_id for one in windows}, 0.0)
-        hiding = talk.encode(changed, {one.window_id for one in windows}, 1.0)
+        encoded = talk.encode(changed, _number(windows), 0.0)
+        hiding = talk.encode(changed, _number(windows), 1.0)
         rows = [
             make_conversation_row(one, loaded.encoder)
             for one in ((hiding,) if layout == "alone" else (encoded, hiding))
@@ -212,7 +228,7 @@ def _trunk_places(conversation) -> list[int]:
 
 def test_a_picture_is_there_once_and_a_hidden_answer_beside_the_trunk(loaded, store, recipe):
     windows = _conversations(store, recipe)[0]
-    learnt = {window.window_id for window in windows}
+    learnt = _number(windows)
     talk = ConversationEncoder(loaded.encoder, recipe, STILL)
     open_row, hiding_row = (
         make_conversation_row(talk.encode(windows, learnt, share), loaded.encoder) for share in (0.0, 1.0)
@@ -287,7 +303,7 @@ def test_a_template_that_changes_earlier_answers_is_refused(loaded, store, recip
     )
     monkeypatch.setattr(loaded.tokenizer, "chat_template", changed)
     with pytest.raises(ModelError, match="chat template changes earlier answers"):
-        ConversationEncoder(loaded.encoder, recipe, STILL).encode(_conversations(store, recipe)[0], set(), 0.0)
+        ConversationEncoder(loaded.encoder, recipe, STILL).encode(_conversations(store, recipe)[0], {}, 0.0)
 
 
 def test_the_formula_counts_a_conversation(loaded, store, recipe):
@@ -307,77 +323,6 @@ def test_the_formula_counts_a_conversation(loaded, store, recipe):
     assert flops.count([row]) < 0.6 * sum(flops.count(some) for some in alone)
 
 
-CONFIG = replace(
-    STILL, evaluation=EvaluationSettings(every_steps=2), accumulation=1, max_steps=4, save_every_steps=1, epochs=2
-)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def talk_dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("talks") / "dataset", num_ticks=12, state=STATE)
-
-
-SETTINGS = RecipeSettings(conversation_turns=3)
-
-
-class KilledError(Exception):
-    pass
-
-
-class _Killer:
-    def __init__(self, at_step: int) -> None:
-        self._at_step = at_step
-
-    def on_begin(self, *args) -> None:
-        pass
-
-    def on_step(self, step, num_steps, loss) -> None:
-        if step == self._at_step:
-            raise KilledError
-
-    def on_evaluation(self, *args, **kwargs) -> None:
-        pass
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(checkpoint, talk_dataset, tmp_path):
-    def train(name: str, **more):
-        base = load_model(checkpoint, device="cpu")
-        return train_adapter(talk_dataset, base, CONFIG, tmp_path / name, settings=SETTINGS, **more)
-
-    whole = train("whole")
-    assert (whole.layout, whole.num_steps) == ("conversation", 4)
-    assert whole.best_loss is not None
-    with pytest.raises(KilledError):
-        train("killed", watcher=_Killer(3))
-    again = train("killed")
-    weights = [(one.adapter / "adapter_model.safetensors").read_bytes() for one in (whole, again)]
-    assert weights[0] == weights[1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "settings", "message"),
-    [
-        ({"layout": "shared"}, SETTINGS, r"--train.layout shared: windows are shown in conversations of up to 3 turns"),
-        ({"layout": "conversation"}, RecipeSettings(), r"--train.layout conversation: windows are shown alone"),
-        ({"hide_recent": 0.5}, SETTINGS, r"--train.hide-recent: conversations show no recent actions"),
-        ({"hide_answers": 0.5}, RecipeSettings(), r"--train.hide-answers needs --recipe.conversation-turns"),
-    ],
-)
-def test_settings_that_contradict_each_other_are_one_error(
-    checkpoint, talk_dataset, tmp_path, changes, settings, message
-):
-    base = load_model(checkpoint, device="cpu")
-    with pytest.raises(ConfigError, match=message) as caught:
-        train_adapter(talk_dataset, base, replace(CONFIG, **changes), tmp_path / "run", settings=settings)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_recipe_keeps_its_conversations_in_json(recipe):
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert recipe.to_json()["conversation_turns"] == TURNS
@@ -392,7 +337,7 @@ def test_a_recipe_keeps_its_conversations_in_json(recipe):
 def test_learnt_places_are_those_before_the_answers(loaded, store, recipe):
     windows = _conversations(store, recipe)[0]
     row = make_conversation_row(
-        ConversationEncoder(loaded.encoder, recipe, STILL).encode(windows, {one.window_id for one in windows}, 1.0),
+        ConversationEncoder(loaded.encoder, recipe, STILL).encode(windows, _number(windows), 1.0),
         loaded.encoder,
     )
     starts = np.flatnonzero((row.targets != IGNORED_LABEL) & ~np.roll(row.targets != IGNORED_LABEL, 1))

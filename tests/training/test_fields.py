@@ -304,7 +304,8 @@ def test_a_run_from_before_there_were_weights_goes_on(model, tmp_path):
     config = TrainConfig(evaluation=EvaluationSettings(every_steps=0), max_steps=1)
     result = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    for name in ("field_weights", "event_weights"):
+    numbers = ("soft_points", "soft_dt_ms", "pinball_weight", "gaussian_weight")
+    for name in ("field_weights", "event_weights", "window_weights", "curriculum", "jitter", "crop", *numbers):
         assert record["config"].pop(name) is None
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     again = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run")

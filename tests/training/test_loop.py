@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.training import often_killed
 from tests.training.killed_run import CONFIG, run
 from tests.training.synthetic import load_with_lora, make_examples, make_features, make_material, make_rows
 from vlm_agent.errors import DataError, ModelError
@@ -101,6 +102,21 @@ def test_killed_at_a_random_moment_it_goes_on_with_the_same_bits(model, whole_ru
     again = run(model, tmp_path / "run")
     assert _measured(tmp_path / "run") == _measured(out), f"killed at line {wanted_lines}"
     assert _same_weights(again.weights, result.weights)
+
+
+def test_killed_twenty_times_it_has_the_curve_of_a_run_that_was_left_alone(model, tmp_path):
+    seed = random.randrange(1_000_000)
+    command = [sys.executable, "-m", "tests.training.often_killed", str(model), str(tmp_path / "run"), "20", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert len(done.stdout.split()) == 20
+    result = run(model, tmp_path / "alone", often_killed.LONG)
+    assert result.num_steps == often_killed.NUM_STEPS
+    assert _measured(tmp_path / "run") == _measured(tmp_path / "alone"), f"seed {seed}"
+    ends = [list_checkpoints(tmp_path / name / "checkpoints")[-1] for name in ("run", "alone")]
+    assert ends[0].name == ends[1].name
+    for path in ends[0].iterdir():
+        assert path.read_bytes() == (ends[1] / path.name).read_bytes(), f"seed {seed}: {path.name}"
 
 
 def test_on_several_cores_it_has_the_same_bits(model, whole_run, tmp_path):

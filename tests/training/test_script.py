@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.line_support import small_disk
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.errors import EXIT_USER_ERROR, run_guarded
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -76,7 +78,7 @@ def test_layouts_chosen_by_name_learn_the_same(model, dataset, tmp_path, capfd):
         out = tmp_path / layout
         run(TrainArgs(dataset=dataset, out=out, model=str(model), device="cpu", train=replace(still, layout=layout)))
         named = "shared" if layout == "auto" else layout
-        assert f"; layout {named}\n" in capfd.readouterr().out
+        assert f"; engine hf, layout {named}\n" in capfd.readouterr().out
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         losses[layout] = [line.get("loss", line.get("eval_loss")) for line in lines]
     assert len(losses["rows"]) == 5
@@ -127,6 +129,26 @@ def test_a_full_disk(model, dataset, tmp_path, capfd, size_kb):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_a_disk_that_fills_up_leaves_a_checkpoint_to_go_on_from(model, dataset, tmp_path, capfd):
+    often = replace(CONFIG, max_steps=6, epochs=6, save_every_steps=1, evaluation=EvaluationSettings(every_steps=0))
+    run(TrainArgs(dataset=dataset, out=tmp_path / "whole", model=str(model), device="cpu", train=often))
+    [one, _] = sorted((tmp_path / "whole" / "checkpoints").iterdir())
+    checkpoint_kb = sum(path.stat().st_size for path in one.iterdir()) // 1024
+    # Two checkpoints stay; there is no room to write a third beside them.
+    with small_disk(tmp_path / "disk", round(2.6 * checkpoint_kb)) as disk:
+        if not disk.is_mount():
+            pytest.skip("mounting a small tmpfs is not allowed here")
+        line = _run(capfd, dataset=dataset, out=disk / "run", model=str(model), train=often)
+        assert "step 3 can't be written down (No space left on device)" in line
+        assert "the last good weights are in" in line
+        assert "step-000002; make room" in line
+        assert not list(disk.rglob("*.partial"))
+        shutil.copytree(disk / "run", tmp_path / "run")
+    run(TrainArgs(dataset=dataset, out=tmp_path / "run", model=str(model), device="cpu", train=often))
+    weights = [(tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]
+
+
 @pytest.mark.parametrize(
     ("make", "flag"),
     [
@@ -136,6 +158,10 @@ def test_a_full_disk(model, dataset, tmp_path, capfd, size_kb):
         (lambda: TrainConfig(warmup_fraction=1.0), "--train.warmup-fraction"),
         (lambda: TrainConfig(max_steps=0), "--train.max-steps"),
         (lambda: TrainConfig(feature_cache_mb=-1), "--train.feature-cache-mb"),
+        (lambda: TrainConfig(layout="columns"), r"--train\.layout must be rows or packed or shared.*got columns"),
+        (lambda: TrainConfig(engine="jax"), r"--train\.engine must be hf or unsloth or trl or auto, got jax"),
+        (lambda: TrainConfig(optimizer="sgd"), "--train.optimizer"),
+        (lambda: TrainConfig(recompute="never"), "--train.recompute"),
         (lambda: LoraSettings(rank=0), "--train.lora.rank"),
         (lambda: LoraSettings(dropout=1.0), "--train.lora.dropout"),
         (lambda: EvaluationSettings(patience=-1), "--train.evaluation"),

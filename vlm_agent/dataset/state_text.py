@@ -33,6 +33,8 @@ _FAR = 1e6
 """Numbers beyond this are no pixel and no quantity."""
 _SMELTING_ANIMATION = 899
 """The animation of crafting at a furnace (RuneLite's AnimationID)."""
+_POINT_KEYS = (("canvasX", "canvasY"), ("minimapX", "minimapY"))
+"""How a place is written in a state, other than as a rectangle's `x`, `y`, `width` and `height`."""
 _TAGS = re.compile(r"<[^<>]*>")
 
 
@@ -92,6 +94,42 @@ def render_state(state: Mapping[str, Any], space: CoordinateSpace, max_chars: in
         else:
             lines.remove(least)
     return _join(lines)
+
+
+def crop_state(state: Mapping[str, Any], box: tuple[int, int, int, int]) -> dict[str, Any]:
+    """Return a state as it is where only a part of the canvas is seen: places count from there, others are left out.
+
+    Args:
+        state: one exported game state; it is not changed.
+        box: left, top, width and height of that part, in pixels of the canvas.
+    """
+    cropped: dict[str, Any] = _crop(state, box)
+    return cropped
+
+
+def _crop(value: Any, box: tuple[int, int, int, int]) -> Any:
+    if isinstance(value, list):
+        return [_crop(item, box) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    moved = {key: _crop(item, box) for key, item in value.items()}
+    for across, down in _POINT_KEYS:
+        x, y = _number(value.get(across)), _number(value.get(down))
+        if x is None or y is None or min(x, y) < 0:
+            continue
+        if _is_seen(x, y, box):
+            moved |= {across: value[across] - box[0], down: value[down] - box[1]}
+        else:
+            del moved[across], moved[down]
+    centre = _centre(value)
+    if centre is None:
+        return moved
+    return {**moved, "x": value["x"] - box[0], "y": value["y"] - box[1]} if _is_seen(*centre, box) else None
+
+
+def _is_seen(x: float, y: float, box: tuple[int, int, int, int]) -> bool:
+    left, top, width, height = box
+    return left <= x < left + width and top <= y < top + height
 
 
 def _join(lines: list[_Line]) -> str:

@@ -29,7 +29,7 @@ from vlm_agent.evaluation.matches import SESSIONS, Terms, plan_models, plan_othe
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
 from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
-from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows, evaluate_model
+from vlm_agent.evaluation.offline.command import EvalConfig, evaluate_model
 from vlm_agent.evaluation.offline.contenders import TUNED
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
 from vlm_agent.evaluation.offline.section import write_section as write_offline
@@ -221,8 +221,7 @@ class _Collection:
         self.offline, asked = evaluate_model(config, progress)
         self.sections.append(write_offline(self.offline))
         self.values["offline"] = self.offline.to_json()
-        windows = choose_windows(config, dataset)
-        self.worst = find_worst(dataset, windows, asked.predictions[TUNED], config.score)
+        self.worst = find_worst(dataset, asked.windows, asked.predictions[TUNED], config.score)
 
     def _add_audit(self, dataset: Dataset, progress: Progress) -> None:
         if not self.config.parts.audit_windows:

@@ -1,16 +1,26 @@
-"""The command line that a stage's settings come from, every setting written out: what a report says of its making."""
+"""Settings and the flags they come from: what a report says of its making, and what is too little for a setting."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from vlm_agent.errors import ConfigError
 
 
 def write_command(name: str, settings: Any) -> str:
     """Return `vlm-agent NAME` with every setting of a dataclass as a flag, those of inner dataclasses after a dot."""
     return shlex.join(["vlm-agent", name, *_list_flags("", settings)])
+
+
+def check_least(settings: Any, least_of: Mapping[str, float], prefix: str = "") -> None:
+    """Raise ConfigError for the first setting below what it must be at least; none of a setting is never too little."""
+    for name, least in least_of.items():
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{prefix}{name.replace('_', '-')} must be at least {least}, got {value}")
 
 
 def _list_flags(prefix: str, settings: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from vlm_agent.errors import ConfigError, ModelError
-from vlm_agent.evaluation.command_lines import write_command
+from vlm_agent.evaluation.command_lines import check_least, write_command
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.comparison import Comparison, Setting
@@ -66,11 +66,9 @@ class PartsConfig:
             "disturbed_seeds": 0,
             "goal_seeds": 2,
             "goal_ticks": 1,
+            "few_shot": 0,
         }
-        for name, least in least_of.items():
-            if getattr(self, name) < least:
-                flag = f"--parts.{name.replace('_', '-')}"
-                raise ConfigError(f"{flag} must be at least {least}, got {getattr(self, name)}")
+        check_least(self, least_of, "parts.")
         if self.dataset is not None and not self.dataset.is_dir():
             raise ConfigError(f"--parts.dataset {self.dataset}: no such folder; give that of a dataset")
         if self.curve is not None and not self.curve.is_file():
@@ -118,13 +116,8 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a comparison without an interval or an episode."""
-        for name, least in (("seeds", 2), ("max_ticks", 1), ("workers", 1), ("bootstrap_resamples", 100)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
-        if self.temperature < 0:
-            raise ConfigError(f"--temperature must not be negative, got {self.temperature}")
-        if self.first_seed < 0:
-            raise ConfigError(f"--first-seed must not be negative, got {self.first_seed}")
+        least_of = {"seeds": 2, "max_ticks": 1, "workers": 1, "bootstrap_resamples": 100}
+        check_least(self, least_of | {"temperature": 0, "first_seed": 0})
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -158,6 +151,7 @@ def run(config: CompareConfig) -> Comparison:
     if config.tensorboard is not None:
         check_tensorboard()
     terms = _agree_on_terms(config)
+    _check_given(config)
     pair = match_sides(config.base, config.tuned)
     made, setting = _prepare(config, pair, terms)
     plans = [*plan_models(pair, terms), *plan_others(terms)]
@@ -213,6 +207,19 @@ def _agree_on_terms(config: CompareConfig) -> Terms:
         temperature=config.temperature,
         clock=config.clock,
     )
+
+
+def _check_given(config: CompareConfig) -> None:
+    """Read the files that were named before minutes of play go by."""
+    from vlm_agent.dataset.store import check_same_spec, open_dataset
+    from vlm_agent.evaluation.curves.curve import read_curve
+    from vlm_agent.rollouts.environments import make_environment
+
+    if config.parts.dataset is not None:
+        dataset = open_dataset(config.parts.dataset)
+        check_same_spec(dataset.spec, make_environment(config.env).spec_actions, dataset.folder)
+    if config.parts.curve is not None:
+        read_curve(config.parts.curve)
 
 
 def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str, Any], Setting]:

@@ -33,6 +33,8 @@ class Theme:
     """Lines behind the data."""
     shades: str
     """Name of a colour map whose low end is near the page's colour."""
+    high_ink: str
+    """Text on the colour map's high end."""
     contenders: dict[str, str]
     """By name; told apart by people who don't see all colours (after Okabe and Ito, 2008)."""
     outcomes: dict[Outcome, str]
@@ -44,6 +46,7 @@ LIGHT = Theme(
     muted="#66707d",
     grid="#e3e7ec",
     shades="Blues",
+    high_ink="#ffffff",
     contenders={
         "base": "#d55e00",
         "tuned": "#0072b2",
@@ -66,6 +69,7 @@ DARK = Theme(
     muted="#9aa6b4",
     grid="#2b3440",
     shades="Blues_r",
+    high_ink="#101418",
     contenders={
         "base": "#f0883e",
         "tuned": "#58a6ff",

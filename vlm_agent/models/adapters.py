@@ -1,7 +1,8 @@
 """LoRA adapters: put one into a model, save it, load it, and refuse one that was made for something else.
 
-Only language layers are adapted: the vision tower stays frozen, so its features can be cached, and the adapter can be
-served by engines that know no vision LoRA. An adapter folder is in plain peft layout with `recipe.json` beside it.
+Language layers are adapted, and the vision tower only if asked: while that is frozen its features can be cached, and
+the adapter can be served by engines that know no vision LoRA. An adapter folder is in plain peft layout with
+`recipe.json` beside it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,33 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.checkpoints import RECIPE_FILE as RECIPE_FILE
 from vlm_agent.models.dropout import seed_dropout
 
 TARGET_MODULES = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 """Full names of the adapted layers. A list of short names would also hit Qwen2.5-VL's vision tower."""
+VISION_MODULES = (
+    r"model\.visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(linear_fc1|linear_fc2|gate_proj|up_proj|down_proj))"
+)
+"""Those of the vision tower, of both generations; its mergers are left alone."""
 
-RECIPE_FILE = "recipe.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
-def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
-    """Put a fresh LoRA into the language layers of a model; it changes nothing until trained.
+def choose_modules(*, vision: bool) -> str:
+    """Return the full names of the layers to be adapted, as peft takes them."""
+    return f"({TARGET_MODULES})|({VISION_MODULES})" if vision else TARGET_MODULES
 
+
+def adapts_vision(wrapped: PeftModel) -> bool:
+    """Tell whether an adapter changes the vision tower, so that features hang on it."""
+    return any(".visual." in name for name, _ in wrapped.named_parameters() if ".lora_" in name)
+
+
+def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int, vision: bool = False) -> PeftModel:
+    """Put a fresh LoRA into the language layers of a model, and into its vision tower if asked.
+
+    It changes nothing until trained.
     Its weights are drawn from `seed`, are float32, and are the only ones with gradients. Its dropout wants a seed for
     every pass, see `models.dropout`.
 
@@ -40,7 +56,7 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int)
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=TARGET_MODULES,
+        target_modules=choose_modules(vision=vision),
         bias="none",
         task_type="CAUSAL_LM",
     )

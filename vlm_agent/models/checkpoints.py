@@ -15,6 +15,10 @@ BUNDLED_FOLDER = Path(__file__).parent / "nano"
 """Its weights."""
 
 ADAPTER_CONFIG = "adapter_config.json"
+MODEL_FOLDER = "model"
+"""Where a run of full training leaves its checkpoint."""
+RECIPE_FILE = "recipe.json"
+"""Lies beside the weights of a tuned model, and tells how it is to be spoken to."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_DESCRIPTIONS = ["*.json", "*.txt", "*.jinja"]
@@ -37,7 +41,7 @@ def find_checkpoint(name: str, *, with_weights: bool = True) -> tuple[str, Path]
         if not (BUNDLED_FOLDER / "config.json").is_file():
             raise ModelError(f"the bundled model is missing from this installation ({BUNDLED_FOLDER})")
         return "nano", BUNDLED_FOLDER
-    path = Path(name).expanduser()
+    path = find_tuned(Path(name)) or Path(name).expanduser()
     if (path / "run.json").is_file():
         raise ModelError(f"{name}: this run has no adapter yet; go on with it by the training command that began it")
     if path.is_dir():
@@ -53,6 +57,15 @@ def find_adapter(path: Path) -> Path | None:
     """Return the adapter folder that a path means (itself, or a run's `adapter/`), or none if it holds no adapter."""
     for folder in (path, path / "adapter"):
         if (folder / ADAPTER_CONFIG).is_file():
+            return folder.resolve()
+    return None
+
+
+def find_tuned(path: Path) -> Path | None:
+    """Return the checkpoint of full training that a path means (itself, or a run's `model/`), or none."""
+    path = path.expanduser()
+    for folder in (path, path / MODEL_FOLDER):
+        if (folder / RECIPE_FILE).is_file() and (folder / "config.json").is_file():
             return folder.resolve()
     return None
 

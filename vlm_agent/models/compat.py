@@ -20,3 +20,9 @@ def enable_activation_checkpointing(model: Any) -> None:
     """Recompute layer activations in the backward pass instead of keeping them (the method was renamed)."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable()
+
+
+def is_recomputing(model: Any) -> bool:
+    """Tell whether activations are recomputed (renamed likewise)."""
+    is_renamed = hasattr(type(model), "is_activation_checkpointing")
+    return bool(model.is_activation_checkpointing if is_renamed else model.is_gradient_checkpointing)

@@ -7,6 +7,7 @@ few positions that need it; both work the same on every supported transformers. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +35,16 @@ class ImageFeatures:
         return sum(part.numel() * part.element_size() for part in (self.tokens, *self.deepstack))
 
 
-def see_images(model: Any, pixel_values: Tensor, grids: Tensor) -> list[ImageFeatures]:
-    """Run the vision tower over pictures, without gradients.
+def see_images(model: Any, pixel_values: Tensor, grids: Tensor, *, with_gradients: bool = False) -> list[ImageFeatures]:
+    """Run the vision tower over pictures.
 
     Args:
         model: a Qwen-VL `…ForConditionalGeneration` (not wrapped by peft).
         pixel_values: (patches of all pictures, values), on the model's device.
         grids: `image_grid_thw`, (pictures, 3).
+        with_gradients: whether the tower is trained; else nothing is kept for a backward pass.
     """
-    with torch.no_grad():
+    with nullcontext() if with_gradients else torch.no_grad():
         seen = model.model.get_image_features(pixel_values, grids, return_dict=True)
     sizes = (grids.prod(-1) // model.model.visual.spatial_merge_size**2).tolist()
     tokens = join_pictures(seen.pooler_output).split(sizes)

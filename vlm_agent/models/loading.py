@@ -21,17 +21,20 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 from transformers.utils import logging as hf_logging
 
 from vlm_agent.errors import ModelError
-from vlm_agent.models.adapters import load_adapter, read_adapter_recipe
-from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, fingerprint_weights
+from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_recipe
+from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
+from vlm_agent.models.unsloth_models import read_with_unsloth
 
 SHOWN_BYTES = 1_000_000_000
 """Weights above this size are loaded under a progress bar."""
 
 Quantization = Literal["nf4", "none"]
 """`nf4`: language layers in 4 bits; `none`: all weights as they are."""
+Library = Literal["hf", "unsloth"]
+"""What loads the weights, and puts a fresh adapter in: transformers and peft, or Unsloth, which changes both."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,19 @@ class LoadedModel:
     """Folder of the adapter in use, if any."""
     peft: Any = None
     """The peft wrapper around `model` where there is an adapter."""
+    library: Library = "hf"
+    """What loaded it."""
+    mixes: bool = False
+    """Whether its weights are float32 and products are computed in bfloat16, as full training wants it on a card."""
+    runner: Any = None
+    """Runs a function with the weights there that other processes hold (see `training.sharding`); none: they are."""
+
+    @property
+    def sees_anew(self) -> bool:
+        """Whether features of pictures change while it is trained, so that they can't be kept."""
+        return any(parameter.requires_grad for parameter in self.model.model.visual.parameters()) or (
+            self.peft is not None and adapts_vision(self.peft)
+        )
 
     @property
     def tokenizer(self) -> Any:
@@ -114,16 +130,20 @@ def load_model(
     adapter: Path | None = None,
     device: str = "auto",
     trainable: bool = False,
+    library: Library = "hf",
+    in_float32: bool = False,
 ) -> LoadedModel:
     """Load a checkpoint, quantise it if asked, and put an adapter into it.
 
     Args:
-        name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run or adapter folder,
-            which brings its own base and precision; or a name on the hub.
+        name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run, adapter or fully tuned
+            folder, which brings its own base and precision; or a name on the hub.
         quantization: precision of the language layers; a checkpoint that is already in NF4 can't be had as `none`.
         adapter: folder of a LoRA adapter made for this base.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` (CUDA where there is one).
         trainable: whether the adapter's weights are to get gradients.
+        library: what loads it; `unsloth` must have been imported before transformers (see `training.engines`).
+        in_float32: keep the weights in float32 also where a card has bfloat16: small steps are lost in that.
 
     Raises:
         ModelError: no such model, not a Qwen-VL checkpoint, damaged weights, or an adapter of another base.
@@ -135,7 +155,10 @@ def load_model(
             raise ModelError(f"{name} is an adapter already; give its base as the model to use {adapter} with it")
         base = read_adapter_recipe(own_adapter)["base"]
         name, quantization, adapter = base["source"], base["quantization"], own_adapter
-    loaded = _load_base(name, quantization, pick_device(device))
+    tuned = find_tuned(Path(name)) if name not in BUNDLED_NAMES else None
+    if tuned is not None:
+        quantization = read_adapter_recipe(tuned)["base"]["quantization"]
+    loaded = _load_base(name, quantization, pick_device(device), library, in_float32=in_float32)
     if adapter is None:
         return loaded
     folder = find_adapter(Path(adapter))
@@ -145,27 +168,43 @@ def load_model(
     return replace(loaded, adapter=folder, peft=wrapped)
 
 
-def _load_base(name: str, quantization: Quantization, device: torch.device) -> LoadedModel:
+def _load_base(
+    name: str, quantization: Quantization, device: torch.device, library: Library, *, in_float32: bool
+) -> LoadedModel:
     source, folder = find_checkpoint(name)
     config = read_config(folder)
     family = read_family(config, folder)
     is_packed = _is_nf4(config, folder)
     if is_packed and quantization == "none":
         raise ModelError(f"{folder}: holds 4-bit weights; ask for it with nf4, or give the full checkpoint")
-    dtype = pick_dtype(device)
+    computes_in = pick_dtype(device)
+    dtype = torch.float32 if in_float32 else computes_in
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "local_files_only": True}
     if device.type == "cuda":
         options["device_map"] = {"": str(device)}
     if quantization == "nf4" and not is_packed:
         options["quantization_config"] = nf4_config(dtype)
-    model = _read_weights(family, folder, options)
+    if library == "unsloth":
+        model = read_with_unsloth(folder, options, in_4bit=quantization == "nf4")
+    else:
+        model = _read_weights(family, folder, options)
     if quantization == "nf4":
         check_quantised(model, all_language_layers=not is_packed)
-        prepare_4bit_layers(model, dtype, device)
+        if library == "hf":
+            prepare_4bit_layers(model, dtype, device)
     model.requires_grad_(False)
     model.eval()
     encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))
-    return LoadedModel(model, encoder, family, quantization, source, fingerprint_weights(folder))
+    return LoadedModel(
+        model,
+        encoder,
+        family,
+        quantization,
+        source,
+        fingerprint_weights(folder),
+        library=library,
+        mixes=dtype != computes_in,
+    )
 
 
 def _read_weights(family: Family, folder: Path, options: dict[str, Any]) -> nn.Module:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn import Embedding4bit, Linear4bit, Linear8bitLt
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
@@ -42,8 +43,43 @@ def is_kept_whole(name: str, kept_modules: Sequence[str] | None = None) -> bool:
     return not should_convert_module(name, list(KEPT_MODULES if kept_modules is None else kept_modules))
 
 
-def check_quantised(model: nn.Module, *, all_language_layers: bool) -> None:
-    """Check that 4-bit layers are really packed, and that head and vision tower are not 4-bit.
+@dataclass(frozen=True)
+class QuantisedCount:
+    """What is in 4 bits and what is not."""
+
+    packed: int
+    """Linear layers in 4 bits, all of them language layers."""
+    language: int
+    """Linear layers of the language part."""
+    whole: int
+    """All other modules with a weight: vision tower, merger, token table, norms, head."""
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"{self.packed} of {self.language} language layers in 4 bits, {self.whole} other modules whole"
+
+
+def count_quantised(model: nn.Module) -> QuantisedCount:
+    """Return how many modules are in 4 bits and how many are not; adapters don't count."""
+    named = [(name, module) for name, module in model.named_modules() if _holds_base_weight(name, module)]
+    language = [module for name, module in named if _is_language_linear(name, module)]
+    packed = sum(isinstance(module, Linear4bit) for module in language)
+    return QuantisedCount(packed, len(language), len(named) - len(language))
+
+
+def _holds_base_weight(name: str, module: nn.Module) -> bool:
+    is_adapter = ".lora_" in name or hasattr(module, "base_layer")
+    return not is_adapter and isinstance(getattr(module, "weight", None), Tensor)
+
+
+def _is_language_linear(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and ".language_model.layers." in f".{name}"
+
+
+def check_quantised(model: nn.Module, *, all_language_layers: bool) -> QuantisedCount:
+    """Check that 4-bit layers are really packed, and that they are linear layers of the language part and no others.
+
+    Vision tower, merger, token table, norms and head must hold plain numbers.
 
     Args:
         model: a loaded Qwen-VL model.
@@ -53,18 +89,25 @@ def check_quantised(model: nn.Module, *, all_language_layers: bool) -> None:
     Raises:
         ModelError: a layer is not what it should be; the message names the first one.
     """
-    num_packed = 0
     for name, module in model.named_modules():
-        if isinstance(module, Linear4bit):
-            if name == "lm_head":
-                raise ModelError("lm_head was loaded in 4 bits; predictions would be wrong")
+        if not _holds_base_weight(name, module):
+            continue
+        if not _is_language_linear(name, module):
+            if isinstance(module, _QUANTISED) or not module.weight.is_floating_point():
+                raise ModelError(f"{name}: was loaded in few bits and must be whole; predictions would be wrong")
+        elif isinstance(module, Linear4bit):
             if module.weight.dtype != torch.uint8 or getattr(module.weight, "quant_state", None) is None:
                 raise ModelError(f"{name}: a 4-bit layer that holds weights which are not packed")
-            num_packed += 1
-        elif isinstance(module, nn.Linear) and all_language_layers and ".language_model.layers." in f".{name}":
+        elif all_language_layers or isinstance(module, _QUANTISED):
             raise ModelError(f"{name}: was to be 4-bit and is not")
-    if not num_packed:
+    count = count_quantised(model)
+    if not count.packed:
         raise ModelError("no layer was loaded in 4 bits")
+    return count
+
+
+_QUANTISED = (Linear4bit, Linear8bitLt, Embedding4bit)
+"""Modules of bitsandbytes that pack their weights."""
 
 
 def prepare_4bit_layers(model: nn.Module, compute_dtype: torch.dtype, device: torch.device) -> None:

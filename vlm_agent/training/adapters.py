@@ -1,53 +1,37 @@
-"""Training an adapter from a dataset: the stage's one function."""
+"""Training a model from a dataset: the stage's one function, whatever the engine, an adapter or the whole model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
 
 from vlm_agent.chat import Recipe
-from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
-from vlm_agent.dataset.windows import Window
-from vlm_agent.errors import DataError
-from vlm_agent.models.adapters import (
-    RECIPE_FILE,
-    WEIGHTS_FILE,
-    attach_lora,
-    read_adapter_recipe,
-    write_adapter_weights,
-)
-from vlm_agent.models.compat import enable_activation_checkpointing
+from vlm_agent.errors import ConfigError
+from vlm_agent.models.adapters import attach_lora, read_adapter_recipe
+from vlm_agent.models.checkpoints import MODEL_FOLDER, find_tuned
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.config import PassLayout, RecipeSettings, TrainConfig
-from vlm_agent.training.conversations import (
-    build_conversation_rows,
-    check_conversations,
-    check_runs,
-    list_conversations,
-)
+from vlm_agent.models.unsloth_models import attach_with_unsloth
+from vlm_agent.training.augmentation import Augmentation, ChangedFrames, ChangingRows, is_changed
+from vlm_agent.training.config import EngineName, PassLayout, RecipeSettings, TrainConfig
+from vlm_agent.training.engines import check_layout
 from vlm_agent.training.features import FeatureCache
-from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.flops import measure_flops
-from vlm_agent.training.layouts import build_rows, pick_layout
-from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher
-from vlm_agent.training.moments import Moment, choose_windows, draw_sessions, find_steps, hide_recent, spread
+from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher, look_alike
+from vlm_agent.training.material import Chosen, choose_material, prepare_rows
+from vlm_agent.training.planning.needs import settle_recomputing
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
-from vlm_agent.training.rows import Example, Row
 from vlm_agent.training.runs import check_run, describe_run, start_run
-from vlm_agent.training.windows import (
-    TRAIN_SPLIT,
-    VALIDATION_SPLIT,
-    FrameLoader,
-    choose_recipe,
-    encode_windows,
-)
+from vlm_agent.training.saving import save_adapter, save_model
+from vlm_agent.training.sharding import share_weights
+from vlm_agent.training.trained import TrainedWeights
+from vlm_agent.training.trl_engine import ShownWindows, TrlLoop, check_settings
+from vlm_agent.training.windows import FrameLoader, WindowEncoder, choose_recipe
 
 ADAPTER_FOLDER = "adapter"
 KEPT_FOLDER = "adapters"
@@ -58,10 +42,10 @@ CPU_CACHE_MB = 1024
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained adapter."""
+    """A trained model."""
 
     adapter: Path
-    """Its folder, in peft's layout, with `recipe.json`."""
+    """Its folder: an adapter in peft's layout, or after full training a checkpoint; with `recipe.json`."""
     num_steps: int
     """Optimizer steps done."""
     last_loss: float
@@ -72,6 +56,8 @@ class TrainResult:
     """Its loss on the validation sessions, nats per target token."""
     layout: PassLayout
     """How passes were laid out."""
+    engine: EngineName = "hf"
+    """What trained it."""
 
 
 def train_adapter(
@@ -83,16 +69,18 @@ def train_adapter(
     settings: RecipeSettings | None = None,
     watcher: Watcher | None = None,
 ) -> TrainResult:
-    """Train a language-only LoRA adapter on a dataset, or go on with the run that `out` holds.
+    """Train a LoRA adapter, or the whole model, on a dataset, or go on with the run that `out` holds.
 
     Writes `out/run.json` before work starts, `out/metrics.jsonl` and `out/checkpoints/` (and `out/adapters/`, if some
-    are to be kept) on the way, and `out/adapter/` at the end. Killed at any moment and called again with the same
-    arguments, it ends with the same weights (on a CPU bit for bit). Called by all of several joined processes (see
-    `processes`), it shares the passes of every step among them; the first one writes.
+    are to be kept) on the way, and `out/adapter/` at the end, or `out/model/` after full training. Killed at any moment
+    and called again with the same arguments, it ends with the same weights (on a CPU bit for bit); only TRL begins
+    anew. Called by all of several joined processes (see `processes`), it shares the passes of every step among them;
+    the first one writes.
 
     Args:
         dataset: folder of the dataset.
-        loaded: the base; with a trainable adapter in it, training starts from that adapter and keeps its recipe.
+        loaded: the base, loaded by what the engine needs (see `engines`); with a trainable adapter in it, training
+            starts from that adapter and keeps its recipe.
         config: how to train.
         out: folder of the run.
         settings: how windows are shown to the model; not used when an adapter brings its recipe.
@@ -100,142 +88,101 @@ def train_adapter(
 
     Raises:
         DataError: there is no usable dataset there, or it was built for another action spec than the adapter.
-        ConfigError: `out` holds a run with other settings, or settings and recipe don't go together.
+        ConfigError: `out` holds a run with other settings, or settings, recipe and engine don't go together.
         ModelError: the loss is no longer a number, or the model can't be shown conversations.
     """
+    engine = _settle_engine(loaded, config)
+    config = replace(config, engine=engine)
     store = open_dataset(dataset)
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
-    check_conversations(recipe, config)
     record = describe_run(loaded, store, recipe, config)
     processes = find_processes()
     check_run(out, record)
     tuned = make_trainable(loaded, config)
-    material = _prepare(tuned, store, recipe, config)
+    if config.shard:
+        tuned = share_weights(tuned, processes)
+    chosen = choose_material(store, recipe, config)
+    material = _prepare(tuned, store, recipe, config, chosen)
+    settle_recomputing(tuned, material, config)
+    if tuned.library == "unsloth":
+        check_layout(tuned, material)
+    save = partial(save_model if config.full else save_adapter, is_writer=processes.is_first)
     if processes.is_first:
         start_run(out, record)
 
     def keep(reached: LoopResult) -> None:
         # What was best so far is not the loss of the weights as they are now.
         state = replace(reached.state, best_step=None, best_loss=None)
-        save_adapter(out / KEPT_FOLDER / f"step-{state.step:06d}", tuned, record, replace(reached, state=state))
+        save(out / KEPT_FOLDER / f"step-{state.step:06d}", tuned, record, replace(reached, state=state))
 
-    result = TrainingLoop(tuned, material, config, out, watcher or SilentWatcher(), keep).run()
-    write_adapter_weights(tuned.peft, result.weights, out)
-    if processes.is_first:
-        save_adapter(out / ADAPTER_FOLDER, tuned, record, result)
+    shown = watcher or SilentWatcher()
+    loop = (TrlLoop if engine == "trl" else TrainingLoop)(tuned, material, config, out, shown, keep)
+    if isinstance(loop, TrlLoop):
+        loop.take(ShownWindows(chosen.ask(recipe, config), FrameLoader(store.folder, recipe)))
+    result = loop.run()
+    TrainedWeights(tuned).write(result.weights, out)
+    folder = out / (MODEL_FOLDER if config.full else ADAPTER_FOLDER)
+    save(folder, tuned, record, result)
     state = result.state
-    folder = out / ADAPTER_FOLDER
-    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss, material.layout)
+    return TrainResult(folder, state.step, result.last_loss, state.best_step, state.best_loss, material.layout, engine)
 
 
-def save_adapter(folder: Path, loaded: LoadedModel, record: dict[str, Any], result: LoopResult) -> Path:
-    """Write an adapter in plain peft layout with its recipe beside it."""
-    wrapped: PeftModel = loaded.peft
-    lora = replace(wrapped.peft_config["default"], inference_mode=True, base_model_name_or_path=loaded.source)
-    recipe = {**record, "steps": result.state.step, "best_loss": result.state.best_loss}
+def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
+    """Return the engine that the settings ask for; `auto` is what the model was loaded for.
 
-    def fill(beside: Path) -> None:
-        lora.save_pretrained(beside)
-        write_tensors(beside / WEIGHTS_FILE, result.weights)
-        (beside / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-
-    return write_folder(folder, fill)
+    Raises:
+        ConfigError: the model can't be trained as they say.
+    """
+    engine: EngineName = loaded.library if config.engine == "auto" else config.engine
+    if (engine == "unsloth") != (loaded.library == "unsloth"):
+        raise ConfigError(f"--train.engine {engine}: the model was loaded for {loaded.library}")
+    if engine == "trl":
+        check_settings(config, loaded.device)
+    for flag, is_given in (("--train.full", config.full), ("--train.shard", config.shard)):
+        if is_given and loaded.quantization != "none":
+            raise ConfigError(f"{flag} needs --quantization none: weights in 4 bits can be neither trained nor parted")
+    if config.full and loaded.peft is not None:
+        raise ConfigError("--train.full starts from a whole model, got an adapter; give its base as --model")
+    return engine
 
 
 def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) -> Recipe:
-    if loaded.adapter is None:
+    tuned = loaded.adapter or find_tuned(Path(loaded.source))
+    if tuned is None:
         return choose_recipe(loaded, store, settings)
-    recipe = Recipe.from_json(read_adapter_recipe(loaded.adapter).get("recipe", {}))
+    recipe = Recipe.from_json(read_adapter_recipe(tuned).get("recipe", {}))
     check_same_spec(store.spec, recipe.spec, store.folder)
     return recipe
 
 
 def make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
-    """Return the model with an adapter to train in it: its own, or a fresh one."""
-    if loaded.device.type == "cuda":
-        enable_activation_checkpointing(loaded.model)
+    """Return the model with something to train: its own adapter, a fresh one, or for full training its weights."""
+    if config.full:
+        for name, parameter in loaded.model.named_parameters():
+            parameter.requires_grad_(config.lora.vision or ".visual." not in f".{name}")
+        return loaded
     if loaded.peft is not None:
         return loaded
     lora = config.lora
-    wrapped = attach_lora(loaded.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed)
+    attach: Callable[..., PeftModel] = attach_lora
+    if loaded.library == "unsloth":
+        attach = partial(attach_with_unsloth, recompute=config.recompute != "off")
+    wrapped = attach(
+        loaded.model, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, seed=config.seed, vision=lora.vision
+    )
     return replace(loaded, peft=wrapped)
 
 
-def choose_split(
-    store: Dataset, split: str, recipe: Recipe, config: TrainConfig
-) -> tuple[list[Window], dict[Moment, str]]:
-    """Return the windows of a split that a run learns from or may measure on, and the steps of their moments."""
-    windows = list(store.windows(split))
-    if split == TRAIN_SPLIT and config.max_sessions is not None:
-        seed = config.seed if config.sessions_seed is None else config.sessions_seed
-        windows = draw_sessions(windows, config.max_sessions, seed)
-    steps = find_steps(windows, recipe)
-    return choose_windows(windows, steps, recipe, config), steps
-
-
-def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig) -> Material:
-    lay_out_splits = _lay_out_conversations if recipe.is_conversation else _lay_out_windows
-    layout, train, validation = lay_out_splits(loaded, store, recipe, config)
+def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig, chosen: Chosen) -> Material:
+    prepared = prepare_rows(loaded.encoder, chosen, recipe, config, measure_flops(loaded))
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
-    load_frame = FrameLoader(store.folder, recipe)
-    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads)
-    return Material(train, validation, features, layout)
-
-
-def _lay_out_windows(
-    loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig
-) -> tuple[PassLayout, list[Row], list[Row]]:
-    def encode(split: str, windows: Sequence[Window], steps: Mapping[Moment, str]) -> list[Example]:
-        histories = Histories(store.windows(split), recipe)
-        return encode_windows(loaded.encoder, windows, recipe, steps, config, histories)
-
-    chosen, steps = choose_split(store, TRAIN_SPLIT, recipe, config)
-    train = encode(TRAIN_SPLIT, hide_recent(chosen, config.hide_recent, config.seed), steps)
-    if not train:
-        raise DataError(f"{store.folder}: no windows to train on")
-    layout = pick_layout(train, loaded.encoder, config, measure_flops(loaded))
-    validation = []
-    if is_measured(store, config):
-        chosen, steps = choose_split(store, VALIDATION_SPLIT, recipe, config)
-        validation = encode(VALIDATION_SPLIT, spread(chosen, config.evaluation.max_windows), steps)
-    rows = [build_rows(examples, loaded.encoder, layout, config) for examples in (train, validation)]
-    return layout, rows[0], rows[1]
-
-
-def _lay_out_conversations(
-    loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig
-) -> tuple[PassLayout, list[Row], list[Row]]:
-    conversations, learnt = choose_conversations(store, TRAIN_SPLIT, recipe, config)
-    train = build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=True)
-    validation = []
-    if is_measured(store, config):
-        conversations, learnt = choose_conversations(store, VALIDATION_SPLIT, recipe, config)
-        validation = build_conversation_rows(loaded.encoder, conversations, learnt, recipe, config, hides=False)
-    return "conversation", train, validation
-
-
-def choose_conversations(
-    store: Dataset, split: str, recipe: Recipe, config: TrainConfig
-) -> tuple[list[list[Window]], list[Window]]:
-    """Return the conversations of a split that a run learns from or measures on, and the windows that are learnt.
-
-    Raises:
-        DataError: there is nothing to train on, or no two windows to train on follow each other.
-    """
-    learnt, _ = choose_split(store, split, recipe, config)
-    histories = Histories(store.windows(split), recipe)
-    conversations = list_conversations(histories, recipe, learnt)
-    if split != TRAIN_SPLIT:
-        most = config.evaluation.max_windows // recipe.conversation_turns
-        return spread(conversations, max(1, most)), learnt
-    if not conversations:
-        raise DataError(f"{store.folder}: no windows to train on")
-    check_runs(histories, recipe)
-    return conversations, learnt
-
-
-def is_measured(store: Dataset, config: TrainConfig) -> bool:
-    """Tell whether the loss on unseen sessions is measured in a run."""
-    return VALIDATION_SPLIT in store.splits and config.evaluation.every_steps > 0
+    augmentation = Augmentation(chosen.train, config, recipe.spec)
+    load_frame = ChangedFrames(store.folder, recipe, augmentation)
+    features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads, is_changed)
+    look = look_alike
+    if config.changes_pictures:
+        encoder = WindowEncoder(loaded.encoder, recipe, chosen.steps, config, chosen.histories)
+        look = ChangingRows(chosen.train, augmentation, encoder, loaded.encoder)
+    return Material(prepared.train, prepared.validation, features, prepared.layout, look)

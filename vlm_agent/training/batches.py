@@ -12,6 +12,7 @@ from torch import Tensor
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.token_trees import TokenTree
 from vlm_agent.training.config import PassLayout
+from vlm_agent.training.number_losses import NumberBatch, collate_numbers
 from vlm_agent.training.rows import Row, join_rows, merge_rows
 
 
@@ -31,6 +32,8 @@ class Batch:
     """Who sees whom in the one row; none means everything before, which real tokens see no padding by."""
     image_keys: tuple[str, ...]
     """Identifiers of all pictures, row by row."""
+    numbers: NumberBatch | None
+    """The numbers among its targets of which more is asked than their digits."""
 
 
 def count_tokens(rows: Sequence[Row]) -> int:
@@ -80,6 +83,10 @@ def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batc
         size = len(row.ids)
         ids[index, :size], targets[index, :size], weights[index, :size] = row.ids, row.targets, row.weights
         positions[:, index, :size] = row.positions
+    is_target = targets != IGNORED_LABEL
+    # Losses are found for all target tokens, row by row: that is where numbers are counted.
+    number_of = np.cumsum(is_target).reshape(is_target.shape) - 1
+    numbers = [(int(number_of[i, at]), number) for i, row in enumerate(rows) for at, number in row.list_numbers()]
     return Batch(
         torch.from_numpy(ids).to(device),
         torch.from_numpy(targets).to(device),
@@ -87,4 +94,5 @@ def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batc
         torch.from_numpy(positions).to(device),
         rows[0].tree if rows[0].has_branches else None,
         tuple(key for row in rows for key in row.image_keys),
+        collate_numbers(numbers, targets[is_target], device),
     )

@@ -1,4 +1,4 @@
-"""What a run leaves on disk to go on from: adapter, optimizer and a little JSON; whole or not there at all.
+"""What a run leaves on disk to go on from: trained weights, optimizer and a little JSON; whole or not there at all.
 
 Order of data, learning rate and dropout are functions of seed and step (see `order`), so no random state is kept.
 No pickle anywhere.
@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from vlm_agent.errors import DataError
-from vlm_agent.models.adapters import WEIGHTS_FILE, read_adapter_weights, write_adapter_weights
+from vlm_agent.models.adapters import WEIGHTS_FILE
 from vlm_agent.training.files import write_folder, write_tensors
-
-Weights = dict[str, Tensor]
-"""Adapter weights under peft's saved names."""
+from vlm_agent.training.optimizers import flatten_state, restore_state
+from vlm_agent.training.trained import TrainedWeights, Weights
 
 BEST_FILE = "best.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -51,18 +50,31 @@ class RunState:
 
 
 def save_checkpoint(
-    folder: Path, state: RunState, wrapped: PeftModel, optimizer: torch.optim.Optimizer, best: Weights | None
+    folder: Path,
+    state: RunState,
+    trained: TrainedWeights,
+    optimizer: torch.optim.Optimizer,
+    best: Weights | None,
+    *,
+    is_writer: bool = True,
 ) -> Path:
-    """Write a checkpoint into `folder` and remove those that are no longer needed; return its folder."""
+    """Write a checkpoint into `folder` and remove those that are no longer needed; return its folder.
+
+    All processes of a run call it, since each may hold a share of the weights; one is the writer.
+    """
+    place = folder / checkpoint_name(state)
+    weights, moments = trained.read(), flatten_state(optimizer, trained.names)
+    if not is_writer:
+        return place
 
     def fill(beside: Path) -> None:
         if best is not None:
             write_tensors(beside / BEST_FILE, best)
-        write_tensors(beside / WEIGHTS_FILE, read_adapter_weights(wrapped))
-        write_tensors(beside / OPTIMIZER_FILE, _flatten_optimizer(optimizer, _trained_names(wrapped)))
+        write_tensors(beside / WEIGHTS_FILE, weights)
+        write_tensors(beside / OPTIMIZER_FILE, moments)
         (beside / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
-    place = write_folder(folder / checkpoint_name(state), fill)
+    write_folder(place, fill)
     for old in list_checkpoints(folder)[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
     return place
@@ -80,7 +92,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    folder: Path, wrapped: PeftModel, optimizer: torch.optim.Optimizer
+    folder: Path, trained: TrainedWeights, optimizer: torch.optim.Optimizer
 ) -> tuple[RunState, Weights | None]:
     """Put a checkpoint's weights and optimizer state in place; return where the run stood, and its best weights.
 
@@ -88,38 +100,29 @@ def load_checkpoint(
         DataError: a file of the checkpoint is missing or damaged.
         ModelError: its weights don't fit the model.
     """
-    try:
-        state = RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+    state = read_state(folder)
+    with _naming_damage(folder):
         weights = load_file(folder / WEIGHTS_FILE)
         moments = load_file(folder / OPTIMIZER_FILE)
         best = load_file(folder / BEST_FILE) if state.best_step is not None else None
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise DataError(f"{folder}: damaged checkpoint ({error}); remove it to resume from the one before") from error
-    write_adapter_weights(wrapped, weights, folder)
-    _restore_optimizer(optimizer, _trained_names(wrapped), moments, folder)
+    trained.write(weights, folder)
+    restore_state(optimizer, trained.names, trained.parameters, moments, folder)
     return state, best
 
 
-def _trained_names(wrapped: PeftModel) -> list[str]:
-    return [name for name, parameter in wrapped.named_parameters() if parameter.requires_grad]
+def read_state(folder: Path) -> RunState:
+    """Return where a run stood.
+
+    Raises:
+        DataError: the checkpoint is damaged.
+    """
+    with _naming_damage(folder):
+        return RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
 
 
-def _flatten_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    moments = {}
-    for index, values in optimizer.state_dict()["state"].items():
-        for kind, value in values.items():
-            moments[f"{names[index]}/{kind}"] = value.detach().to("cpu", copy=True).contiguous()
-    return moments
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[str], moments: dict[str, Tensor], folder: Path
-) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    numbers = {name: index for index, name in enumerate(names)}
-    for key, value in moments.items():
-        name, kind = key.rsplit("/", 1)
-        if name not in numbers:
-            raise DataError(f"{folder}: optimizer state of an unknown weight {name}")
-        state.setdefault(numbers[name], {})[kind] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+@contextmanager
+def _naming_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise DataError(f"{folder}: damaged checkpoint ({error}); remove it to resume from the one before") from error

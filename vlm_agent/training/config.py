@@ -17,11 +17,27 @@ Layout = Literal["rows", "packed", "shared", "conversation", "auto"]
 """A layout, or the one that takes the least arithmetic (see `layouts.pick_layout`)."""
 Weighing = Literal["tokens", "windows"]
 """What counts the same in the loss."""
+WINDOW_KINDS = ("idle", "moves")
+"""Windows that can be weighed: without an action, and of mostly moves."""
+STAGES = ("moves", "clicks")
+"""Windows that can be drawn before all others."""
+COLOURS = ("brightness", "contrast", "saturation")
+"""What can be changed of a picture's colours."""
+MOST_CROP = 0.2
+"""More cut off a screen would often lose what is to be clicked."""
+EngineName = Literal["hf", "unsloth", "trl"]
+"""What trains (see `engines`)."""
+Engine = Literal["hf", "unsloth", "trl", "auto"]
+"""An engine, or the quickest that is there."""
+OptimizerName = Literal["adamw", "adamw-8bit", "paged-adamw-8bit"]
+"""How steps are taken (see `optimizers`)."""
+Recompute = Literal["auto", "on", "off"]
+"""Whether layers are run again in the backward pass (see `recomputing`)."""
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Size of the adapter, on all linear layers of the language part."""
+    """Size and place of the adapter: all linear layers of the language part, and of the vision tower if asked."""
 
     rank: int = 16
     """Rank of the two factors."""
@@ -29,6 +45,9 @@ class LoraSettings:
     """Their product is scaled by alpha / rank."""
     dropout: float = 0.05
     """Share of an adapter's inputs that is dropped in training."""
+    vision: bool = False
+    """Whether the vision tower is trained too. Features of pictures can then not be kept, the tower runs backwards as
+    well, and servers such as vLLM leave that part of the adapter out."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an adapter that can't be made."""
@@ -57,7 +76,23 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How an adapter is trained."""
+    """How a model is trained."""
+
+    engine: Engine = "auto"
+    """What trains. `hf`: this project's loop over transformers, peft and bitsandbytes. `unsloth`: the same loop over a
+    model that Unsloth loads and adapts; needs a CUDA card and the extra `gpu`. `trl`: TRL's SFTTrainer as it is, to be
+    compared with. `auto`: `unsloth` where it can be had, else `hf`."""
+    full: bool = False
+    """Train all language weights instead of an adapter, and with `lora.vision` the vision tower; writes a whole
+    checkpoint. Needs `--quantization none`."""
+    recompute: Recompute = "auto"
+    """Whether layers are run again in the backward pass instead of keeping what they computed: a third more arithmetic,
+    and a fraction of the memory. `auto`: on a CUDA card whose memory would not do otherwise."""
+    optimizer: OptimizerName = "adamw"
+    """AdamW with its averages in 32 bits, or in 8; `paged` ones move to the CPU when a card is full."""
+    shard: bool = False
+    """Part the weights among processes (FSDP2) where they don't fit one card; needs `--quantization none`, a start by
+    `torchrun`, and the engine `hf`."""
 
     lora: LoraSettings = field(default_factory=LoraSettings)
     """Size of the adapter."""
@@ -87,6 +122,30 @@ class TrainConfig:
     event_weights: tuple[str, ...] | None = None
     """How much the tokens of an action count by its event, as `MOVE=0.3 CLICK=2`; recordings are full of moves, and
     presses decide. What is not named counts 1."""
+    soft_points: float | None = None
+    """Width of the targets of x and y, thousandths of the frame: a digit's target is what a normal distribution of this
+    width around the true place says of it, so that a near miss costs less than a far one. By default the true digits
+    alone are learnt."""
+    soft_dt_ms: float | None = None
+    """The same for times, milliseconds."""
+    pinball_weight: float | None = None
+    """How much the quantile loss (q10, q50, q90) of a time counts beside the cross entropy of its digits, 100 ms of it
+    as much as a nat. By default not at all."""
+    gaussian_weight: float | None = None
+    """How much the Gaussian negative log likelihood of an x or y counts beside the cross entropy of its digits. By
+    default not at all."""
+    window_weights: tuple[str, ...] | None = None
+    """How much windows without an action, and windows of mostly moves, count in the loss, as `idle=0.3 moves=0.5`. What
+    is not named counts 1. Unlike `keep_idle` it leaves none out."""
+    curriculum: tuple[str, ...] | None = None
+    """Up to which share of the run only easy windows are drawn, as `moves=0.2 clicks=0.5`: first those in which nothing
+    but a move is done, then those with clicks too, then all. By default all from the start."""
+    jitter: tuple[str, ...] | None = None
+    """By how much training pictures change in colour at most, as `brightness=0.1 contrast=0.1 saturation=0.1`; every
+    picture differently in every epoch. By default not at all."""
+    crop: float | None = None
+    """Share of a training picture's width and height that is cut off its edges at most, as 0.04; all that is said in
+    coordinates moves along. Every picture differently in every epoch. By default nothing is cut off."""
     learning_rate: float = 2e-4
     """Highest learning rate; it falls as a half cosine to a tenth."""
     warmup_fraction: float = 0.05
@@ -136,12 +195,28 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range, naming its flag."""
+        for name, names in (
+            ("engine", Engine),
+            ("layout", Layout),
+            ("optimizer", OptimizerName),
+            ("recompute", Recompute),
+        ):
+            _check(name, getattr(self, name) in get_args(names), " or ".join(get_args(names)), getattr(self, name))
+        if self.engine != "hf" and self.engine != "auto" and (self.full or self.shard):
+            flag = "--train.full" if self.full else "--train.shard"
+            raise ConfigError(f"{flag} needs --train.engine hf, got {self.engine}")
         for name in ("batch_windows", "accumulation", "save_every_steps", "picture_threads"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in ("learning_rate", "epochs", "max_grad_norm", "step_weight", "step_draws"):
             _check(name, getattr(self, name) > 0, "above 0", getattr(self, name))
-        self.read_field_weights()
-        self.read_event_weights()
+        for read in (self.read_field_weights, self.read_event_weights, self.read_window_weights):
+            read()
+        self.read_curriculum()
+        self.read_jitter()
+        for name in ("soft_points", "soft_dt_ms", "pinball_weight", "gaussian_weight"):
+            value = getattr(self, name) or 0.0
+            _check(name, 0 <= value < math.inf, "0 or more", value)
+        _check("crop", 0 <= (self.crop or 0) <= MOST_CROP, f"in [0, {MOST_CROP}]", self.crop)
         for name in ("keep_idle", "hide_recent", "balance_steps", "hide_answers"):
             _check(name, 0 <= (getattr(self, name) or 0) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
@@ -157,6 +232,31 @@ class TrainConfig:
     def read_event_weights(self) -> dict[str, float]:
         """Return `event_weights` by event; raises ConfigError for an unknown one."""
         return _read_weights("--train.event-weights", self.event_weights, get_args(EventName))
+
+    def read_window_weights(self) -> dict[str, float]:
+        """Return `window_weights` by kind of window; raises ConfigError for an unknown one."""
+        return _read_weights("--train.window-weights", self.window_weights, WINDOW_KINDS)
+
+    def read_curriculum(self) -> tuple[float, float]:
+        """Return the shares of the run at which clicks, and all windows, join; raises ConfigError for others."""
+        until = _read_weights("--train.curriculum", self.curriculum, STAGES)
+        moves = until.get("moves", 0.0)
+        clicks = max(moves, until.get("clicks", moves))
+        is_right = clicks <= 1 and until.get("clicks", 1.0) >= moves
+        _check("curriculum", is_right, "shares up to 1, moves before clicks", " ".join(self.curriculum or ()))
+        return moves, clicks
+
+    def read_jitter(self) -> dict[str, float]:
+        """Return `jitter` by what changes; raises ConfigError for something else."""
+        shares = _read_weights("--train.jitter", self.jitter, COLOURS)
+        for name, share in shares.items():
+            _check("jitter", share < 1, f"below 1 for {name}", share)
+        return shares
+
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether pictures of training differ from epoch to epoch."""
+        return bool(self.jitter or self.crop)
 
 
 @dataclass(frozen=True)

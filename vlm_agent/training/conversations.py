@@ -8,7 +8,7 @@ one find an empty answer in its place. It is learnt all the same, on a branch of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from random import Random
@@ -20,6 +20,8 @@ from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.encoding import ChatEncoder, Encoded
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.curriculum import stage_of
+from vlm_agent.training.moments import spread, weigh_window
 from vlm_agent.training.rows import Piece, Row, Spoken, chain_pieces, make_path
 from vlm_agent.training.windows import UNSEEN_FRAME, make_labeler, write_answer
 
@@ -67,6 +69,14 @@ def list_conversations(histories: Histories, recipe: Recipe, learnt: Iterable[Wi
     return conversations
 
 
+def spread_turns(histories: Histories, recipe: Recipe, learnt: Sequence[Window], most: int) -> list[Window]:
+    """Return about so many of the windows at most, those of conversations that are spread evenly over all."""
+    conversations = list_conversations(histories, recipe, learnt)
+    drawn = spread(conversations, max(1, most // recipe.conversation_turns))
+    kept = {window.window_id for windows in drawn for window in windows}
+    return [window for window in learnt if window.window_id in kept]
+
+
 def check_runs(histories: Histories, recipe: Recipe) -> None:
     """Raise DataError where no two windows to be trained on follow each other."""
     if all(len(run) == 1 for run in histories.runs):
@@ -88,14 +98,15 @@ class ConversationEncoder:
         self._encoder = encoder
         self._recipe = recipe
         self._config = config
+        self._weights = config.read_window_weights()
         self._labeler = make_labeler(encoder, recipe, config)
 
-    def encode(self, windows: Sequence[Window], learnt: Collection[str], hidden_share: float) -> Conversation:
+    def encode(self, windows: Sequence[Window], learnt: Mapping[str, int], hidden_share: float) -> Conversation:
         """Tokenize windows that follow one another.
 
         Args:
             windows: at most as many as a conversation may have turns.
-            learnt: identifiers of windows whose answers are learnt, if they are among these.
+            learnt: places of the windows whose answers are learnt among all that are, by their identifiers.
             hidden_share: share of the answers that are hidden from the turns after them, drawn by moment.
 
         Raises:
@@ -109,7 +120,7 @@ class ConversationEncoder:
         encoded = replace(prompt, input_ids=prompt.input_ids + said[-1])
         starts = self._find_answers(encoded, shown)
         answers = [
-            LearntAnswer(self._weigh(start, token_ids), token_ids, is_hidden)
+            LearntAnswer(self._describe(window, start, token_ids, learnt[window.window_id]), token_ids, is_hidden)
             for window, start, token_ids, is_hidden in zip(windows, starts, said, hidden, strict=True)
             if window.window_id in learnt
         ]
@@ -136,9 +147,12 @@ class ConversationEncoder:
             )
         return starts
 
-    def _weigh(self, start: int, token_ids: tuple[int, ...]) -> Spoken:
-        weight = 1.0 if self._config.weigh == "tokens" else 1 / len(token_ids)
-        return Spoken(start, len(token_ids), weight, self._labeler.label_actions(token_ids))
+    def _describe(self, window: Window, start: int, token_ids: tuple[int, ...], source: int) -> Spoken:
+        weight = weigh_window(window, self._weights)
+        if self._config.weigh == "windows":
+            weight /= len(token_ids)
+        stage = stage_of(window) if self._config.curriculum else 0
+        return Spoken(start, len(token_ids), weight, self._labeler.label_actions(token_ids), stage, source)
 
     def _is_hidden(self, window: Window, share: float) -> bool:
         return Random(f"answers {self._config.seed} {window.session} {window.t_ns}").random() < share
@@ -164,7 +178,8 @@ def make_conversation_row(conversation: Conversation, encoder: ChatEncoder) -> R
             start, parent = fork, len(parents) - 2
     pieces.append(Piece(trunk, start, len(trunk.ids)))
     parents.append(parent)
-    return chain_pieces(pieces, TokenTree((0, *accumulate(map(len, pieces))), tuple(parents)))
+    tree = TokenTree((0, *accumulate(map(len, pieces))), tuple(parents))
+    return chain_pieces(pieces, tree, tuple(answer.spoken.note for answer in conversation.answers))
 
 
 def _make_branch(trunk: Row, fork: int, answer: LearntAnswer, encoder: ChatEncoder) -> Row:
@@ -197,7 +212,7 @@ def build_conversation_rows(
         ModelError: the model's chat template changes earlier answers.
     """
     share = HIDDEN_SHARE if config.hide_answers is None else config.hide_answers
-    wanted = {window.window_id for window in learnt}
+    wanted = {window.window_id: source for source, window in enumerate(learnt)}
     tokenizer = ConversationEncoder(encoder, recipe, config)
     rows = [
         make_conversation_row(tokenizer.encode(windows, wanted, share if hides else 0.0), encoder)
@@ -221,9 +236,15 @@ def check_conversations(recipe: Recipe, config: TrainConfig) -> None:
                 f"--train.layout {config.layout}: windows are shown in conversations of up to"
                 f" {recipe.conversation_turns} turns; leave it out, or --recipe.conversation-turns"
             )
+        if config.engine == "trl":
+            raise ConfigError("--train.engine trl knows no conversations; leave out --recipe.conversation-turns")
         if config.hide_recent:
             raise ConfigError("--train.hide-recent: conversations show no recent actions; use --train.hide-answers")
-    elif config.layout == "conversation":
+    if recipe.most_earlier and config.crop:
+        raise ConfigError("--train.crop cuts one picture alone; leave it out, or the earlier pictures of the recipe")
+    if recipe.is_conversation:
+        return
+    if config.layout == "conversation":
         raise ConfigError("--train.layout conversation: windows are shown alone; give --recipe.conversation-turns 8")
-    elif config.hide_answers is not None:
+    if config.hide_answers is not None:
         raise ConfigError("--train.hide-answers needs --recipe.conversation-turns")

@@ -1,4 +1,4 @@
-"""Vision features of frames, computed once and kept while memory lasts: the vision tower is frozen."""
+"""Vision features of frames, computed once and kept while memory lasts, as long as the vision tower is frozen."""
 
 from __future__ import annotations
 
@@ -18,19 +18,34 @@ class FeatureCache:
 
     Every picture goes through the tower alone, so its features are the same bits whether they were kept or computed
     anew, and whatever else is in the batch. What no longer fits is computed each time; nothing is ever thrown out.
-    May be used from several threads.
+    Where the tower is trained nothing is kept, and features have gradients. May be used from several threads.
     """
 
     def __init__(
-        self, loaded: LoadedModel, load_frame: Callable[[str], RgbFrame], limit_bytes: int, num_threads: int = 1
+        self,
+        loaded: LoadedModel,
+        load_frame: Callable[[str], RgbFrame],
+        limit_bytes: int,
+        num_threads: int = 1,
+        is_passing: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """Take the model, how to get a resized frame by key, how many bytes may be kept, threads that read ahead."""
+        """Take a model and where its pictures come from.
+
+        Args:
+            loaded: the model.
+            load_frame: gives a resized frame by key.
+            limit_bytes: how many bytes may be kept.
+            num_threads: threads that read ahead.
+            is_passing: tells of a key whether its picture won't come again, and is not to be kept.
+        """
         self._loaded = loaded
+        self._is_trained = loaded.sees_anew
         self._pictures = PictureReader(load_frame, loaded.encoder.images, num_threads)
-        self.limit_bytes = limit_bytes
+        self.limit_bytes = 0 if self._is_trained else limit_bytes
         """Most memory held."""
         self._kept: dict[str, ImageFeatures] = {}
         self._lock = threading.Lock()
+        self._is_passing = is_passing
         self.num_bytes = 0
         """Memory held."""
         self.num_computed = 0
@@ -49,10 +64,12 @@ class FeatureCache:
         device = self._loaded.device
         picture = self._pictures.get(key)
         values = normalise_patches(picture.patches.to(device, non_blocking=True), self._loaded.encoder.images)
-        [features] = see_images(self._loaded.model, values, torch.tensor([picture.grid], device=device))
+        grids = torch.tensor([picture.grid], device=device)
+        [features] = see_images(self._loaded.model, values, grids, with_gradients=self._is_trained)
         with self._lock:
             self.num_computed += 1
-            if key not in self._kept and self.num_bytes + features.num_bytes <= self.limit_bytes:
+            has_room = self.num_bytes + features.num_bytes <= self.limit_bytes
+            if key not in self._kept and has_room and not self._is_passing(key):
                 self._kept[key] = features
                 self.num_bytes += features.num_bytes
         return features

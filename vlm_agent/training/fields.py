@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.labelling import LabeledAnswer, label_answer
 from vlm_agent.actions.parts import MORE, Part
+from vlm_agent.training.numbers import LearntNumber, NumberGoals, find_numbers
 
 FIELDS = tuple(Part)
 """A token's field is written down as its index here."""
@@ -32,6 +33,8 @@ class AnswerTokens:
     """Index into `FIELDS`, (tokens,)."""
     weights: NDArray[np.float32]
     """How much each counts, (tokens,)."""
+    numbers: tuple[LearntNumber, ...] = ()
+    """Its numbers of which more is asked than their digits."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,10 @@ class TokenWeights:
 class FieldLabeler:
     """Tells what the tokens of answers are about, and how much they count."""
 
-    def __init__(self, automaton: ActionAutomaton, weights: TokenWeights) -> None:
-        """Take the automaton of the answers' spec and codec, and how much tokens count."""
+    def __init__(self, automaton: ActionAutomaton, weights: TokenWeights, goals: NumberGoals | None = None) -> None:
+        """Take the automaton of the answers' spec and codec, how much tokens count, and what is asked of numbers."""
         self._automaton = automaton
+        self._goals = goals or NumberGoals()
         self._step_weight = weights.step
         self._by_field = np.array([weights.by_field.get(part, 1.0) for part in FIELDS], np.float32)
         self._by_event = weights.by_event
@@ -83,7 +87,7 @@ class FieldLabeler:
         if self._by_event:
             for start, stop, event in find_actions(answer):
                 weights[start:stop] = self._by_event.get(event, 1.0)
-        return self._weigh(parts, weights)
+        return replace(self._weigh(parts, weights), numbers=find_numbers(answer, self._goals))
 
     def _weigh(self, parts: Sequence[Part], weights: NDArray[np.float32]) -> AnswerTokens:
         fields = np.array([FIELDS.index(part) for part in parts], np.int8)

@@ -94,6 +94,15 @@ def is_idle(window: Window) -> bool:
     return all(isinstance(action, Move) for action in window.target.actions) and not window.target.done
 
 
+def weigh_window(window: Window, weights: Mapping[str, float]) -> float:
+    """Return how much a window counts: `idle` has no action, `moves` has some, more than half of them moves."""
+    actions = window.target.actions
+    if not actions:
+        return 1.0 if window.target.done else weights.get("idle", 1.0)
+    num_moves = sum(isinstance(action, Move) for action in actions)
+    return weights.get("moves", 1.0) if 2 * num_moves > len(actions) else 1.0
+
+
 def balance_steps(
     windows: Sequence[Window], steps: Mapping[Moment, str], balance: float, count: int, seed: int
 ) -> list[Window]:

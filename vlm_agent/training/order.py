@@ -25,15 +25,21 @@ Step = list[list[int]]
 
 def plan_epoch(rows: Sequence[Row], config: TrainConfig, epoch: int) -> list[Step]:
     """Return the steps of an epoch; every row comes once, the order depends on seed and epoch alone."""
-    rng = np.random.default_rng((config.seed, epoch))
+    passes = shuffle_passes(range(len(rows)), rows, config, np.random.default_rng((config.seed, epoch)))
+    return [passes[start : start + config.accumulation] for start in range(0, len(passes), config.accumulation)]
+
+
+def shuffle_passes(
+    indices: Sequence[int], rows: Sequence[Row], config: TrainConfig, rng: np.random.Generator
+) -> list[list[int]]:
+    """Return some of the rows cut into passes, every one once, in an order that is drawn."""
     passes: list[list[int]] = []
-    shuffled = rng.permutation(len(rows)).tolist()
+    shuffled = [indices[place] for place in rng.permutation(len(indices))]
     bucket_rows = _rows_per_pass(rows, config) * BUCKET_PASSES
     for start in range(0, len(shuffled), bucket_rows):
         bucket = sorted(shuffled[start : start + bucket_rows], key=lambda index: len(rows[index].ids))
         passes += fill_passes(bucket, rows, config)
-    passes = [passes[index] for index in rng.permutation(len(passes))]
-    return [passes[start : start + config.accumulation] for start in range(0, len(passes), config.accumulation)]
+    return [passes[index] for index in rng.permutation(len(passes))]
 
 
 def fill_passes(order: Sequence[int], rows: Sequence[Row], config: TrainConfig) -> list[list[int]]:

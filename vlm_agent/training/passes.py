@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import collate_rows
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.fields import FIELDS, FieldLoss, join_losses, sum_fields
+from vlm_agent.training.number_losses import find_number_losses
 from vlm_agent.training.processes import ALONE, Processes
 from vlm_agent.training.rows import Row
 
@@ -62,7 +64,7 @@ def add_gradients(
     """Add the gradients of a whole step to the trained weights; return (mean loss, target tokens).
 
     Args:
-        loaded: a model with a trainable adapter, in training mode.
+        loaded: a model with trainable weights, in training mode.
         passes: the rows of each pass, laid out.
         features: gives the pictures' features.
         seed: draws the dropout of the step; each pass gets its own.
@@ -73,19 +75,47 @@ def add_gradients(
     num_tokens = sum(row.num_target_tokens for rows in passes for row in rows)
     total_weight = sum(row.total_weight for rows in passes for row in rows)
 
-    def differentiate(index: int) -> tuple[float, tuple[Tensor, ...]]:
+    def differentiate(index: int) -> tuple[float, tuple[Tensor | None, ...]]:
         with dropout_seed(seed + index):
             loss = sum_losses(loaded, passes[index], features) / total_weight
-            return loss.item(), torch.autograd.grad(loss, trained)
+            return loss.item(), torch.autograd.grad(loss, trained, allow_unused=loaded.sees_anew)
 
+    own = processes.deal(range(len(passes)))
     total = 0.0
-    for loss, gradients in run_all(differentiate, processes.deal(range(len(passes)))):
-        total += loss
-        for parameter, gradient in zip(trained, gradients, strict=True):
-            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    if processes.count > 1:
+    if loaded.library == "unsloth" or loaded.runner is not None:
+        total = _run_backwards(loaded, passes, features, seed, total_weight, processes)
+    else:
+        for loss, gradients in run_all(differentiate, own):
+            total += loss
+            for parameter, gradient in zip(trained, gradients, strict=True):
+                if gradient is not None:  # of the vision tower, in a pass without pictures
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    if processes.count > 1 and loaded.runner is None:
         processes.add_up([_gradient_of(parameter) for parameter in trained])
     return processes.sum(total, loaded.device), num_tokens
+
+
+def _run_backwards(
+    loaded: LoadedModel,
+    passes: Sequence[Sequence[Row]],
+    features: FeatureCache,
+    seed: int,
+    total_weight: float,
+    processes: Processes,
+) -> float:
+    """Add gradients up in place, one pass after the other: where something else looks on while they come.
+
+    Processes that share the weights must all do as many passes; who has none left does one that counts nothing.
+    """
+    total = 0.0
+    for index, counts in processes.deal_evenly(len(passes)):
+        with dropout_seed(seed + index):
+            if loaded.library == "unsloth":
+                torch.manual_seed(seed + index)  # its dropout is torch's own
+            loss = sum_losses(loaded, passes[index], features) * (counts / total_weight)
+            loss.backward()
+        total += loss.item()
+    return total
 
 
 def _gradient_of(parameter: Tensor) -> Tensor:
@@ -111,16 +141,25 @@ def measure_loss(
     run_all: RunAll = map,
     processes: Processes = ALONE,
 ) -> MeasuredLoss:
-    """Return the loss over the rows of passes, all of it and by field; dropout is off."""
+    """Return the loss over the rows of passes, all of it and by field; dropout is off.
+
+    It is the cross entropy of the true tokens, whatever numbers are trained for: so runs can be compared.
+    """
     loaded.model.eval()
 
-    def measure(rows: Sequence[Row]) -> tuple[float, dict[str, FieldLoss]]:
+    def measure(index: int) -> tuple[float, dict[str, FieldLoss]]:
+        rows = passes[index]
         with torch.no_grad():
-            losses, weights = find_losses(loaded, rows, features)
+            losses, weights = find_losses(loaded, rows, features, is_plain=True)
         fields = np.concatenate([row.target_fields for row in rows])
         return (losses * weights).sum().item(), sum_fields(losses.double().cpu().numpy(), fields)
 
-    measured = list(run_all(measure, processes.deal(passes)))
+    if loaded.runner is None:
+        measured = list(run_all(measure, processes.deal(range(len(passes)))))
+    else:
+        measured = [
+            found for index, counts in processes.deal_evenly(len(passes)) for found in [measure(index)] if counts
+        ]
     total = processes.sum(sum(loss for loss, _ in measured), loaded.device)
     mean = total / sum(row.total_weight for rows in passes for row in rows)
     return MeasuredLoss(mean, _join_losses([by_field for _, by_field in measured], loaded, processes))
@@ -142,13 +181,34 @@ def _join_losses(
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:
-    """Return the weighted sum of cross entropies over all target tokens of rows, a float32 scalar with gradients."""
+    """Return the weighted sum of losses over all target tokens of rows, a float32 scalar with gradients."""
     losses, weights = find_losses(loaded, rows, features)
     return (losses * weights).sum()
 
 
-def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy of every target token of rows, row by row, and its weight, each float32 (tokens,)."""
+def find_losses(
+    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, *, is_plain: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of every target token of rows, row by row, and its weight, each float32 (tokens,).
+
+    Args:
+        loaded: the model.
+        rows: of one pass.
+        features: gives the pictures' features.
+        is_plain: whether it is the cross entropy of the true token even where more is asked of a number (see
+            `number_losses`).
+    """
+    find = partial(_find_losses, loaded, rows, features, is_plain=is_plain)
+    if loaded.runner is not None:
+        found: tuple[Tensor, Tensor] = loaded.runner(find)
+        return found
+    with torch.autocast(loaded.device.type, torch.bfloat16, enabled=loaded.mixes):
+        return find()
+
+
+def _find_losses(
+    loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache, *, is_plain: bool
+) -> tuple[Tensor, Tensor]:
     pad_id = loaded.tokenizer.pad_token_id or 0
     batch = collate_rows(rows, pad_id, loaded.device)
     hidden = run_language(
@@ -160,5 +220,8 @@ def find_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache
     )
     is_target = batch.targets != IGNORED_LABEL
     logits = apply_head(loaded.model, hidden[is_target])
-    losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
+    if batch.numbers is None or is_plain:
+        losses = cross_entropy(logits, batch.targets[is_target], reduction="none")
+    else:
+        losses = find_number_losses(logits, batch.numbers)
     return losses, batch.weights[is_target]

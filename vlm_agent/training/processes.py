@@ -36,6 +36,15 @@ class Processes:
         """Return this process's share of items."""
         return items[self.rank :: self.count]
 
+    def deal_evenly(self, count: int) -> list[tuple[int, int]]:
+        """Return the numbers of this process's share of so many items, each with 1, or 0 where it only fills up.
+
+        Every process gets as many, as it must where they work on each one together.
+        """
+        most = -(-count // self.count)
+        numbers = [self.rank + self.count * turn for turn in range(most)]
+        return [(number, 1) if number < count else (number % count, 0) for number in numbers]
+
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Put into tensors of one dtype and device, in place, the sums over all processes."""
         if self.count == 1:

@@ -21,12 +21,25 @@ from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import rope_positions
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.fields import NO_FIELD, AnswerTokens
+from vlm_agent.training.numbers import LearntNumber
 
 LEAST_SHARED = 16
 """Fewer tokens are not worth sharing: a segment costs an attention call a layer."""
 
 NO_PICTURE = -1
 """Picture number of text."""
+
+
+@dataclass(frozen=True)
+class WindowNote:
+    """What is known of one window beside its tokens."""
+
+    numbers: tuple[LearntNumber, ...] = ()
+    """Numbers of its answer of which more is asked than their digits."""
+    stage: int = 0
+    """From which stage of a curriculum on it is drawn."""
+    source: int = 0
+    """Its place among the windows that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,10 @@ class Example:
     """Whether its answer names a step; else it is of actions."""
     tokens: AnswerTokens | None = None
     """What its answer's tokens are about, and how much each counts beside `weight`; none where nobody said."""
+    stage: int = 0
+    """From which stage of a curriculum on it is drawn."""
+    source: int = 0
+    """Its place among the windows that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,15 @@ class Spoken:
     """How much each counts."""
     tokens: AnswerTokens | None = None
     """What they are about, and how much each counts beside `weight`; none where nobody said."""
+    stage: int = 0
+    """From which stage of a curriculum on it is drawn."""
+    source: int = 0
+    """Its window's place among those that are trained on."""
+
+    @property
+    def note(self) -> WindowNote:
+        """What is known of it beside its tokens."""
+        return WindowNote(() if self.tokens is None else self.tokens.numbers, self.stage, self.source)
 
 
 @dataclass(frozen=True)
@@ -80,12 +106,19 @@ class Row:
     window said it."""
     tree: TokenTree
     """Who sees whom."""
+    notes: tuple[WindowNote, ...] = ()
+    """What else is known of each window, in the order of their answers; nothing where it is empty."""
+
+    @property
+    def answer_starts(self) -> list[int]:
+        """Where the first token of every answer is to be predicted; between answers there is nothing to be learnt."""
+        is_target = self.targets != IGNORED_LABEL
+        return [int(place) for place in np.flatnonzero(is_target & ~np.concatenate([[False], is_target[:-1]]))]
 
     @property
     def num_windows(self) -> int:
-        """How many windows the row holds: answers, each of which ends before a token that nothing is learnt at."""
-        is_target = self.targets != IGNORED_LABEL
-        return int(is_target[0]) + int((is_target[1:] & ~is_target[:-1]).sum())
+        """How many windows the row holds."""
+        return len(self.answer_starts)
 
     @property
     def has_branches(self) -> bool:
@@ -107,15 +140,27 @@ class Row:
         """What the row's loss is divided by for its mean."""
         return float(self.weights.sum(dtype=np.float64))
 
+    @property
+    def stage(self) -> int:
+        """From which stage of a curriculum on all its windows are drawn."""
+        return max((note.stage for note in self.notes), default=0)
+
+    def list_numbers(self) -> list[tuple[int, LearntNumber]]:
+        """Return its windows' numbers, each with where its first digit is to be predicted."""
+        answers = zip(self.answer_starts, self.notes, strict=bool(self.notes))
+        return [(start + number.start, number) for start, note in answers for number in note.numbers]
+
     def split(self) -> list[Row]:
         """Return every window as a row of its own."""
         if not self.has_branches:
             return [self]
-        return [self._take(self.tree.path(leaf)) for leaf in self.tree.leaves]
+        leaves = enumerate(self.tree.leaves)
+        return [self._take(self.tree.path(leaf), self.notes[place : place + 1]) for place, leaf in leaves]
 
-    def _take(self, spans: Sequence[tuple[int, int]]) -> Row:
+    def _take(self, spans: Sequence[tuple[int, int]], notes: tuple[WindowNote, ...]) -> Row:
         length = sum(stop - start for start, stop in spans)
-        return chain_pieces([Piece(self, start, stop) for start, stop in spans], TokenTree((0, length), (NO_PARENT,)))
+        tree = TokenTree((0, length), (NO_PARENT,))
+        return chain_pieces([Piece(self, start, stop) for start, stop in spans], tree, notes)
 
 
 def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
@@ -130,7 +175,14 @@ def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
 
 def _make_single(example: Example, encoder: ChatEncoder) -> Row:
     encoded = example.encoded
-    spoken = Spoken(encoded.num_prompt_tokens, encoded.num_target_tokens, example.weight, example.tokens)
+    spoken = Spoken(
+        encoded.num_prompt_tokens,
+        encoded.num_target_tokens,
+        example.weight,
+        example.tokens,
+        example.stage,
+        example.source,
+    )
     return make_path(encoded, example.image_keys, [spoken], encoder)
 
 
@@ -168,6 +220,7 @@ def make_path(encoded: Encoded, image_keys: tuple[str, ...], answers: Sequence[S
         image_keys,
         fields,
         TokenTree((0, len(ids)), (NO_PARENT,)),
+        tuple(answer.note for answer in answers),
     )
 
 
@@ -176,12 +229,14 @@ def group_examples(examples: Sequence[Example], max_windows: int) -> list[list[E
 
     Those without a picture stay alone: they share next to nothing.
     """
-    open_groups: dict[tuple[str, ...], list[Example]] = {}
+    open_groups: dict[tuple[int, tuple[str, ...]], list[Example]] = {}
     groups = []
     for example in examples:
-        group = open_groups.get(example.image_keys) if example.image_keys else None
+        # Windows that a curriculum draws at different times don't share a row.
+        kind = (example.stage, example.image_keys)
+        group = open_groups.get(kind) if example.image_keys else None
         if group is None or len(group) == max_windows:
-            group = open_groups[example.image_keys] = []
+            group = open_groups[kind] = []
             groups.append(group)
         group.append(example)
     return groups
@@ -212,7 +267,8 @@ def join_rows(rows: Sequence[Row]) -> Row:
         first_token, first_segment = bounds[-1], len(parents)
         bounds += [first_token + bound for bound in row.tree.bounds[1:]]
         parents += [parent if parent == NO_PARENT else first_segment + parent for parent in row.tree.parents]
-    return chain_pieces([Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)))
+    tree, notes = TokenTree(tuple(bounds), tuple(parents)), tuple(note for row in rows for note in row.notes)
+    return chain_pieces([Piece(row, 0, len(row.ids)) for row in rows], tree, notes)
 
 
 def merge_rows(rows: Sequence[Row]) -> Row:
@@ -223,7 +279,8 @@ def merge_rows(rows: Sequence[Row]) -> Row:
     growth = _Growth(windows)
     growth.grow(range(len(windows)), 0, NO_PARENT)
     bounds = (0, *accumulate(map(len, growth.pieces)))
-    return chain_pieces(growth.pieces, TokenTree(bounds, tuple(growth.parents)))
+    notes = tuple(note for member in growth.members for note in windows[member].notes)
+    return chain_pieces(growth.pieces, TokenTree(bounds, tuple(growth.parents)), notes)
 
 
 class _Growth:
@@ -232,6 +289,8 @@ class _Growth:
     def __init__(self, windows: Sequence[Row]) -> None:
         self.pieces: list[Piece] = []
         self.parents: list[int] = []
+        self.members: list[int] = []
+        """The windows in the order of their leaves."""
         self._windows = windows
         numbers: dict[str, int] = defaultdict(lambda: len(numbers) + 1)
         self._marks = [_mark(window, numbers) for window in windows]
@@ -242,6 +301,7 @@ class _Growth:
         """Hang what windows that agree up to `start` have below it under a segment."""
         if len(members) == 1:
             self._add(members[0], start, len(self._marks[members[0]]), parent)
+            self.members.append(members[0])
             return
         agreed = self._count_agreed(members, start)
         if agreed - start >= LEAST_SHARED:
@@ -282,8 +342,8 @@ def _mark(window: Row, numbers: dict[str, int]) -> NDArray[np.int64]:
     return marks
 
 
-def chain_pieces(pieces: Sequence[Piece], tree: TokenTree) -> Row:
-    """Put pieces one after the other, as the segments of a tree."""
+def chain_pieces(pieces: Sequence[Piece], tree: TokenTree, notes: tuple[WindowNote, ...]) -> Row:
+    """Put pieces one after the other, as the segments of a tree; notes are those of the answers in them, in order."""
     pictures = []
     keys: list[str] = []
     for piece in pieces:
@@ -306,4 +366,5 @@ def chain_pieces(pieces: Sequence[Piece], tree: TokenTree) -> Row:
         tuple(keys),
         join(piece.row.fields for piece in pieces),
         tree,
+        notes,
     )

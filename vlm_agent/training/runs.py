@@ -26,9 +26,16 @@ PACKAGES = ("vlm-agent", "torch", "transformers", "peft", "bitsandbytes", "safet
 
 _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 """What must be equal for a run to be gone on with."""
-_MAY_DIFFER = {"dataset.path", "base.source", "config.keep_adapters_every_steps", "config.picture_threads"}
+_MAY_DIFFER = {
+    "dataset.path",
+    "base.source",
+    "config.keep_adapters_every_steps",
+    "config.picture_threads",
+    "config.recompute",
+    "config.shard",
+}
 """A dataset or base that was moved is still the same, their hashes are compared; what is kept changes no run, nor does
-how many threads read pictures."""
+how many threads read pictures, what is computed twice, or who holds which weights."""
 
 
 def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
@@ -101,10 +108,19 @@ def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
     now = json.loads(json.dumps(new))
     if old.get("recipe", {}).get("spec") != now["recipe"]["spec"]:
         raise DataError(f"{path}: this run was trained for another action spec than the dataset's; give another --out")
+    # Settings that there were not when the run began were as they are by default, and the engine was the only one.
+    plain = json.loads(json.dumps(asdict(TrainConfig(engine="hf"))))
+    old = {**old, "config": _fill(old.get("config", {}), plain)}
     before, after = ({part: record.get(part) for part in _IDENTITY} for record in (old, now))
     differing = [name for name in find_differences(before, after) if name not in _MAY_DIFFER]
     if differing:
         raise ConfigError(f"{path}: holds a run with other settings ({', '.join(differing)}); give another --out")
+
+
+def _fill(given: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with those that are not given taken from others."""
+    filled = {name: _fill(given[name], value) for name, value in plain.items() if isinstance(given.get(name), dict)}
+    return {**plain, **given, **filled}
 
 
 def read_versions() -> dict[str, str]:

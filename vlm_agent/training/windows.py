@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -21,6 +21,7 @@ from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
 from vlm_agent.chat import (
+    Message,
     Recipe,
     make_conversational,
     make_recipe,
@@ -37,8 +38,10 @@ from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.models.images import RgbFrame, resize_frame
 from vlm_agent.models.loading import Family
 from vlm_agent.training.config import RecipeSettings, TrainConfig, Weighing
+from vlm_agent.training.curriculum import ALL, stage_of
 from vlm_agent.training.fields import FieldLabeler, TokenWeights
-from vlm_agent.training.moments import Moment, moment_of
+from vlm_agent.training.moments import Moment, moment_of, weigh_window
+from vlm_agent.training.numbers import NumberGoals
 from vlm_agent.training.rows import Example
 
 TRAIN_SPLIT = "train"
@@ -124,33 +127,61 @@ def encode_windows(
         windows: what to learn from.
         recipe: how it is shown.
         steps: the step of each moment that has one (see `moments.find_steps`).
-        config: gives `snap_clicks`, how much tokens count, and `weigh`; by default clicks stay, tokens count the same.
+        config: gives `snap_clicks`, how much tokens and windows count, what is asked of numbers, and whether there is a
+            curriculum; by default clicks stay, and tokens count the same.
         histories: tells which pictures came before; by default none is shown.
 
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    config = config or TrainConfig()
-    labeler = make_labeler(encoder, recipe, config)
-    examples = []
-    for window in windows:
-        earlier = () if histories is None else histories.before(window)
-        step = steps.get(moment_of(window))
-        example = encode_window(encoder, window, recipe, step, snap=config.snap_clicks, earlier=earlier)
-        label = labeler.label_step if example.is_step else labeler.label_actions
-        labeled = replace(example, tokens=label(example.encoded.target_ids))
-        examples.append(weigh_example(labeled, config.weigh))
-    return examples
+    window_encoder = WindowEncoder(encoder, recipe, steps, config, histories)
+    return [window_encoder.encode(window, source) for source, window in enumerate(windows)]
+
+
+class WindowEncoder:
+    """Tokenizes windows, one by one; see `encode_windows`."""
+
+    def __init__(
+        self,
+        encoder: ChatEncoder,
+        recipe: Recipe,
+        steps: Mapping[Moment, str] = NO_STEPS,
+        config: TrainConfig | None = None,
+        histories: Histories | None = None,
+    ) -> None:
+        """Take what `encode_windows` takes, and raise what it raises."""
+        self._encoder = encoder
+        self._recipe = recipe
+        self._steps = steps
+        self._config = config = config or TrainConfig()
+        self._histories = histories
+        self._weights = config.read_window_weights()
+        self._labeler = make_labeler(encoder, recipe, config)
+
+    def encode(self, window: Window, source: int = 0) -> Example:
+        """Return one window, labeled and weighed; `source` is written down as its place among all."""
+        step = self._steps.get(moment_of(window))
+        earlier = () if self._histories is None else self._histories.before(window)
+        snap = self._config.snap_clicks
+        example = encode_window(self._encoder, window, self._recipe, step, snap=snap, earlier=earlier)
+        label = self._labeler.label_step if example.is_step else self._labeler.label_actions
+        labeled = replace(example, tokens=label(example.encoded.target_ids), source=source)
+        if self._config.curriculum:
+            labeled = replace(labeled, stage=ALL if example.is_step else stage_of(window))
+        if not example.is_step:
+            labeled = replace(labeled, weight=weigh_window(window, self._weights))
+        return weigh_example(labeled, self._config.weigh)
 
 
 def make_labeler(encoder: ChatEncoder, recipe: Recipe, config: TrainConfig) -> FieldLabeler:
-    """Return what tells the tokens of answers apart, and how much they count by the settings.
+    """Return what tells the tokens of answers apart, how much they count by the settings, and what numbers are asked.
 
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
     weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
-    return FieldLabeler(ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder)), weights)
+    automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
+    return FieldLabeler(automaton, weights, NumberGoals.of(config))
 
 
 def weigh_example(example: Example, weigh: Weighing) -> Example:
@@ -158,6 +189,41 @@ def weigh_example(example: Example, weigh: Weighing) -> Example:
     if weigh == "tokens":
         return example
     return replace(example, weight=example.weight / example.encoded.num_target_tokens)
+
+
+@dataclass(frozen=True)
+class AskedWindow:
+    """A window as a conversation."""
+
+    messages: list[Message]
+    """The prompt; pictures are places in it."""
+    answer: str
+    """What is to be said."""
+    frame_ids: tuple[str, ...]
+    """Identifiers of its pictures, in order."""
+    is_step: bool = False
+    """Whether the answer names a step; else it is of actions."""
+
+
+def ask_window(
+    window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0, earlier: Sequence[Window] = ()
+) -> AskedWindow:
+    """Render one window with its answer; its pictures are not read.
+
+    Where the recipe names steps, the answer to a long goal is the step. `earlier` are the decisions before it that its
+    prompt shows, oldest first.
+    """
+    inp = prompt_input(window, recipe, UNSEEN_FRAME, [(one, UNSEEN_FRAME) for one in earlier])
+    keys = (*(one.frame_id for one in earlier), window.frame_id)
+    if step is not None and window.goal in recipe.long_goals:
+        return AskedWindow(render_step_prompt(inp, recipe), step, () if recipe.steps_from_state else keys, is_step=True)
+    return AskedWindow(render_prompt(inp, recipe), write_answer(window, recipe, snap), keys)
+
+
+def write_answer(window: Window, recipe: Recipe, snap: int) -> str:
+    """Return what is to be answered to a window, clicks moved to named places that are near (see `snap_clicks`)."""
+    chunk = snap_clicks(target_chunk(window, recipe), state_text(window, recipe), recipe.spec, snap)
+    return render_answer(chunk, recipe)
 
 
 def encode_window(
@@ -169,25 +235,11 @@ def encode_window(
     snap: int = 0,
     earlier: Sequence[Window] = (),
 ) -> Example:
-    """Render and tokenize one window with its answer; its pictures are not read.
-
-    Where the recipe names steps, the answer to a long goal is the step. `earlier` are the decisions before it that its
-    prompt shows, oldest first.
-    """
-    inp = prompt_input(window, recipe, UNSEEN_FRAME, [(one, UNSEEN_FRAME) for one in earlier])
-    keys = (*(one.frame_id for one in earlier), window.frame_id)
-    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(keys)
-    if step is not None and window.goal in recipe.long_goals:
-        sizes, keys = ([], ()) if recipe.steps_from_state else (sizes, keys)
-        return Example(encoder.encode_training(render_step_prompt(inp, recipe), step, sizes), keys, is_step=True)
-    answer = write_answer(window, recipe, snap)
-    return Example(encoder.encode_training(render_prompt(inp, recipe), answer, sizes), keys)
-
-
-def write_answer(window: Window, recipe: Recipe, snap: int) -> str:
-    """Return what is to be answered to a window, clicks moved to named places that are near (see `snap_clicks`)."""
-    chunk = snap_clicks(target_chunk(window, recipe), state_text(window, recipe), recipe.spec, snap)
-    return render_answer(chunk, recipe)
+    """Render and tokenize one window with its answer (see `ask_window`)."""
+    asked = ask_window(window, recipe, step, snap=snap, earlier=earlier)
+    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(asked.frame_ids)
+    encoded = encoder.encode_training(asked.messages, asked.answer, sizes)
+    return Example(encoded, asked.frame_ids, is_step=asked.is_step)
 
 
 def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:

@@ -6,7 +6,8 @@ import numpy as np
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
-from vlm_agent.evaluation.offline.predictions import Box, Prediction
+from vlm_agent.evaluation.offline.predictions import Prediction
+from vlm_agent.evaluation.rectangles import Box
 
 SPEC = ActionSpec(765, 503, keys=("space", "escape"))
 NOTHING = ActionChunk()

@@ -111,7 +111,15 @@ def test_an_8b_model_on_a_card_that_is_not_here(capsys, dataset, large):
     assert _verdicts(plan) == [True] * 5
     training = plan["outcomes"][0]["training"]
     assert training["weights"] == pytest.approx(7.2e9, rel=0.02)
-    assert 8e9 < plan["outcomes"][0]["memory_total_bytes"]["training"] < 12e9
+    kept = plan["outcomes"][0]["memory_total_bytes"]["training"]
+    assert 18e9 < kept < 23e9
+    # Layers are run again where the card is too small for what they compute, or if asked for.
+    for more in (["--gpu", "rtx-4080"], ["--gpu", "rtx-4090", "--train.recompute", "on"]):
+        again = _plan(capsys, dataset, large, *more, "--hours", "1000", "--assume.layer-call-ms", "0.1")
+        assert 8e9 < again["outcomes"][0]["memory_total_bytes"]["training"] < 12e9
+        assert "layers are run again in the backward pass (--train.recompute)" in again["notes"]
+    tight = _plan(capsys, dataset, large, "--gpu", "rtx-4080", "--train.recompute", "off", code=1)
+    assert tight["outcomes"][0]["memory_total_bytes"]["training"] == kept
     assert "predicted, not measured" in " ".join(plan["notes"])
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError
-from vlm_agent.evaluation.command_lines import write_command
+from vlm_agent.evaluation.command_lines import check_least, write_command
 from vlm_agent.training.config import RecipeSettings, TrainConfig
 
 if TYPE_CHECKING:
@@ -70,17 +70,10 @@ class CurveConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a curve of nothing, or settings that are the curve's to choose."""
-        for name, least in (("seeds", 2), ("repeats", 1), ("max_ticks", 1), ("workers", 1), ("every_steps", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"--steps must be at least 1, got {self.steps}")
+        least_of = {"seeds": 2, "repeats": 1, "max_ticks": 1, "workers": 1, "every_steps": 0, "steps": 1}
+        check_least(self, least_of | {"temperature": 0, "first_seed": 0})
         if any(number < 1 for number in self.sessions):
             raise ConfigError(f"--sessions must be at least 1 each, got {' '.join(map(str, self.sessions))}")
-        if self.first_seed < 0:
-            raise ConfigError(f"--first-seed must not be negative, got {self.first_seed}")
-        if self.temperature < 0:
-            raise ConfigError(f"--temperature must not be negative, got {self.temperature}")
         for name, instead in (("max_sessions", "--sessions"), ("keep_adapters_every_steps", "--every-steps")):
             if getattr(self.train, name) is not None:
                 raise ConfigError(f"--train.{name.replace('_', '-')} is the curve's to choose; give {instead}")

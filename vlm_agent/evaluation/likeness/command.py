@@ -7,12 +7,12 @@ OUT/likeness.md     sentences and tables
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.errors import DataError
+from vlm_agent.evaluation.command_lines import check_least
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.likeness.likeness import Likeness
@@ -41,13 +41,8 @@ class LikenessConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError where chance would not be asked, or hardly anybody."""
-        if self.splits < 20:
-            raise ConfigError(f"--splits must be at least 20, got {self.splits}")
-        if self.permutations < 500:
-            # Among twenty features, p can't be below 0.05 after correction with fewer.
-            raise ConfigError(f"--permutations must be at least 500, got {self.permutations}")
-        if self.most_sessions < 4:
-            raise ConfigError(f"--most-sessions must be at least 4, got {self.most_sessions}")
+        # Among twenty features, p can't be below 0.05 after correction with fewer permutations.
+        check_least(self, {"splits": 20, "permutations": 500, "most_sessions": 4})
 
 
 def run(config: LikenessConfig) -> Likeness:
@@ -63,6 +58,7 @@ def run(config: LikenessConfig) -> Likeness:
     from vlm_agent.evaluation.likeness.section import write_section
     from vlm_agent.evaluation.progress import make_progress
     from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.training.moments import spread
 
     console = Console()
     agent = spread(find_sessions(config.agent, "--agent", config.policy), config.most_sessions)
@@ -114,9 +110,3 @@ def find_sessions(folder: Path, flag: str, policy: str | None = None) -> list[Pa
         there = ", ".join(sorted({str(name) for name in policies.values() if name is not None})) or "nobody's"
         raise DataError(f"{flag} {folder}: no episodes of {policy!r} (--policy), there are those of {there}")
     return chosen
-
-
-def spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """Return at most so many paths, evenly spread."""
-    count = min(most, len(paths))
-    return [paths[index * len(paths) // count] for index in range(count)]

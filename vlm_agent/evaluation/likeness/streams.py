@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.errors import DataError
+from vlm_agent.evaluation.rectangles import list_boxes
 from vlm_agent.sessions.types import Controller
 
 Floats = NDArray[np.float64]
@@ -160,16 +161,11 @@ def _keep_facts(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | str) else 0
 
 
-def _find_targets(value: Any) -> Iterator[tuple[int, int, int, int]]:
-    if isinstance(value, dict):
-        sides = tuple(value.get(side) for side in ("x", "y", "width", "height"))
-        if all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides):
-            left, top, width, height = (round(side) for side in sides if side is not None)
-            if width > 0 and height > 0:
-                yield left, top, width, height
-    inners = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for inner in inners:
-        yield from _find_targets(inner)
+def _find_targets(state: Any) -> Iterator[tuple[int, int, int, int]]:
+    for box in list_boxes(state):
+        left, top, width, height = map(round, box)
+        if width > 0 and height > 0:
+            yield left, top, width, height
 
 
 def _list_spans(

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.errors import DataError
+from vlm_agent.evaluation.command_lines import check_least
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an audit of nothing."""
-        if self.max_windows < 2:
-            raise ConfigError(f"--max-windows must be at least 2, got {self.max_windows}")
+        check_least(self, {"max_windows": 2})
 
 
 def run(config: AuditConfig) -> list[Finding]:
@@ -108,6 +108,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
         "model": side.to_json(),
         "dataset_sha256": dataset.manifest.sha256,
         "split": config.split,
+        "goals": config.goals,
         "windows": len(windows),
         "temperature": config.temperature,
     }
@@ -137,6 +138,8 @@ def choose_sessions(config: AuditConfig, dataset: Dataset) -> list[Window]:
     Raises:
         DataError: there are fewer than two sessions, so that nothing can be exchanged.
     """
+    from vlm_agent.training.moments import spread
+
     of_session: dict[str, list[Window]] = {}
     for window in dataset.windows(config.split):
         if config.goals in ("all", window.goal_level):
@@ -148,6 +151,4 @@ def choose_sessions(config: AuditConfig, dataset: Dataset) -> list[Window]:
         )
     share = min(1.0, config.max_windows / total)
     count = max(2, round(share * len(of_session)))
-    names = list(of_session)
-    chosen = [names[index * len(names) // count] for index in range(count)]
-    return [window for name in chosen for window in of_session[name]]
+    return [window for name in spread(list(of_session), count) for window in of_session[name]]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.evaluation.command_lines import check_least
 from vlm_agent.evaluation.offline.contenders import list_contenders, read_also, sort_names
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 
@@ -69,13 +70,8 @@ class EvalConfig:
         """Raise ConfigError for an evaluation of nothing."""
         if self.dataset is None and not self.rescore:
             raise ConfigError("--dataset names the dataset to evaluate on; or --rescore old predictions")
-        if self.max_windows is not None and self.max_windows < 1:
-            raise ConfigError(f"--max-windows must be at least 1, got {self.max_windows}")
-        if min(self.readout_windows or 0, self.few_shot) < 0:
-            raise ConfigError("--readout-windows and --few-shot must not be negative")
+        check_least(self, {"max_windows": 1, "readout_windows": 0, "few_shot": 0, "temperature": 0})
         read_also(self.also)
-        if self.temperature < 0:
-            raise ConfigError(f"--temperature must not be negative, got {self.temperature}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +84,8 @@ class Asked:
     """By contender, of those that are models."""
     about: dict[str, Any]
     """What was asked of whom."""
+    windows: tuple[Window, ...] = ()
+    """What was asked about; none where old answers are scored again."""
 
 
 def run(config: EvalConfig) -> OfflineEvaluation:
@@ -148,7 +146,7 @@ def _ask_all(config: EvalConfig, progress: Progress) -> Asked:
         "windows": len(windows),
         "temperature": config.temperature,
     }
-    asked = Asked({}, {}, {**about, "models": {}})
+    asked = Asked({}, {}, {**about, "models": {}}, tuple(windows))
     for contender in list_contenders(side, also, dataset, config, few_shot=config.few_shot):
         asked.about["models"][contender.name] = contender.who
         asked.predictions[contender.name] = _ask(contender, dataset, windows, config.out, about, progress)

@@ -15,7 +15,7 @@ import numpy as np
 from vlm_agent.chat import Message, PromptInput, Recipe, Shot, render_answer, render_prompt, render_step_prompt
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 from vlm_agent.errors import DataError
-from vlm_agent.evaluation.offline.likeness import WordIndex, words_of
+from vlm_agent.evaluation.offline.word_index import WordIndex, words_of
 from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.moments import find_steps, moment_of
 

@@ -79,10 +79,9 @@ def _draw_confusion(one: Answerer, axes: Axes, theme: Theme) -> None:
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     axes.imshow(shares, cmap=theme.shades, vmin=0, vmax=1, aspect="auto")
     # The map's low end is near the page's colour, its high end far from it: letters on it change sides.
-    high = "#ffffff" if theme.shades == "Blues" else "#101418"
     for row, column in np.ndindex(counts.shape):
         if counts[row, column]:
-            colour = high if shares[row, column] > 0.55 else theme.ink
+            colour = theme.high_ink if shares[row, column] > 0.55 else theme.ink
             text = f"{shares[row, column]:.0%}\n{counts[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     labels = [name.lower() for name in names]

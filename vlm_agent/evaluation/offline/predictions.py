@@ -7,7 +7,7 @@ clicks fell into, what was held down, and where the pointer was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,9 @@ from vlm_agent.actions.types import ActionChunk, Click, Key
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.evaluation.offline.lines import LineFile, read_lines
+from vlm_agent.evaluation.rectangles import Box, list_boxes
 
 FORMAT = 2
-Box = tuple[float, float, float, float]
-"""Left, top, width and height in frame pixels."""
-
 _LEAST_PX, _MOST_SHARE = 4.0, 0.2
 """Rectangles narrower than this, or that cover more than this share of the frame, are no targets of a click."""
 
@@ -66,7 +64,7 @@ def find_boxes(window: Window, chunk: ActionChunk | None = None) -> tuple[Box | 
         chunk: the actions.
     """
     limit = _MOST_SHARE * window.frame_width_px * window.frame_height_px
-    boxes = [box for box in _boxes_in(window.state) if min(box[2:]) >= _LEAST_PX and box[2] * box[3] <= limit]
+    boxes = [box for box in list_boxes(window.state) if min(box[2:]) >= _LEAST_PX and box[2] * box[3] <= limit]
 
     def smallest(click: Click) -> Box | None:
         around = [box for box in boxes if is_inside(click.x, click.y, box)]
@@ -124,19 +122,6 @@ def is_inside(x: float, y: float, box: Box) -> bool:
     """Tell whether a point lies in a rectangle, left and top edge included."""
     left, top, width, height = box
     return left <= x < left + width and top <= y < top + height
-
-
-def _boxes_in(value: Any) -> Iterator[Box]:
-    if isinstance(value, Mapping):
-        sides = [value.get(key) for key in ("x", "y", "width", "height")]
-        if all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides):
-            left, top, width, height = (float(side) for side in sides if side is not None)
-            yield left, top, width, height
-        for inner in value.values():
-            yield from _boxes_in(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _boxes_in(inner)
 
 
 class PredictionStore:

@@ -13,8 +13,9 @@ from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scrol
 from vlm_agent.evaluation.offline.consistency import check_consistency, find_top_speed
 from vlm_agent.evaluation.offline.matching import Timed, match_actions, time_actions
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
-from vlm_agent.evaluation.offline.predictions import Box, Prediction, is_inside
+from vlm_agent.evaluation.offline.predictions import Prediction, is_inside
 from vlm_agent.evaluation.offline.tallies import NONE, Tally
+from vlm_agent.evaluation.rectangles import Box
 
 KINDS = ("CLICK", "KEY", "SCROLL", "MOVE")
 """The four kinds of action."""

@@ -17,6 +17,7 @@ from vlm_agent.training.planning.cards import find_card
 from vlm_agent.training.planning.config import PlanConfig
 from vlm_agent.training.planning.measuring import measure_pace
 from vlm_agent.training.planning.memory import CARD_SHARE, cpu_setting, cuda_setting
+from vlm_agent.training.planning.needs import must_recompute
 from vlm_agent.training.planning.pace import CardPace, TimeDecisions
 from vlm_agent.training.planning.plan import (
     PICTURE_SHARES,
@@ -55,14 +56,21 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
     if config.gpu is None:
         place, at_once = _describe_machine(config, candidate)
     else:
-        place, at_once = _describe_card(config, config.gpu, candidate, rank), 1
+        place, at_once = _describe_card(config, config.gpu, candidate), 1
     sample = take_sample(store, candidate, config)
     survey = _look(candidate, sample, sample.recipe, config)
     work = weigh_work(sample.rows, sample.validation, sample.layout, config.train, at_once=at_once, scale=sample.scale)
     tokens = _count_picture(candidate, sample.recipe)
     notes = [sample.describe(), f"windows of a pass laid out as: {sample.layout} (--train.layout)"]
     need = Planner(candidate.shape, place, config.train, rank).weigh(survey, work, picture_tokens=tokens)
+    if config.train.recompute == "on" or (
+        place.can_recompute and must_recompute(config.train.recompute, need.training.total, place.memory_bytes)
+    ):
+        place = replace(place, setting=replace(place.setting, recomputes=True))
+        need = Planner(candidate.shape, place, config.train, rank).weigh(survey, work, picture_tokens=tokens)
+        notes.append("layers are run again in the backward pass (--train.recompute)")
     if config.gpu is not None:
+        place = replace(place, pace=_find_card_pace(config, config.gpu, candidate, rank, place))
         notes.append(_tell_assumptions(config, config.gpu))
     elif obstacle := _find_obstacle(candidate, place, need):
         notes.append(obstacle)
@@ -78,12 +86,16 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
     return Plan(config.model, place.name, candidate.shape, work, survey, outcomes, verdicts, tuple(notes))
 
 
-def _describe_card(config: PlanConfig, name: str, candidate: Candidate, rank: int) -> Place:
+def _describe_card(config: PlanConfig, name: str, candidate: Candidate) -> Place:
     card = find_card(name)
-    setting = cuda_setting(card.value_bytes, candidate.quantization)
-    run = CardRun(candidate.shape, setting, card, config.assume)
-    pace = CardPace(run, rank, candidate.encoder.images.merge**2)
-    return Place(card.name, setting, round(CARD_SHARE * card.memory_gb * 1e9), _count_cache(config, 0), pace)
+    setting = cuda_setting(card.value_bytes, candidate.quantization, recomputes=False)
+    memory_bytes = round(CARD_SHARE * card.memory_gb * 1e9)
+    return Place(card.name, setting, memory_bytes, _count_cache(config, 0), None, can_recompute=True)
+
+
+def _find_card_pace(config: PlanConfig, name: str, candidate: Candidate, rank: int, place: Place) -> CardPace:
+    run = CardRun(candidate.shape, place.setting, find_card(name), config.assume)
+    return CardPace(run, rank, candidate.encoder.images.merge**2)
 
 
 def _describe_machine(config: PlanConfig, candidate: Candidate) -> tuple[Place, int]:
@@ -91,15 +103,15 @@ def _describe_machine(config: PlanConfig, candidate: Candidate) -> tuple[Place, 
     device, shape = pick_device(config.device), candidate.shape
     at_once = count_passes_at_once(shape.hidden, device)
     if device.type == "cuda":
-        setting = cuda_setting(pick_dtype(device).itemsize, candidate.quantization)
-        memory_bytes = torch.cuda.get_device_properties(device).total_memory
-        return Place("this card", setting, round(CARD_SHARE * memory_bytes), _count_cache(config, 0), None), at_once
+        setting = cuda_setting(pick_dtype(device).itemsize, candidate.quantization, recomputes=False)
+        memory_bytes = round(CARD_SHARE * torch.cuda.get_device_properties(device).total_memory)
+        return Place("this card", setting, memory_bytes, _count_cache(config, 0), None, can_recompute=True), at_once
     setting, memory_bytes = cpu_setting(shape, candidate.quantization), round(CARD_SHARE * count_machine_bytes())
     return Place("this machine", setting, memory_bytes, _count_cache(config, CPU_CACHE_MB), None), at_once
 
 
 def _count_cache(config: PlanConfig, default_mb: int) -> int:
-    given = config.train.feature_cache_mb
+    given = 0 if config.train.changes_pictures else config.train.feature_cache_mb
     return 1_000_000 * (default_mb if given is None else given)
 
 

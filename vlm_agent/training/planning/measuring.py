@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.dataset.store import Dataset
+from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.encoding import PlainTokenizer
 from vlm_agent.models.loading import load_model, pick_device
 from vlm_agent.training.adapters import make_trainable
@@ -50,6 +51,8 @@ def measure_pace(
     asked = sample.windows[:count] if sample.recipe.is_conversation else spread(sample.windows, count)
     timed = time_decisions(loaded, store, asked, sample.recipe)
     tuned = make_trainable(loaded, config.train)
+    if place.setting.recomputes:
+        enable_activation_checkpointing(tuned.model)
     features = FeatureCache(tuned, FrameLoader(store.folder, sample.recipe), place.cache_bytes)
     material = Material(sample.rows, (), features, sample.layout)
     timing = time_steps(tuned, material, config.train, most_steps=config.probe_steps, most_s=config.probe_s)

@@ -46,10 +46,12 @@ class Setting:
     """What the allocator holds beyond what is alive, as a share of what comes and goes with a pass."""
 
 
-def cuda_setting(value_bytes: int, quantization: Quantization) -> Setting:
+def cuda_setting(value_bytes: int, quantization: Quantization, *, recomputes: bool = True) -> Setting:
     """Return how a model runs on a card that computes in values of so many bytes."""
     is_packed = quantization == "nf4"
-    return Setting(value_bytes, is_packed, keeps_unpacked=False, recomputes=True, reserve_bytes=CARD_RESERVE_BYTES)
+    return Setting(
+        value_bytes, is_packed, keeps_unpacked=False, recomputes=recomputes, reserve_bytes=CARD_RESERVE_BYTES
+    )
 
 
 def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.models.quantized import count_quantised
 from vlm_agent.training.config import TrainConfig
-from vlm_agent.training.planning.memory import cpu_setting, cuda_setting, estimate_training
+from vlm_agent.training.planning.memory import Setting
+from vlm_agent.training.planning.needs import estimate_run, find_setting
 from vlm_agent.training.planning.pace import MeasuredPace
 from vlm_agent.training.planning.parts import spread_of
 from vlm_agent.training.planning.plan import write_duration
 from vlm_agent.training.planning.probes import count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import shape_of
-from vlm_agent.training.planning.work import count_kept_bytes, list_windows, weigh_work
+from vlm_agent.training.planning.work import list_windows, weigh_work
 
 if TYPE_CHECKING:
     from vlm_agent.training.loop import Material
@@ -31,7 +33,7 @@ def describe_outlook(
     """Return how many windows, tokens and steps a run has, and about how long it takes and how much memory.
 
     Args:
-        loaded: a model with a trainable adapter; no weight is changed.
+        loaded: a model with trainable weights; no weight is changed.
         material: what is trained on; features that are computed stay in it.
         config: how is trained.
         done_steps: steps that an earlier start has done.
@@ -40,27 +42,25 @@ def describe_outlook(
     at_once = count_passes_at_once(shape.hidden, loaded.device)
     train, features = material.train, material.features
     work = weigh_work(train, material.validation, material.layout, config, at_once=at_once)
-    timing = time_steps(loaded, material, config, most_steps=PROBE_STEPS, most_s=PROBE_S, passes_a_step=at_once)
-    is_cpu = loaded.device.type == "cpu"
-    setting = (
-        cpu_setting(shape, loaded.quantization) if is_cpu else cuda_setting(loaded.dtype.itemsize, loaded.quantization)
-    )
-    rank = loaded.peft.peft_config["default"].r
-    kept_bytes = count_kept_bytes(
-        work,
-        shape,
-        picture_tokens=max((int((row.ids == loaded.encoder.image_token_id).sum()) for row in train), default=0),
-        value_bytes=setting.value_bytes,
-        cache_bytes=features.limit_bytes,
-        lora=shape.count_lora(rank),
-    )
-    has_dropout = config.lora.dropout > 0
-    memory = estimate_training(shape, setting, rank, work.largest, has_dropout=has_dropout, kept_bytes=kept_bytes)
-    pace = MeasuredPace(0.0, 0.0, 0.0, timing, setting, keeps_features=features.limit_bytes > 0)
+    setting = find_setting(loaded, shape)
+    memory = estimate_run(loaded, material, config, setting, shape, work)
     left = 1 - done_steps / work.steps
+    about = ""
+    if loaded.runner is None:  # processes that share weights can't try a step one by one
+        timing = time_steps(loaded, material, config, most_steps=PROBE_STEPS, most_s=PROBE_S, passes_a_step=at_once)
+        keeps_features = features.limit_bytes > 0 and not config.changes_pictures
+        pace = MeasuredPace(0.0, 0.0, 0.0, timing, setting, keeps_features=keeps_features)
+        about = f" about {write_duration(left * pace.train(work, 0))},"
     tokens = spread_of(list_windows(train))
     begun = f", {done_steps} of them done" if done_steps else ""
     return (
         f"{work.windows} windows of {tokens.p50} tokens (p95 {tokens.p95}), {work.steps} steps{begun}:"
-        f" about {write_duration(left * pace.train(work, 0))}, up to {memory.total / 1e9:.1f} GB of memory"
+        f"{about} up to {memory.total / 1e9:.1f} GB of memory"
+        f"{_tell_model(loaded, setting)}"
     )
+
+
+def _tell_model(loaded: LoadedModel, setting: Setting) -> str:
+    packed = f"; {count_quantised(loaded.model)}" if loaded.quantization == "nf4" else ""
+    again = "; layers are run again in the backward pass" if setting.recomputes else ""
+    return packed + again

@@ -33,6 +33,8 @@ class Place:
     """Most memory for pictures' features."""
     pace: Pace | None
     """How quick it is; none where neither measured nor predicted."""
+    can_recompute: bool = False
+    """Whether layers are run again where memory would not do otherwise."""
 
 
 @dataclass(frozen=True)

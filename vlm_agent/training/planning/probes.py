@@ -7,13 +7,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.batches import count_tokens, lay_out
 from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.loop import Material
 from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import SMALL_HIDDEN_SIZE, add_gradients, spread_over_cores
@@ -76,7 +79,7 @@ def time_steps(
             passes = [lay_out([rows[index] for index in indices], material.layout) for indices in step[:passes_a_step]]
             keys = sorted({key for in_pass in passes for row in in_pass for key in row.image_keys})
             started = _now(loaded)
-            list(run_all(features.get, [[key] for key in keys]))
+            list(run_all(partial(_look, features), keys))
             seen = _now(loaded)
             add_gradients(loaded, passes, features, 0, run_all)
             optimizer.step()
@@ -89,6 +92,11 @@ def time_steps(
             if num_steps > 1 and time.perf_counter() - began > most_s:
                 break
     return StepTiming(num_steps - 1, token_s / tokens, picture_s / pictures if pictures else 0.0)
+
+
+def _look(features: FeatureCache, key: str) -> None:
+    with dropout_seed(0):  # a tower that is trained drops values
+        features.get([key])
 
 
 def _largest_first(rows: Sequence[Row], config: TrainConfig) -> list[list[list[int]]]:

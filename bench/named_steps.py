@@ -23,7 +23,8 @@ from vlm_agent.games.ringcraft.env import ACTION_SPEC, RingcraftEnv
 from vlm_agent.games.ringcraft.goals import LONG_GOAL
 from vlm_agent.games.ringcraft.plan import choose_step
 from vlm_agent.games.ringcraft.skill import Habits
-from vlm_agent.policies import Decision, Observation, VlmPolicy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Decision, VlmPolicy
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
 
 

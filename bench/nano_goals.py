@@ -24,7 +24,8 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.games.ringcraft.env import ACTION_SPEC, RingcraftEnv
 from vlm_agent.games.ringcraft.goals import GOALS
 from vlm_agent.games.ringcraft.random_scenes import random_scene
-from vlm_agent.policies import Decision, NoOpPolicy, Observation, Policy, VlmPolicy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Decision, NoOpPolicy, Policy, VlmPolicy
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
 
 MAX_TICKS = 12

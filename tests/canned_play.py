@@ -7,7 +7,8 @@ import numpy as np
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.actions.validation import check_chunk
-from vlm_agent.policies import Decision, Latency, Observation, Policy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Decision, Latency, Policy
 
 SPEC = ActionSpec(64, 48, keys=("space", "alt", "f4"))
 CLICK = ActionChunk((Click(100, 20, 10),))

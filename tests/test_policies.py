@@ -20,12 +20,11 @@ from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.observations import Observation, RecentAction
 from vlm_agent.policies import (
     Decision,
     NoOpPolicy,
-    Observation,
     RandomPolicy,
-    RecentAction,
     RepeatLastPolicy,
     ReplayPolicy,
     ScriptedPolicy,

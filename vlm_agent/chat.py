@@ -2,9 +2,10 @@
 
 Dataset building, training and play all call `render_prompt`; nobody else writes a message. The order is fixed: the
 system text (task and action table), then one user turn with the picture first and the goal last, so that windows over
-the same frame share everything up to the goal. Messages hold text and bare `{"type": "image"}` blocks; the pictures
-travel beside them in the same order. A block never carries an `image` key: Arrow would add `image: None` to its
-neighbours, and Qwen's chat template then renders their text as another picture.
+the same frame share everything up to the goal. In conversations the goal ends the system text, and then pictures with
+their game states and answers take turns. Messages hold text and bare `{"type": "image"}` blocks; the pictures travel
+beside them in the same order. A block never carries an `image` key: Arrow would add `image: None` to its neighbours,
+and Qwen's chat template then renders their text as another picture.
 This module does not know tokenizers, models, or where a window came from.
 """
 
@@ -36,6 +37,12 @@ Message = dict[str, Any]
 
 CoordinateConvention = Literal["thousand", "pixels"]
 """How a model writes a point: thousandths of the frame (Qwen3-VL) or pixels of the resized picture (Qwen2.5-VL)."""
+
+MOST_GAP_TICKS = 2
+"""Decisions so many horizons apart still follow each other: a tick may give no window, and a slow answer costs one."""
+
+HIDDEN_ANSWER = ""
+"""Stands for an earlier answer that is not shown, or that came to nothing."""
 
 THOUSAND = 1000
 """Extent of both axes under the `thousand` convention."""
@@ -95,9 +102,10 @@ class Recipe:
     """Everything that decides how a window becomes text for one model; an adapter carries it."""
 
     system: PromptTemplate
-    """System text; takes `horizon_ms` and `action_table`."""
+    """System text; takes `horizon_ms` and `action_table`, in conversations `goal` too."""
     turn: PromptTemplate
-    """Text of the user turn after the pictures; takes `state`, `recent` and `goal`, which must come last."""
+    """Text of the user turn after the pictures; takes `state`, `recent` and `goal`, which must come last; in
+    conversations `state` alone."""
     spec: ActionSpec
     """What the game allows, over the extent in which the model writes points."""
     codec: str
@@ -122,6 +130,11 @@ class Recipe:
     """The short goals that a step may be."""
     steps_from_state: bool = False
     """Whether the next step is asked for over the game state's text alone."""
+    history_frames: int = 1
+    """How many pictures are shown: the present one, and those of the decisions before it."""
+    conversation_turns: int = 1
+    """Most turns of a conversation, in which the model sees its earlier pictures and answers; at 1 every window is
+    asked alone."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError where extent, picture size or placeholders don't agree."""
@@ -133,8 +146,39 @@ class Recipe:
             raise ConfigError(f"{self.coordinates} coordinates need a spec over {want[0]}x{want[1]}, got {got}")
         if min(self.history_ticks, self.max_recent_actions, self.state_text_max_chars) < 0:
             raise ConfigError("history_ticks, max_recent_actions and state_text_max_chars must not be negative")
-        if self.turn.variables[-1:] != ("goal",):
+        if min(self.history_frames, self.conversation_turns) < 1:
+            got = f"{self.history_frames} and {self.conversation_turns}"
+            raise ConfigError(f"history_frames and conversation_turns must be at least 1, got {got}")
+        if self.is_conversation:
+            self._check_conversation()
+        elif self.turn.variables[-1:] != ("goal",):
             raise ConfigError("the goal must come last in the turn prompt, so that windows of one frame share a prefix")
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether the model sees its earlier turns."""
+        return self.conversation_turns > 1
+
+    @property
+    def most_earlier(self) -> int:
+        """How many decisions before the present one may be shown."""
+        return max(self.history_frames, self.conversation_turns) - 1
+
+    @property
+    def most_gap_ms(self) -> int:
+        """How far apart two decisions may lie for the later one to follow the earlier, milliseconds."""
+        return MOST_GAP_TICKS * self.spec.horizon_ms
+
+    def count_earlier(self, number: int) -> int:
+        """Return how many earlier decisions are shown with the one of that number (from 0) in an unbroken run.
+
+        A picture history slides. A conversation grows turn by turn, so that all of it but the newest turn is in the
+        model's cache; when it is full, half of its turns are let go at once.
+        """
+        if not self.is_conversation or number < self.conversation_turns:
+            return min(number, self.most_earlier)
+        kept = self.conversation_turns // 2
+        return kept + (number - self.conversation_turns) % (self.conversation_turns - kept)
 
     @property
     def history_ms(self) -> int:
@@ -151,7 +195,10 @@ class Recipe:
             name: {"text": prompt.text, "sha256": prompt.sha256}
             for name, prompt in (("system", self.system), ("turn", self.turn), ("step", self.step))
         }
-        return {**asdict(self), **texts, "spec": self.spec.to_json()}
+        # What came later is left out where it changes nothing: a recipe from before it stays the same recipe.
+        plain = {name for name in ("history_frames", "conversation_turns") if getattr(self, name) == 1}
+        fields = {name: value for name, value in asdict(self).items() if name not in plain}
+        return {**fields, **texts, "spec": self.spec.to_json()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
@@ -169,6 +216,12 @@ class Recipe:
             return cls(**{**value, **prompts, **texts, "spec": ActionSpec.from_json(value["spec"])})
         except (TypeError, KeyError) as error:
             raise ConfigError(f"not a recipe: {error}") from error
+
+    def _check_conversation(self) -> None:
+        if "goal" not in self.system.variables or self.turn.variables != ("state",):
+            raise ConfigError("in conversations the system prompt must take the goal, and a turn the state alone")
+        if self.history_frames > 1 or self.long_goals:
+            raise ConfigError("a conversation has one picture a turn and names no steps")
 
     def _extent(self) -> tuple[int, int]:
         if self.coordinates == "thousand":
@@ -201,6 +254,24 @@ def make_recipe(
     )
 
 
+def make_conversational(recipe: Recipe, turns: int) -> Recipe:
+    """Return a recipe whose prompts are conversations of at most so many turns, 2 or more."""
+    system, turn = load_prompt("converse"), load_prompt("converse_turn")
+    return replace(recipe, system=system, turn=turn, conversation_turns=turns)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An earlier turn of a conversation."""
+
+    frame: RgbFrame
+    """The captured picture."""
+    state_text: str = ""
+    """Game state then as compact text."""
+    answer: str = HIDDEN_ANSWER
+    """What was answered, as the recipe's codec writes it."""
+
+
 @dataclass(frozen=True)
 class PromptInput:
     """What a policy sees at one decision time."""
@@ -213,6 +284,13 @@ class PromptInput:
     """Game state as compact text, already capped; empty where there is none."""
     recent: tuple[tuple[int, Action], ...] = ()
     """Recent actions in model units, oldest first, each with its age in milliseconds before now."""
+    earlier: tuple[Turn, ...] = ()
+    """Earlier turns of the conversation, oldest first."""
+
+    @property
+    def pictures(self) -> tuple[RgbFrame, ...]:
+        """All pictures of the prompt, in the order of their blocks."""
+        return (*(turn.frame for turn in self.earlier), *self.frames)
 
 
 @dataclass(frozen=True)
@@ -229,29 +307,35 @@ def render_prompt(inp: PromptInput, recipe: Recipe, shots: Sequence[Shot] = ()) 
     """Return the messages that ask for one window's actions: system, then user with pictures first and the goal last.
 
     Empty blocks leave no line behind. Text from outside (goal, game state) can't open a special token. Worked examples
-    come between, each a turn of the user and one of the model.
+    come between, each a turn of the user and one of the model, and after them the earlier turns of a conversation.
     """
-    system = recipe.system.render(
-        horizon_ms=recipe.spec.horizon_ms, action_table=action_table(recipe.spec, make_codec(recipe.codec))
-    )
-    examples: list[Message] = []
-    for shot in shots:
-        examples.append({"role": "user", "content": [_text_block(_render_turn(shot.inp, recipe))]})
-        examples.append({"role": "assistant", "content": [_text_block(shot.answer)]})
-    return [
-        {"role": "system", "content": [_text_block(system)]},
-        *examples,
-        {"role": "user", "content": [*({"type": "image"} for _ in inp.frames), _text_block(_render_turn(inp, recipe))]},
-    ]
+    table = action_table(recipe.spec, make_codec(recipe.codec))
+    about_goal = {"goal": _render_goal(inp)} if recipe.is_conversation else {}
+    system = recipe.system.render(horizon_ms=recipe.spec.horizon_ms, action_table=table, **about_goal)
+    shown = [(replace(shot.inp, frames=()), shot.answer) for shot in shots]
+    shown += [(PromptInput((turn.frame,), inp.goal, turn.state_text), turn.answer) for turn in inp.earlier]
+    messages: list[Message] = [{"role": "system", "content": [_text_block(system)]}]
+    for asked, answer in shown:
+        messages += [_ask(asked, recipe), {"role": "assistant", "content": [_text_block(answer)]}]
+    return [*messages, _ask(inp, recipe)]
+
+
+def _ask(inp: PromptInput, recipe: Recipe) -> Message:
+    pictures = ({"type": "image"} for _ in inp.frames)
+    return {"role": "user", "content": [*pictures, _text_block(_render_turn(inp, recipe))]}
 
 
 def _render_turn(inp: PromptInput, recipe: Recipe) -> str:
-    turn = recipe.turn.render(
-        state=_defuse(inp.state_text.strip()),
-        recent=render_recent(inp.recent, recipe),
-        goal=_defuse(" ".join(inp.goal.split())),
-    )
+    state = _defuse(inp.state_text.strip())
+    if recipe.is_conversation:
+        turn = recipe.turn.render(state=state)
+    else:
+        turn = recipe.turn.render(state=state, recent=render_recent(inp.recent, recipe), goal=_render_goal(inp))
     return "\n".join(line for line in turn.split("\n") if line.strip())
+
+
+def _render_goal(inp: PromptInput) -> str:
+    return _defuse(" ".join(inp.goal.split()))
 
 
 def render_step_prompt(inp: PromptInput, recipe: Recipe, shots: Sequence[Shot] = ()) -> list[Message]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlm_agent.actions.codecs import make_codec
 from vlm_agent.actions.invalid import InvalidActionError
@@ -23,40 +22,14 @@ from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk
 from vlm_agent.chat import Message, PromptInput, Recipe, make_recipe, render_prompt, render_step_prompt
-from vlm_agent.dataset.state_text import render_state
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, ModelError
+from vlm_agent.observations import Memory, Observation, RecentAction, see
 from vlm_agent.training.config import RecipeSettings
 
 if TYPE_CHECKING:
     from vlm_agent.decoding.engine import DecodeConfig, Generation
     from vlm_agent.decoding.sequence import ModelPrompt
     from vlm_agent.models.loading import LoadedModel, Quantization
-
-
-@dataclass(frozen=True, slots=True)
-class RecentAction:
-    """An executed action and how long ago that was."""
-
-    age_ms: int
-    """Milliseconds before the observation, 0 or more."""
-    action: Action
-    """In pixels of the observed frame."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a policy may know when it decides."""
-
-    frame: NDArray[np.uint8]
-    """The latest picture, (height, width, 3) RGB."""
-    goal: str
-    """The instruction in force."""
-    t_ms: int
-    """Milliseconds since the episode began."""
-    game_state: dict[str, Any] | None = None
-    """The game's export at this moment, where there is one."""
-    recent: tuple[RecentAction, ...] = ()
-    """Actions executed so far within the history, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +197,8 @@ class VlmPolicy:
     """A vision-language model behind the constrained engine.
 
     It speaks the recipe's prompt (the same code that wrote the training data) and converts between frame pixels and the
-    model's units; what the model says is decoded by the codec once more, whatever the engine guarantees.
+    model's units; what the model says is decoded by the codec once more, whatever the engine guarantees. Where the
+    recipe shows earlier decisions, it remembers its own; in a conversation the engine then runs the newest turn alone.
     """
 
     def __init__(
@@ -237,11 +211,15 @@ class VlmPolicy:
             recipe: prompt, action spec, codec and picture size.
             config: how answers are written.
             allow_done: whether the model may say that the goal is reached.
+
+        Raises:
+            ModelError: its adapter was trained with other earlier pictures or turns than the recipe shows.
         """
         from vlm_agent.decoding.choices import Phrases
         from vlm_agent.decoding.engine import Engine
-        from vlm_agent.decoding.prompts import make_automaton
+        from vlm_agent.decoding.prompts import PictureShelf, make_automaton
 
+        _check_history(loaded, recipe)
         self.recipe = recipe
         self.loaded = loaded
         self._engine = Engine(loaded, config)
@@ -251,6 +229,8 @@ class VlmPolicy:
         # Prompts that begin differently take turns: each kind keeps the start of its own.
         self._namer = Engine(loaded, config) if recipe.steps_from_state else self._engine
         self._generator: Any = None
+        self._memory = Memory(recipe)
+        self._shelf = PictureShelf(loaded, recipe)
 
     @classmethod
     def from_run(
@@ -294,15 +274,19 @@ class VlmPolicy:
         if spec.with_extent(self.recipe.spec.extent_width, self.recipe.spec.extent_height) != self.recipe.spec:
             raise ConfigError("this model was made for another game's actions: its recipe and the environment differ")
         self._generator = make_generator(seed)
+        self._memory.forget()
 
     def decide(self, observation: Observation) -> Decision:
         """Show the model one observation and return what it says, or why that is not a chunk."""
-        from vlm_agent.decoding.prompts import encode_prompt, reword
+        from vlm_agent.decoding.prompts import reword
 
         began = time.perf_counter()
         space = self._space_of(observation)
+        remembers = observation.earlier is None
+        if remembers:
+            observation = self._memory.recall(observation)
         seen = self.see(observation)
-        prompt = encode_prompt(self.loaded, self.ask(seen), seen.frames, self.recipe)
+        prompt = self._shelf.encode(self.ask(seen), seen.pictures)
         turns, step = [], None
         if seen.goal in self.recipe.long_goals:
             turns.append(self._name_step(seen, prompt))
@@ -313,12 +297,15 @@ class VlmPolicy:
             turns.append(self._engine.decode(prompt, self._automaton.start(), self._generator))
         answer = turns[-1]
         text = self.loaded.encoder.decode_text(answer.token_ids)
-        chunk, reason = self._read(text, answer.stop)
+        said, reason = self._read(text, answer.stop)
+        chunk = None if said is None else space.chunk_to_frame(said)
+        if remembers:
+            self._memory.keep(observation, chunk)
         engine_ms = [(turn.prefill_ms, turn.decode_ms) for turn in turns]
         prefill_ms, decode_ms = (sum(times) for times in zip(*engine_ms, strict=True))
         total_ms = (time.perf_counter() - began) * 1000
         return Decision(
-            chunk=None if chunk is None else space.chunk_to_frame(chunk),
+            chunk=chunk,
             reason=reason,
             text=text,
             step=step,
@@ -330,11 +317,11 @@ class VlmPolicy:
 
     def _name_step(self, seen: PromptInput, prompt: ModelPrompt) -> Generation:
         """Ask for the next step; `prompt` holds the pictures, prepared."""
-        from vlm_agent.decoding.prompts import encode_prompt, reword
+        from vlm_agent.decoding.prompts import reword
 
         messages = self.ask_step(seen)
         if self.recipe.steps_from_state:
-            asked = encode_prompt(self.loaded, messages, (), self.recipe)
+            asked = self._shelf.encode(messages, ())
         else:
             asked = reword(self.loaded, messages, prompt, self.recipe)
         return self._namer.decode(asked, self._steps.start(), self._generator)
@@ -349,15 +336,7 @@ class VlmPolicy:
 
     def see(self, observation: Observation) -> PromptInput:
         """Return what the model sees of an observation, in its own units."""
-        space = self._space_of(observation)
-        actions = space.chunk_to_model(ActionChunk(tuple(past.action for past in observation.recent))).actions
-        ages_ms = [past.age_ms for past in observation.recent]
-        return PromptInput(
-            frames=(observation.frame,),
-            goal=observation.goal,
-            state_text=render_state(observation.game_state or {}, space, self.recipe.state_text_max_chars),
-            recent=tuple(zip(ages_ms, actions, strict=True)),
-        )
+        return see(observation, self.recipe)
 
     def _space_of(self, observation: Observation) -> CoordinateSpace:
         height_px, width_px = observation.frame.shape[:2]
@@ -370,6 +349,22 @@ class VlmPolicy:
             return self._codec.decode(text, self.recipe.spec), None
         except InvalidActionError as error:
             return None, str(error.reason)
+
+
+def _check_history(loaded: LoadedModel, recipe: Recipe) -> None:
+    """Raise ModelError where an adapter is to be shown earlier decisions in another way than it was trained with."""
+    from vlm_agent.models.adapters import read_adapter_recipe
+
+    if loaded.adapter is None:
+        return
+    carried = read_adapter_recipe(loaded.adapter).get("recipe", {})
+    for name in ("conversation_turns", "history_frames"):
+        trained, asked = carried.get(name, 1), getattr(recipe, name)
+        if trained != asked:
+            raise ModelError(
+                f"{loaded.adapter}: was trained with {name} {trained} and can't be asked with {asked};"
+                " play it with its own recipe"
+            )
 
 
 def find_recipe(loaded: LoadedModel, spec: ActionSpec) -> Recipe:

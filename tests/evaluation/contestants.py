@@ -7,7 +7,8 @@ from functools import partial
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.evaluation.matches import Terms, plan_others
-from vlm_agent.policies import Observation, Policy, ScriptedPolicy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Policy, ScriptedPolicy
 from vlm_agent.rollouts.running import RolloutPlan
 
 GOAL = "craft sapphire rings"

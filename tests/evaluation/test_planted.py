@@ -24,7 +24,8 @@ from vlm_agent.evaluation.compare import CompareConfig, PartsConfig, run
 from vlm_agent.evaluation.comparison import read_schema
 from vlm_agent.evaluation.offline import contenders
 from vlm_agent.models.tiny import write_tiny_checkpoint
-from vlm_agent.policies import NoOpPolicy, Observation, Policy, ScriptedPolicy
+from vlm_agent.observations import Observation
+from vlm_agent.policies import NoOpPolicy, Policy, ScriptedPolicy
 from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
 
 pytestmark = pytest.mark.model

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from tests.canned_play import SeededPolicy, make_env
-from vlm_agent.policies import Decision, Observation
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Decision
 from vlm_agent.rollouts.playing import EpisodeConfig
 from vlm_agent.rollouts.running import RolloutPlan, run_rollout
 

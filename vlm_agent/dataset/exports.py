@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_agent.chat import Message, Recipe, render_answer, render_prompt
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 
@@ -37,12 +38,16 @@ def prompt_completion_rows(dataset: Dataset, split: str, recipe: Recipe, resize:
     """
     from PIL import Image
 
+    def read(window: Window) -> RgbFrame:
+        return resize(dataset.frame(window), recipe.image_width_px, recipe.image_height_px)
+
+    histories = Histories(dataset.windows(split), recipe)
     for window in dataset.windows(split):
-        frame = resize(dataset.frame(window), recipe.image_width_px, recipe.image_height_px)
+        shown = prompt_input(window, recipe, read(window), [(one, read(one)) for one in histories.before(window)])
         yield {
-            "prompt": render_prompt(prompt_input(window, recipe, frame), recipe),
+            "prompt": render_prompt(shown, recipe),
             "completion": [_answer(window, recipe)],
-            "images": [Image.fromarray(frame)],
+            "images": [Image.fromarray(frame) for frame in shown.pictures],
         }
 
 

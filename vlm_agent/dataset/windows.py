@@ -19,7 +19,7 @@ import numpy as np
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Move
-from vlm_agent.chat import PromptInput, Recipe
+from vlm_agent.chat import PromptInput, Recipe, Turn, render_answer
 from vlm_agent.clips import NS_PER_MS, GoalLevel, LabeledClip
 from vlm_agent.dataset.events import PressConfig, Timeline
 from vlm_agent.dataset.onsets import HurryCount, date_by_onset, keep_dates
@@ -190,23 +190,38 @@ def slide_windows(
     return moments, report
 
 
-def prompt_input(window: Window, recipe: Recipe, frame: RgbFrame) -> PromptInput:
+def prompt_input(
+    window: Window, recipe: Recipe, frame: RgbFrame, earlier: Sequence[tuple[Window, RgbFrame]] = ()
+) -> PromptInput:
     """Return what a model of that recipe sees of a window.
 
     Args:
         window: the window, in frame pixels.
         recipe: how the model is spoken to.
         frame: the window's picture, (height, width, 3) uint8 RGB; passed on as it is.
+        earlier: the decisions before it that are shown, oldest first, with their pictures (see `histories`).
     """
     space = recipe.space(window.frame_width_px, window.frame_height_px)
     ages = [age_ms for age_ms, _ in window.recent]
     actions = space.chunk_to_model(ActionChunk(tuple(action for _, action in window.recent))).actions
-    return PromptInput(
+    asked = PromptInput(
         frames=(frame,),
         goal=window.goal,
-        state_text=render_state(window.state or {}, space, recipe.state_text_max_chars),
+        state_text=state_text(window, recipe),
         recent=tuple(zip(ages, actions, strict=True)),
     )
+    if not recipe.is_conversation:
+        return replace(asked, frames=(*(shown for _, shown in earlier), frame))
+    turns = (
+        Turn(shown, state_text(one, recipe), render_answer(target_chunk(one, recipe), recipe)) for one, shown in earlier
+    )
+    return replace(asked, earlier=tuple(turns))
+
+
+def state_text(window: Window, recipe: Recipe) -> str:
+    """Return a window's game state as a model of that recipe reads it; empty where there is none."""
+    space = recipe.space(window.frame_width_px, window.frame_height_px)
+    return render_state(window.state or {}, space, recipe.state_text_max_chars)
 
 
 def target_chunk(window: Window, recipe: Recipe) -> ActionChunk:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.chat import Recipe
@@ -26,6 +28,35 @@ def encode_prompt(
     """Tokenize messages and bring their frames, (height, width, 3) RGB, to the recipe's size."""
     size = (recipe.image_width_px, recipe.image_height_px)
     return _encode(loaded, messages, [resize_frame(frame, *size) for frame in frames])
+
+
+class PictureShelf:
+    """Tokenizes prompts of one recipe; earlier pictures that were in the prompt before are not prepared anew."""
+
+    def __init__(self, loaded: LoadedModel, recipe: Recipe) -> None:
+        """Take the model, and the recipe that gives the pictures' size."""
+        self._loaded = loaded
+        self._size = (recipe.image_width_px, recipe.image_height_px)
+        self._shows_earlier = recipe.most_earlier > 0
+        self._prepared: list[tuple[RgbFrame, Tensor]] = []
+
+    def encode(self, messages: Sequence[Message], frames: Sequence[RgbFrame]) -> ModelPrompt:
+        """Tokenize messages and prepare their frames, (height, width, 3) RGB.
+
+        Where the recipe shows earlier pictures, arrays must not be changed between calls.
+        """
+        encoded = self._loaded.encoder.encode_prompt(messages, [self._size] * len(frames))
+        if not frames:
+            return ModelPrompt(encoded)
+        self._prepared = [(frame, self._prepare(frame)) for frame in frames]
+        return ModelPrompt(encoded, torch.cat([values for _, values in self._prepared]))
+
+    def _prepare(self, frame: RgbFrame) -> Tensor:
+        before = self._prepared if self._shows_earlier else []
+        found = next((values for known, values in before if known is frame), None)
+        if found is not None:
+            return found
+        return pixel_values([resize_frame(frame, *self._size)], self._loaded.encoder.images)
 
 
 def reword(loaded: LoadedModel, messages: Sequence[Message], prompt: ModelPrompt, recipe: Recipe) -> ModelPrompt:

@@ -2,14 +2,16 @@
 
 Guarantees that every hidden state equals the one a full recomputation would give. Two things would break that silently
 and are therefore always done here: all passes carry explicit positions, because the model's own guess goes wrong after
-a cached prefix; and a prefix is reused beyond the first picture only where all pictures are the same as before, because
-the same tokens may stand for another picture. It does not know what the tokens mean, nor how the next one is chosen.
+a cached prefix; and a prefix is reused beyond a picture only where that is the same as before, because the same tokens
+may stand for another picture. So of a conversation that grew by a turn only the new turn is run, and a picture that
+moved within the prompt is not seen anew. It does not know what the tokens mean, nor how the next one is chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -17,8 +19,22 @@ from torch import Tensor
 from vlm_agent.decoding.lean import LeanStack, is_lean_enough
 from vlm_agent.decoding.stacks import Stack, TransformersStack
 from vlm_agent.models.encoding import Encoded
-from vlm_agent.models.forward import rope_positions, see_images
+from vlm_agent.models.forward import ImageFeatures, rope_positions, see_images
 from vlm_agent.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture as a model takes it."""
+
+    grid: tuple[int, int, int]
+    """(time, rows, columns) in patches."""
+    pixel_values: Tensor
+    """Its patches, float of shape (patches, values)."""
+
+    def is_same(self, other: Picture) -> bool:
+        """Tell whether two pictures are equal, value for value."""
+        return self.grid == other.grid and torch.equal(self.pixel_values, other.pixel_values)
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,14 @@ class ModelPrompt:
     """Token ids and picture grids."""
     pixel_values: Tensor | None = None
     """Patches of all pictures, float of shape (patches, values); None without pictures."""
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures, in order."""
+        if self.pixel_values is None:
+            return []
+        grids = self.encoded.image_grids
+        return list(map(Picture, grids, self.pixel_values.split([rows * columns for _, rows, columns in grids])))
 
 
 def make_stack(loaded: LoadedModel) -> Stack:
@@ -45,7 +69,8 @@ class CachedSequence:
         self._stack = stack or make_stack(loaded)
         self._reuse_prefix = reuse_prefix
         self._ids: tuple[int, ...] = ()
-        self._pixels: Tensor | None = None
+        self._pictures: list[Picture] = []
+        self._features: list[ImageFeatures] = []
         self._next_position = 0
         self._forks: list[tuple[int, ...]] = []
         self.num_reused_tokens = 0
@@ -59,17 +84,13 @@ class CachedSequence:
         positions = rope_positions(encoded, self._loaded.encoder.images, self._loaded.encoder.image_token_id)
         after = int(positions.max()) + 1
         positions = torch.cat([positions, torch.arange(after, after + len(then)).expand(3, -1)], dim=1)
-        keep = self._common_prefix(prompt) if self._reuse_prefix else 0
-        features = []
-        if prompt.pixel_values is not None and self._loaded.encoder.image_token_id in encoded.input_ids[keep:]:
-            pixels = prompt.pixel_values.to(device, self._loaded.dtype)
-            features = see_images(self._loaded.model, pixels, encoded.grid_tensor().to(device))
+        keep, num_kept_pictures = self._common_prefix(prompt) if self._reuse_prefix else (0, 0)
+        features = self._see(prompt.pictures)[num_kept_pictures:]
         # Forgotten while the model runs: a pass that fails halfway leaves a cache that must not be used again.
         self._ids, self._forks = (), []
         self._stack.crop(keep)
         hidden = self._stack.run(torch.tensor(ids[keep:], device=device), positions[:, keep:].to(device), features)
         self._ids, self._next_position, self.num_reused_tokens = ids, after + len(then), keep
-        self._pixels = prompt.pixel_values
         return hidden
 
     @torch.inference_mode()
@@ -123,16 +144,38 @@ class CachedSequence:
         self._ids = known
         return hidden
 
-    def _common_prefix(self, prompt: ModelPrompt) -> int:
-        """How many tokens both prompts begin with; pictures count only if all of them are there and the same."""
-        ids, image = prompt.encoded.input_ids, self._loaded.encoder.image_token_id
-        # At least the last token is run again: its hidden state is what the caller wants.
-        limit = min(len(self._ids), len(ids) - 1)
-        shared = next((index for index in range(limit) if ids[index] != self._ids[index]), limit)
-        if image not in ids[:shared] or (image not in ids[shared:] and self._has_same_pictures(prompt)):
-            return shared
-        return ids.index(image)
+    def _see(self, pictures: list[Picture]) -> list[ImageFeatures]:
+        """Return the features of a prompt's pictures; those that were in the prompt before are not computed anew."""
+        known = [self._find_picture(picture) if self._reuse_prefix else None for picture in pictures]
+        new = [picture for picture, features in zip(pictures, known, strict=True) if features is None]
+        seen: list[ImageFeatures] = []
+        if new:
+            device = self._loaded.device
+            pixels = torch.cat([picture.pixel_values for picture in new]).to(device, self._loaded.dtype)
+            seen = see_images(
+                self._loaded.model, pixels, torch.tensor([picture.grid for picture in new], device=device)
+            )
+        computed = iter(seen)
+        self._features = [next(computed) if features is None else features for features in known]
+        self._pictures = pictures
+        return self._features
 
-    def _has_same_pictures(self, prompt: ModelPrompt) -> bool:
-        before, now = self._pixels, prompt.pixel_values
-        return before is not None and now is not None and before.shape == now.shape and torch.equal(before, now)
+    def _find_picture(self, picture: Picture) -> ImageFeatures | None:
+        before = zip(self._pictures, self._features, strict=True)
+        return next((features for known, features in before if known.is_same(picture)), None)
+
+    def _common_prefix(self, prompt: ModelPrompt) -> tuple[int, int]:
+        """How many tokens both prompts begin with, and pictures among them; each is all there and the same."""
+        encoder, encoded = self._loaded.encoder, prompt.encoded
+        # At least the last token is run again: its hidden state is what the caller wants.
+        limit = min(len(self._ids), len(encoded.input_ids) - 1)
+        shared = next((place for place in range(limit) if encoded.input_ids[place] != self._ids[place]), limit)
+        places = [place for place, token in enumerate(encoded.input_ids) if token == encoder.image_token_id]
+        sizes = [rows * columns // encoder.images.merge**2 for _, rows, columns in encoded.image_grids]
+        num_pictures = 0
+        for now, before, stop in zip(prompt.pictures, self._pictures, accumulate(sizes), strict=False):
+            if places[stop - 1] >= shared or not now.is_same(before):
+                break
+            num_pictures += 1
+        following = sum(sizes[:num_pictures])
+        return min([shared, *places[following : following + 1]]), num_pictures

@@ -228,7 +228,7 @@ def _prepare(config: CompareConfig, pair: Pair, terms: Terms) -> tuple[dict[str,
     from vlm_agent.evaluation.making import describe_making
     from vlm_agent.evaluation.probing import probe_adapter
     from vlm_agent.evaluation.sides import check_seeds_apart, check_spec
-    from vlm_agent.policies import Observation
+    from vlm_agent.observations import Observation
     from vlm_agent.rollouts.environments import make_environment
 
     seeds_apart = check_seeds_apart(terms.seeds, pair.dataset)

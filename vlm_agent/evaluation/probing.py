@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_agent.chat import PromptInput, Recipe, render_prompt
-from vlm_agent.dataset.state_text import render_state
+from vlm_agent.chat import render_prompt
 from vlm_agent.evaluation.sides import Pair, Side
-from vlm_agent.policies import Observation
+from vlm_agent.observations import Observation, see
 
 MIN_LOGIT_CHANGE = 1e-5
 """A change below this is rounding; a single step of training changes more."""
@@ -54,16 +53,9 @@ def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str
     from vlm_agent.models.loading import load_model
 
     loaded = load_model(side.name, quantization=pair.quantization, device=device)
-    messages = render_prompt(_see(observation, pair.recipe), pair.recipe)
+    messages = render_prompt(see(observation, pair.recipe), pair.recipe)
     prompt = encode_prompt(loaded, messages, [observation.frame], pair.recipe)
     # The same stack that plays; on a small model that is a copy of the weights, which must hold the adapter too.
     hidden = CachedSequence(loaded).start(prompt)
     logits: NDArray[np.float32] = loaded.model.get_output_embeddings()(hidden).detach().float().cpu().numpy()
     return logits
-
-
-def _see(observation: Observation, recipe: Recipe) -> PromptInput:
-    height_px, width_px = observation.frame.shape[:2]
-    space = recipe.space(width_px, height_px)
-    state_text = render_state(observation.game_state or {}, space, recipe.state_text_max_chars)
-    return PromptInput((observation.frame,), observation.goal, state_text)

@@ -19,6 +19,9 @@ from vlm_agent.models.images import ImageSettings
 IMAGE_TOKEN = "<|image_pad|>"
 """Stands for one merged patch."""
 
+ANSWER_HEADER = "<|im_start|>assistant\n"
+"""Stands before every answer."""
+
 END_OF_TURN = "<|im_end|>"
 """The stop token; a model is trained to write it after every answer."""
 
@@ -117,6 +120,12 @@ class ChatEncoder:
         """Return the text of ids, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def find_answers(self, input_ids: Sequence[int]) -> list[int]:
+        """Return where the model's turns begin in a rendered conversation, the one still to come included."""
+        ids, header = tuple(input_ids), tuple(self.encode_text(ANSWER_HEADER))
+        places = (place for place, token in enumerate(ids) if token == header[0])
+        return [place + len(header) for place in places if ids[place : place + len(header)] == header]
 
     def token_types(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return `mm_token_type_ids` of the same shape: 1 where a picture's placeholder stands, 0 elsewhere."""

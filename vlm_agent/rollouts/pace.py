@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.policies import Observation, RecentAction, VlmPolicy
+from vlm_agent.observations import Observer
+from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.planning.pace import TimedDecision
 
 if TYPE_CHECKING:
@@ -26,19 +27,11 @@ def time_decisions(
         windows: what it is shown, one after the other.
         recipe: how it is spoken to.
     """
-    policy = VlmPolicy(loaded, recipe)
+    policy, observer = VlmPolicy(loaded, recipe), Observer(dataset, recipe)
     timed = []
     for window in windows:
         policy.begin(window.goal, recipe.spec, seed=0)
-        decision = policy.decide(
-            Observation(
-                frame=dataset.frame(window),
-                goal=window.goal,
-                t_ms=0,
-                game_state=window.state,
-                recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
-            )
-        )
+        decision = policy.decide(observer.observe(window))
         latency = decision.latency
         text = decision.text if decision.reason is None else ""
         timed.append(

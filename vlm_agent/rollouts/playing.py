@@ -19,7 +19,8 @@ from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.types import ActionChunk
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.in_game import Environment, Execution, InGameExecutor
-from vlm_agent.policies import Decision, Observation, Policy, RecentAction
+from vlm_agent.observations import Observation, RecentAction
+from vlm_agent.policies import Decision, Policy
 from vlm_agent.rollouts.episodes import Clock, DecisionCounts, Episode, Outcome
 from vlm_agent.rollouts.lateness import drop_late
 from vlm_agent.safety.guard import Guard

@@ -18,6 +18,7 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.models.unsloth_models import attach_with_unsloth
 from vlm_agent.training.augmentation import Augmentation, ChangedFrames, ChangingRows, is_changed
 from vlm_agent.training.config import EngineName, PassLayout, RecipeSettings, TrainConfig
+from vlm_agent.training.conversations import check_conversations
 from vlm_agent.training.engines import check_layout
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.flops import measure_flops
@@ -88,13 +89,14 @@ def train_adapter(
 
     Raises:
         DataError: there is no usable dataset there, or it was built for another action spec than the adapter.
-        ConfigError: `out` holds a run with other settings, or the engine can't train as these say.
-        ModelError: the loss is no longer a number.
+        ConfigError: `out` holds a run with other settings, or settings, engine and recipe don't go together.
+        ModelError: the loss is no longer a number, or the model can't be shown conversations.
     """
     engine = _settle_engine(loaded, config)
     config = replace(config, engine=engine)
     store = open_dataset(dataset)
     recipe = _find_recipe(loaded, store, settings or RecipeSettings())
+    check_conversations(recipe, config)
     record = describe_run(loaded, store, recipe, config)
     processes = find_processes()
     check_run(out, record)
@@ -178,11 +180,12 @@ def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainC
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0
-    augmentation = Augmentation(chosen.train, config, recipe.spec)
+    split = chosen.train
+    augmentation = Augmentation(split.windows, config, recipe.spec)
     load_frame = ChangedFrames(store.folder, recipe, augmentation)
     features = FeatureCache(loaded, load_frame, cache_mb * 1_000_000, config.picture_threads, is_changed)
     look = look_alike
     if config.changes_pictures:
-        encoder = WindowEncoder(loaded.encoder, recipe, chosen.steps, config)
-        look = ChangingRows(chosen.train, augmentation, encoder, loaded.encoder)
+        encoder = WindowEncoder(loaded.encoder, recipe, split.steps, config)
+        look = ChangingRows(split.windows, augmentation, encoder, loaded.encoder)
     return Material(prepared.train, prepared.validation, features, prepared.layout, look)

@@ -50,14 +50,14 @@ def count_pairs(rows: Sequence[Row]) -> int:
 
 
 def _has_trees(rows: Sequence[Row]) -> bool:
-    return any(row.num_windows > 1 for row in rows)
+    return any(row.has_branches for row in rows)
 
 
 def lay_out(rows: Sequence[Row], layout: PassLayout) -> list[Row]:
     """Return a pass's rows as a layout has them.
 
     `rows`: every window a row of its own, to be padded. `packed`: all windows side by side in one row. `shared`: one
-    row in which what windows have in common is there once.
+    row in which what windows have in common is there once. `conversation`: conversations side by side in one row.
     """
     match layout:
         case "rows":
@@ -66,6 +66,8 @@ def lay_out(rows: Sequence[Row], layout: PassLayout) -> list[Row]:
             return [join_rows([window for row in rows for window in row.split()])]
         case "shared":
             return [merge_rows(rows)]
+        case "conversation":
+            return [join_rows(rows)]
 
 
 def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batch:
@@ -90,7 +92,7 @@ def collate_rows(rows: Sequence[Row], pad_id: int, device: torch.device) -> Batc
         torch.from_numpy(targets).to(device),
         torch.from_numpy(weights).to(device),
         torch.from_numpy(positions).to(device),
-        rows[0].tree if rows[0].num_windows > 1 else None,
+        rows[0].tree if rows[0].has_branches else None,
         tuple(key for row in rows for key in row.image_keys),
         collate_numbers(numbers, targets[is_target], device),
     )

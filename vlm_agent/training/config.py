@@ -11,9 +11,9 @@ from vlm_agent.actions.parts import Part
 from vlm_agent.actions.spec import EventName
 from vlm_agent.errors import ConfigError
 
-PassLayout = Literal["rows", "packed", "shared"]
+PassLayout = Literal["rows", "packed", "shared", "conversation"]
 """How the windows of a pass are laid out (see `batches.lay_out`)."""
-Layout = Literal["rows", "packed", "shared", "auto"]
+Layout = Literal["rows", "packed", "shared", "conversation", "auto"]
 """A layout, or the one that takes the least arithmetic (see `layouts.pick_layout`)."""
 Weighing = Literal["tokens", "windows"]
 """What counts the same in the loss."""
@@ -101,7 +101,8 @@ class TrainConfig:
     layout: Layout = "auto"
     """How the windows of a pass are laid out. `rows`: each alone, padded to the longest. `packed`: side by side in one
     sequence, none seeing another. `shared`: the same with what they have in common (instructions, picture, game state)
-    computed once. Losses and gradients are equal. `auto`: the one that takes the least arithmetic."""
+    computed once. Losses and gradients are equal. `conversation`: windows that follow one another as one
+    conversation, where the recipe says so (--recipe.conversation-turns). `auto`: the one with the least arithmetic."""
     batch_windows: int = 2
     """Windows in one forward and backward pass; not used with `batch_tokens`."""
     batch_tokens: int | None = None
@@ -165,6 +166,9 @@ class TrainConfig:
     hide_recent: float = 0.0
     """Share of the moments whose recent actions are hidden in training, so that the model learns to look at the game
     and not only to go on with what it did last."""
+    hide_answers: float | None = None
+    """Share of the earlier answers of a conversation that are hidden from the turns after them, so that the model
+    learns to look and not only to go on; each is learnt all the same. By default 0.3 where there are conversations."""
     balance_steps: float = 0.5
     """How far rare steps catch up with common ones where the model learns to name the next step, and moments of a press
     with those of waiting: 0 shows each as often as it was recorded, 1 all equally often."""
@@ -213,8 +217,8 @@ class TrainConfig:
             value = getattr(self, name) or 0.0
             _check(name, 0 <= value < math.inf, "0 or more", value)
         _check("crop", 0 <= (self.crop or 0) <= MOST_CROP, f"in [0, {MOST_CROP}]", self.crop)
-        for name in ("keep_idle", "hide_recent", "balance_steps"):
-            _check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", getattr(self, name))
+        for name in ("keep_idle", "hide_recent", "balance_steps", "hide_answers"):
+            _check(name, 0 <= (getattr(self, name) or 0) <= 1, "in [0, 1]", getattr(self, name))
         _check("snap_clicks", self.snap_clicks >= 0, "0 or more", self.snap_clicks)
         _check("warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)", self.warmup_fraction)
         for name in ("max_steps", "max_sessions", "keep_adapters_every_steps", "batch_tokens"):
@@ -274,9 +278,20 @@ class RecipeSettings:
     steps_from_state: bool = False
     """Whether the step is named from the game state's text alone, without picture and recent actions. It takes a third
     of the tokens, and is right where the state tells all that decides."""
+    history_frames: int = 1
+    """How many pictures are shown: the present one, and those of the decisions before it."""
+    conversation_turns: int = 1
+    """Most turns of a conversation: the goal once, then picture, game state and answer in turn, so that the model sees
+    its earlier pictures and answers. 1 asks every window alone, with its recent actions as text. A pass holds at least
+    one conversation: the system text, and n times a picture, a game state and an answer."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an empty picture, or steps named from nothing."""
+        """Raise ConfigError for an empty picture, steps named from nothing, or an earlier picture shown twice."""
+        if min(self.history_frames, self.conversation_turns) < 1:
+            got = f"{self.history_frames} and {self.conversation_turns}"
+            raise ConfigError(f"--recipe.history-frames and .conversation-turns must be at least 1, got {got}")
+        if self.conversation_turns > 1 and (self.history_frames > 1 or self.names_steps):
+            raise ConfigError("--recipe.conversation-turns goes with neither --recipe.history-frames nor .names-steps")
         if self.steps_from_state and not (self.names_steps and self.state_text_max_chars):
             raise ConfigError("--recipe.steps-from-state needs --recipe.names-steps and a game-state text")
         if self.image_max_tokens < 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -63,6 +63,20 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """An answer within tokenized text."""
+
+    start: int
+    """Where its first token stands."""
+    num_tokens: int
+    """How many tokens are learnt, the end of the turn included."""
+    weight: float = 1.0
+    """How much each counts."""
+    tokens: AnswerTokens | None = None
+    """What they are about, and how much each counts beside `weight`; none where nobody said."""
+
+
+@dataclass(frozen=True)
 class Row:
     """Windows laid out as token trees of n tokens together."""
 
@@ -88,8 +102,14 @@ class Row:
 
     @property
     def num_windows(self) -> int:
-        """How many windows the row holds."""
-        return len(self.tree.leaves)
+        """How many windows the row holds: answers, each of which ends before a token that nothing is learnt at."""
+        is_target = self.targets != IGNORED_LABEL
+        return int(is_target[0]) + int((is_target[1:] & ~is_target[:-1]).sum())
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether some of its tokens don't see all that stand before them."""
+        return len(self.tree.leaves) > 1
 
     @property
     def num_target_tokens(self) -> int:
@@ -123,7 +143,7 @@ class Row:
 
     def split(self) -> list[Row]:
         """Return every window as a row of its own."""
-        if self.num_windows == 1:
+        if not self.has_branches:
             return [self]
         leaves = enumerate(self.tree.leaves)
         return [self._take(self.tree.path(leaf), self.notes[place : place + 1]) for place, leaf in leaves]
@@ -131,7 +151,7 @@ class Row:
     def _take(self, spans: Sequence[tuple[int, int]], notes: tuple[WindowNote, ...]) -> Row:
         length = sum(stop - start for start, stop in spans)
         tree = TokenTree((0, length), (NO_PARENT,))
-        return _chain([_Piece(self, start, stop) for start, stop in spans], tree, notes)
+        return chain_pieces([Piece(self, start, stop) for start, stop in spans], tree, notes)
 
 
 def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
@@ -146,14 +166,32 @@ def make_row(examples: Sequence[Example], encoder: ChatEncoder) -> Row:
 
 def _make_single(example: Example, encoder: ChatEncoder) -> Row:
     encoded = example.encoded
+    spoken = Spoken(encoded.num_prompt_tokens, encoded.num_target_tokens, example.weight, example.tokens)
+    note = WindowNote(example.tokens.numbers if example.tokens else (), example.stage, example.source)
+    return replace(make_path(encoded, example.image_keys, [spoken], encoder), notes=(note,))
+
+
+def make_path(encoded: Encoded, image_keys: tuple[str, ...], answers: Sequence[Spoken], encoder: ChatEncoder) -> Row:
+    """Lay tokenized text out as a row in which every token sees all before it, and some answers are learnt.
+
+    Args:
+        encoded: the text.
+        image_keys: identifiers of its pictures, in order.
+        answers: what is learnt; they neither touch nor stand at the very beginning.
+        encoder: what it was tokenized by.
+    """
     ids = np.asarray(encoded.input_ids, np.int32)
-    targets = np.asarray([*encoded.labels[1:], IGNORED_LABEL], np.int32)
-    is_target = targets != IGNORED_LABEL
-    weights = np.where(is_target, example.weight, 0.0)
+    targets = np.full(len(ids), IGNORED_LABEL, np.int32)
+    weights = np.zeros(len(ids))
     fields = np.full(len(ids), NO_FIELD, np.int8)
-    if example.tokens is not None:
-        weights[is_target] *= example.tokens.weights
-        fields[is_target] = example.tokens.fields
+    for answer in answers:
+        # What is to be predicted is one further on.
+        place = slice(answer.start - 1, answer.start - 1 + answer.num_tokens)
+        targets[place] = ids[answer.start : answer.start + answer.num_tokens]
+        weights[place] = answer.weight
+        if answer.tokens is not None:
+            weights[place] *= answer.tokens.weights
+            fields[place] = answer.tokens.fields
     positions = rope_positions(encoded, encoder.images, encoder.image_token_id)
     pictures = np.full(len(ids), NO_PICTURE, np.int16)
     num_tokens = [rows * columns // encoder.images.merge**2 for _, rows, columns in encoded.image_grids]
@@ -164,10 +202,9 @@ def _make_single(example: Example, encoder: ChatEncoder) -> Row:
         weights.astype(np.float32),
         positions.numpy().astype(np.int32),
         pictures,
-        example.image_keys,
+        image_keys,
         fields,
         TokenTree((0, len(ids)), (NO_PARENT,)),
-        (WindowNote(example.tokens.numbers if example.tokens else (), example.stage, example.source),),
     )
 
 
@@ -190,12 +227,15 @@ def group_examples(examples: Sequence[Example], max_windows: int) -> list[list[E
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Neighbouring tokens of a row."""
 
     row: Row
+    """The row."""
     start: int
+    """The first of them."""
     stop: int
+    """The one behind the last of them."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -212,7 +252,7 @@ def join_rows(rows: Sequence[Row]) -> Row:
         bounds += [first_token + bound for bound in row.tree.bounds[1:]]
         parents += [parent if parent == NO_PARENT else first_segment + parent for parent in row.tree.parents]
     notes = tuple(note for row in rows for note in row.notes)
-    return _chain([_Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)), notes)
+    return chain_pieces([Piece(row, 0, len(row.ids)) for row in rows], TokenTree(tuple(bounds), tuple(parents)), notes)
 
 
 def merge_rows(rows: Sequence[Row]) -> Row:
@@ -224,14 +264,14 @@ def merge_rows(rows: Sequence[Row]) -> Row:
     growth.grow(range(len(windows)), 0, NO_PARENT)
     bounds = (0, *accumulate(map(len, growth.pieces)))
     notes = tuple(note for member in growth.members for note in windows[member].notes)
-    return _chain(growth.pieces, TokenTree(bounds, tuple(growth.parents)), notes)
+    return chain_pieces(growth.pieces, TokenTree(bounds, tuple(growth.parents)), notes)
 
 
 class _Growth:
     """A tree of windows under way: a radix tree over their tokens."""
 
     def __init__(self, windows: Sequence[Row]) -> None:
-        self.pieces: list[_Piece] = []
+        self.pieces: list[Piece] = []
         self.parents: list[int] = []
         self.members: list[int] = []
         """The windows in the order of their leaves."""
@@ -254,7 +294,7 @@ class _Growth:
             self.grow(group, start, parent)
 
     def _add(self, member: int, start: int, stop: int, parent: int) -> int:
-        self.pieces.append(_Piece(self._windows[member], start, stop))
+        self.pieces.append(Piece(self._windows[member], start, stop))
         self.parents.append(parent)
         return len(self.pieces) - 1
 
@@ -286,8 +326,8 @@ def _mark(window: Row, numbers: dict[str, int]) -> NDArray[np.int64]:
     return marks
 
 
-def _chain(pieces: Sequence[_Piece], tree: TokenTree, notes: tuple[WindowNote, ...]) -> Row:
-    """Put pieces one after the other; notes are those of the tree's leaves."""
+def chain_pieces(pieces: Sequence[Piece], tree: TokenTree, notes: tuple[WindowNote, ...] = ()) -> Row:
+    """Put pieces one after the other, as the segments of a tree; notes are those of its leaves."""
     pictures = []
     keys: list[str] = []
     for piece in pieces:

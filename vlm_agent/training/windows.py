@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,10 +20,19 @@ import numpy as np
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click
-from vlm_agent.chat import Message, Recipe, make_recipe, render_answer, render_prompt, render_step_prompt
+from vlm_agent.chat import (
+    Message,
+    Recipe,
+    make_conversational,
+    make_recipe,
+    render_answer,
+    render_prompt,
+    render_step_prompt,
+)
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
 from vlm_agent.dataset.store import Dataset
-from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
+from vlm_agent.dataset.windows import Window, prompt_input, state_text, target_chunk
 from vlm_agent.errors import DataError
 from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.models.images import RgbFrame, resize_frame
@@ -86,6 +95,9 @@ def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettin
         history_ticks=settings.history_ticks,
         state_text_max_chars=settings.state_text_max_chars,
     )
+    recipe = replace(recipe, history_frames=settings.history_frames)
+    if settings.conversation_turns > 1:
+        return make_conversational(recipe, settings.conversation_turns)
     if not settings.names_steps:
         return recipe
     if not all(goals.values()):
@@ -106,8 +118,9 @@ def encode_windows(
     recipe: Recipe,
     steps: Mapping[Moment, str] = NO_STEPS,
     config: TrainConfig | None = None,
+    histories: Histories | None = None,
 ) -> list[Example]:
-    """Tokenize windows.
+    """Tokenize windows; those of a recipe of conversations are for `conversations`.
 
     Args:
         encoder: the model's.
@@ -116,11 +129,12 @@ def encode_windows(
         steps: the step of each moment that has one (see `moments.find_steps`).
         config: gives `snap_clicks`, how much tokens and windows count, what is asked of numbers, and whether there is a
             curriculum; by default clicks stay, and tokens count the same.
+        histories: tells which pictures came before; by default none is shown.
 
     Raises:
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    window_encoder = WindowEncoder(encoder, recipe, steps, config)
+    window_encoder = WindowEncoder(encoder, recipe, steps, config, histories)
     return [window_encoder.encode(window, source) for source, window in enumerate(windows)]
 
 
@@ -133,21 +147,24 @@ class WindowEncoder:
         recipe: Recipe,
         steps: Mapping[Moment, str] = NO_STEPS,
         config: TrainConfig | None = None,
+        histories: Histories | None = None,
     ) -> None:
         """Take what `encode_windows` takes, and raise what it raises."""
         self._encoder = encoder
         self._recipe = recipe
         self._steps = steps
+        self._histories = histories
         self._config = config = config or TrainConfig()
         self._weights = config.read_window_weights()
-        weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
-        automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
-        self._labeler = FieldLabeler(automaton, weights, NumberGoals.of(config))
+        self._labeler = make_labeler(encoder, recipe, config)
 
     def encode(self, window: Window, source: int = 0) -> Example:
         """Return one window, labeled and weighed; `source` is written down as its place among all."""
         step = self._steps.get(moment_of(window))
-        example = encode_window(self._encoder, window, self._recipe, step, snap=self._config.snap_clicks)
+        earlier = () if self._histories is None else self._histories.before(window)
+        example = encode_window(
+            self._encoder, window, self._recipe, step, snap=self._config.snap_clicks, earlier=earlier
+        )
         label = self._labeler.label_step if example.is_step else self._labeler.label_actions
         labeled = replace(example, tokens=label(example.encoded.target_ids), source=source)
         if self._config.curriculum:
@@ -155,6 +172,17 @@ class WindowEncoder:
         if not example.is_step:
             labeled = replace(labeled, weight=weigh_window(window, self._weights))
         return weigh_example(labeled, self._config.weigh)
+
+
+def make_labeler(encoder: ChatEncoder, recipe: Recipe, config: TrainConfig) -> FieldLabeler:
+    """Return what tells the tokens of answers apart, and how much they count by the settings.
+
+    Raises:
+        ConfigError: the tokenizer does not write every digit as a token of its own.
+    """
+    weights = TokenWeights(config.step_weight, config.read_field_weights(), config.read_event_weights())
+    automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
+    return FieldLabeler(automaton, weights, NumberGoals.of(config))
 
 
 def weigh_example(example: Example, weigh: Weighing) -> Example:
@@ -178,17 +206,19 @@ class AskedWindow:
     """Whether the answer names a step; else it is of actions."""
 
 
-def ask_window(window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0) -> AskedWindow:
-    """Render one window with its answer; its picture is not read.
+def ask_window(
+    window: Window, recipe: Recipe, step: str | None = None, *, snap: int = 0, earlier: Sequence[Window] = ()
+) -> AskedWindow:
+    """Render one window with its answer; its pictures are not read.
 
-    Where the recipe names steps, the answer to a long goal is the step.
+    Where the recipe names steps, the answer to a long goal is the step. `earlier` are the decisions before it that its
+    prompt shows, oldest first.
     """
-    inp = prompt_input(window, recipe, UNSEEN_FRAME)
+    inp = prompt_input(window, recipe, UNSEEN_FRAME, [(one, UNSEEN_FRAME) for one in earlier])
+    keys = (*(one.frame_id for one in earlier), window.frame_id)
     if step is not None and window.goal in recipe.long_goals:
-        keys = () if recipe.steps_from_state else (window.frame_id,)
-        return AskedWindow(render_step_prompt(inp, recipe), step, keys, is_step=True)
-    chunk = snap_clicks(target_chunk(window, recipe), inp.state_text, recipe.spec, snap)
-    return AskedWindow(render_prompt(inp, recipe), render_answer(chunk, recipe), (window.frame_id,))
+        return AskedWindow(render_step_prompt(inp, recipe), step, () if recipe.steps_from_state else keys, is_step=True)
+    return AskedWindow(render_prompt(inp, recipe), write_answer(window, recipe, snap), keys)
 
 
 def encode_window(
@@ -198,12 +228,19 @@ def encode_window(
     step: str | None = None,
     *,
     snap: int = 0,
+    earlier: Sequence[Window] = (),
 ) -> Example:
     """Render and tokenize one window with its answer (see `ask_window`)."""
-    asked = ask_window(window, recipe, step, snap=snap)
+    asked = ask_window(window, recipe, step, snap=snap, earlier=earlier)
     sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(asked.frame_ids)
     encoded = encoder.encode_training(asked.messages, asked.answer, sizes)
     return Example(encoded, asked.frame_ids, is_step=asked.is_step)
+
+
+def write_answer(window: Window, recipe: Recipe, snap: int) -> str:
+    """Return what is to be answered to a window, clicks moved to named places that are near (see `snap_clicks`)."""
+    chunk = snap_clicks(target_chunk(window, recipe), state_text(window, recipe), recipe.spec, snap)
+    return render_answer(chunk, recipe)
 
 
 def snap_clicks(chunk: ActionChunk, state_text: str, spec: ActionSpec, reach: int) -> ActionChunk:

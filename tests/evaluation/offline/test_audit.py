@@ -23,6 +23,7 @@ from vlm_agent.evaluation.offline.audit_section import describe, is_blind, write
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.observations import Observer
 from vlm_agent.policies import RepeatLastPolicy, ScriptedPolicy
 
 SPEC = ActionSpec(96, 64, keys=("a",))
@@ -106,7 +107,7 @@ PLANTED = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_policy_is_named_rightly(dataset, planted):
     policy, hangs_on = PLANTED[planted]
-    findings = audit(policy, dataset, list(dataset.windows("validation")), ScoreConfig())
+    findings = audit(policy, Observer(dataset), list(dataset.windows("validation")), ScoreConfig())
     assert {finding.asks for finding in findings if finding.matters} == hangs_on
     opening = {
         "picture": ("It looks", "It does not look"),
@@ -157,23 +158,25 @@ def test_answers_that_are_there_are_not_asked_for_again(dataset, tmp_path):
     def keep(folder):
         return lambda name: PredictionStore(folder / f"{name}.jsonl", {"name": name}, dataset.spec)
 
-    whole = audit(policy, dataset, windows, ScoreConfig(), keep=keep(tmp_path / "whole"))
+    whole = audit(policy, Observer(dataset), windows, ScoreConfig(), keep=keep(tmp_path / "whole"))
     # Within the windows as they are, within a change, and within its own history, which is built on earlier answers.
     for answers in (20, 90, 190):
         with pytest.raises(KilledError):
-            audit(Dying(answers), dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut"))
-    assert audit(policy, dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
-    assert audit(policy, dataset, windows, ScoreConfig()) == whole
+            audit(Dying(answers), Observer(dataset), windows, ScoreConfig(), keep=keep(tmp_path / "cut"))
+    assert audit(policy, Observer(dataset), windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
+    assert audit(policy, Observer(dataset), windows, ScoreConfig()) == whole
 
     def never():
         raise AssertionError("all answers are there")
 
-    assert audit(LatePolicy(never), dataset, windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
+    assert audit(LatePolicy(never), Observer(dataset), windows, ScoreConfig(), keep=keep(tmp_path / "cut")) == whole
 
 
 def test_what_costs_much_is_found_for_sure_and_what_costs_nothing_is_not(dataset):
     policy, _ = PLANTED["uses all but its history"]
-    found = {one.name: one for one in audit(policy, dataset, list(dataset.windows("validation")), ScoreConfig())}
+    found = {
+        one.name: one for one in audit(policy, Observer(dataset), list(dataset.windows("validation")), ScoreConfig())
+    }
     assert found["own_history"].loss is None
     for name in ("blank_picture", "other_state"):
         assert found[name].loss.interval.low > 0

@@ -26,7 +26,8 @@ from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
 from vlm_agent.evaluation.offline.reading import choose_moments, plan_readings
 from vlm_agent.models.tiny import write_tiny_checkpoint
-from vlm_agent.policies import NoOpPolicy, Observation, ScriptedPolicy
+from vlm_agent.observations import Observation, Observer
+from vlm_agent.policies import NoOpPolicy, ScriptedPolicy
 
 STATE = {"player": {"animation": -1}, "inventory": {"emptySlots": 28}}
 
@@ -48,7 +49,7 @@ def observe(window, dataset):
 def ask(policy, dataset, path):
     windows = list(dataset.windows("validation"))
     store = PredictionStore(path, {"name": "x"}, dataset.spec)
-    answering.answer_windows(policy, dataset, windows, store)
+    answering.answer_windows(policy, Observer(dataset), windows, store)
     return list(store.done.values())
 
 

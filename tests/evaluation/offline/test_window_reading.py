@@ -13,11 +13,11 @@ from vlm_agent.chat import PromptInput, Shot, make_recipe, render_prompt, render
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.decoding.engine import DecodeConfig
 from vlm_agent.errors import DataError
-from vlm_agent.evaluation.offline.answering import observe
 from vlm_agent.evaluation.offline.few_shot import FewShotPolicy, ShotFinder
 from vlm_agent.evaluation.offline.reading import Reading, WindowReader, _make_event_slots
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.observations import Observer
 from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.passes import sum_losses
@@ -68,13 +68,13 @@ def test_what_is_read_costs_what_training_calls_its_loss(loaded, dataset, codec,
     windows = [window for window in dataset.windows("validation") if window.target.actions][:2]
     long, short = windows
     assert (long.goal_level, short.goal_level) == ("long", "short")
-    actions = reader.read(dataset, Reading(short))
+    actions = reader.read(Observer(dataset), Reading(short))
     assert sum(actions.bits.values()) == pytest.approx(training_loss(loaded, dataset, short, recipe), abs=1e-3)
-    step = reader.read(dataset, Reading(long, "press short", has_actions=False))
+    step = reader.read(Observer(dataset), Reading(long, "press short", has_actions=False))
     want = training_loss(loaded, dataset, long, recipe, "press short")
     assert sum(step.bits.values()) == pytest.approx(want, abs=1e-3)
     # Given the player's step, the long window's actions are those of the short one.
-    both = reader.read(dataset, Reading(long, "press short"))
+    both = reader.read(Observer(dataset), Reading(long, "press short"))
     assert sum(both.bits.values()) == pytest.approx(want + sum(actions.bits.values()), abs=1e-3)
     assert both.numbers == actions.numbers
     assert both.counts["step"] == 1
@@ -84,7 +84,7 @@ def test_what_is_read_costs_what_training_calls_its_loss(loaded, dataset, codec,
 def test_numbers_and_events_are_kept_as_they_were_read(loaded, dataset):
     recipe = make(loaded, dataset)
     [window, *_] = [one for one in dataset.windows("validation") if one.target.actions and one.goal_level == "short"]
-    read = WindowReader(VlmPolicy(loaded, recipe)).read(dataset, Reading(window))
+    read = WindowReader(VlmPolicy(loaded, recipe)).read(Observer(dataset), Reading(window))
     assert [(slot.part, slot.event, slot.action) for slot in read.numbers] == [
         ("dt", "CLICK", 0),
         ("x", "CLICK", 0),
@@ -104,7 +104,7 @@ def test_numbers_and_events_are_kept_as_they_were_read(loaded, dataset):
 def test_where_the_time_is_written_first_the_kinds_share_what_acting_has(loaded, dataset):
     recipe = make(loaded, dataset, codec="line")
     [window, *_] = [one for one in dataset.windows("validation") if one.target.actions and one.goal_level == "short"]
-    read = WindowReader(VlmPolicy(loaded, recipe)).read(dataset, Reading(window))
+    read = WindowReader(VlmPolicy(loaded, recipe)).read(Observer(dataset), Reading(window))
     assert [slot.truth for slot in read.events] == ["CLICK", "KEY", "none"]
     assert set(read.events[0].ppm) == {"CLICK", "KEY", "SCROLL", "MOVE", "none", "done"}
     assert set(read.events[2].ppm) == {"act", "none"}
@@ -150,7 +150,7 @@ def test_a_model_with_examples_answers_and_drops_those_that_do_not_fit(loaded, d
     windows = list(dataset.windows("train"))
     policy = FewShotPolicy(loaded, recipe, windows, 2, DecodeConfig())
     window = next(iter(dataset.windows("validation")))
-    observation = observe(dataset, window)
+    observation = Observer(dataset).observe(window)
     seen = policy.see(observation)
     # All training windows are of one session.
     assert len(policy.ask(seen)) == 4

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.training.synthetic import SPEC
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.types import Click, Key
-from vlm_agent.chat import PromptInput, make_recipe, render_prompt, render_step_prompt
+from vlm_agent.chat import PromptInput, Turn, make_conversational, make_recipe, render_prompt, render_step_prompt
 from vlm_agent.decoding.engine import Engine
 from vlm_agent.decoding.prompts import encode_prompt, make_automaton
 from vlm_agent.models.encoding import PlainTokenizer
@@ -65,6 +65,25 @@ def test_a_prompt_by_parts(loaded):
     assert (bare[PromptPart.STATE], bare[PromptPart.RECENT]) == (0, 0)
     for part in (PromptPart.SYSTEM, PromptPart.PICTURE, PromptPart.FORMAT):
         assert bare[part] == counts[part]
+
+
+def test_a_conversation_by_parts(loaded):
+    recipe = make_conversational(_recipe(loaded), 3)
+    encoder, render = loaded.encoder, partial(render_prompt, recipe=recipe)
+    turns = (Turn(FRAME, "bank @1,2", '{"actions":[]}'), Turn(FRAME, "", ""))
+    inp = PromptInput((FRAME,), "go home", "gold ore @1,2 | mouse @3,4", earlier=turns)
+    sizes = [_size(recipe)] * 3
+    counts = count_prompt(encoder, render, inp, sizes)
+    assert counts.total() == encoder.encode_prompt(render(inp), sizes).num_prompt_tokens
+    texts = {"bank @1,2": PromptPart.EARLIER, '{"actions":[]}': PromptPart.EARLIER, "go home": PromptPart.GOAL}
+    wanted = dict.fromkeys((PromptPart.EARLIER, PromptPart.GOAL), 0)
+    for text, part in texts.items():
+        wanted[part] += len(encoder.encode_text(text))
+    for part, number in wanted.items():
+        assert counts[part] == pytest.approx(number, abs=1)
+    assert counts[PromptPart.STATE] == len(encoder.encode_text(inp.state_text))
+    assert counts[PromptPart.PICTURE] == 3 * encoder.images.num_tokens(*_size(recipe))
+    assert counts[PromptPart.RECENT] == 0
 
 
 @pytest.fixture(scope="module")

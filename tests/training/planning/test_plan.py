@@ -15,7 +15,7 @@ from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.adapters import train_adapter
-from vlm_agent.training.config import EvaluationSettings, TrainConfig
+from vlm_agent.training.config import EvaluationSettings, RecipeSettings, TrainConfig
 
 pytestmark = pytest.mark.model
 
@@ -75,7 +75,9 @@ def test_tokens_by_part_and_what_other_settings_take(capsys, dataset, bare):
     plan = _plan(capsys, dataset, bare)
     parts = plan["tokens"]["actions"]
     total = parts.pop("total")
-    assert set(parts) == {"system", "picture", "game state", "recent actions", "goal", "chat format", "answer"}
+    names = {"system", "picture", "game state", "recent actions", "goal", "chat format", "answer", "earlier turns"}
+    assert set(parts) == names
+    assert parts["earlier turns"]["largest"] == 0
     assert sum(part["p50"] for part in parts.values()) == pytest.approx(total["p50"], abs=8)
     given, *others = plan["outcomes"]
     by_change = {outcome["change"]: outcome for outcome in others}
@@ -174,6 +176,37 @@ def test_steps_are_a_question_of_their_own(capsys, dataset, model):
     step = plan["tokens"]["step"]
     assert step["picture"]["largest"] == step["system"]["largest"] == 0
     assert step["total"]["largest"] < plan["tokens"]["actions"]["total"]["p50"]
+
+
+def test_a_history_of_pictures_is_counted(capsys, dataset, bare):
+    one, two = (_plan(capsys, dataset, bare, "--recipe.history-frames", str(count)) for count in (1, 2))
+    single = one["outcomes"][0]["picture_tokens"]
+    assert one["tokens"]["actions"]["picture"]["largest"] == single
+    assert two["tokens"]["actions"]["picture"]["p50"] == 2 * single
+    assert two["work"]["picture_visits"] > one["work"]["picture_visits"]
+    smaller = next(outcome for outcome in two["outcomes"] if outcome["change"].startswith("--recipe.image-max-tokens"))
+    spared = single - smaller["picture_tokens"]
+    assert two["outcomes"][0]["window"]["p50"] - smaller["window"]["p50"] == 2 * spared
+
+
+def test_conversations_are_planned_as_they_are_trained(capsys, dataset, model, tmp_path):
+    asked = ["--recipe.conversation-turns", "3", "--train.max-steps", "1"]
+    plan = _plan(capsys, dataset, model, *asked, "--probe-steps", "1", "--decisions", "3")
+    parts = plan["tokens"]["actions"]
+    assert parts["earlier turns"]["largest"] > 0
+    assert parts["recent actions"]["largest"] == 0
+    single = plan["outcomes"][0]["picture_tokens"]
+    assert parts["picture"]["largest"] == 3 * single
+    assert any("laid out as: conversation" in note for note in plan["notes"])
+    assert plan["outcomes"][0]["decision_ms"]["usual"] > 0
+    changes = [outcome["change"] for outcome in plan["outcomes"]]
+    assert not any("history-ticks" in change or "batch-windows" in change for change in changes)
+    settings = RecipeSettings(conversation_turns=3)
+    config = TrainConfig(evaluation=EvaluationSettings(every_steps=0), max_steps=1)
+    result = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run", settings=settings)
+    assert (result.layout, result.num_steps) == ("conversation", plan["work"]["steps"])
+    [step] = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert step["windows"] == plan["work"]["windows"] == 12
 
 
 def test_an_earlier_run_brings_its_recipe(capsys, dataset, model, tmp_path):

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError
 from vlm_agent.evaluation.offline.predictions import Prediction, make_prediction
-from vlm_agent.policies import Decision, Observation, Policy, RecentAction
+from vlm_agent.observations import Observation, Observer
+from vlm_agent.policies import Decision, Policy
 
 
 class Answers(Protocol):
@@ -59,7 +59,7 @@ class LatePolicy:
 
 def answer_windows(
     policy: Policy,
-    dataset: Dataset,
+    observer: Observer,
     windows: Sequence[Window],
     store: Answers,
     advance: Callable[[], object] = lambda: None,
@@ -70,24 +70,8 @@ def answer_windows(
     """
     for window in windows:
         if window.window_id not in store.done:
-            store.add(answer_window(policy, dataset, window))
+            store.add(answer_observation(policy, observer.dataset, window, observer.observe(window)))
         advance()
-
-
-def answer_window(policy: Policy, dataset: Dataset, window: Window) -> Prediction:
-    """Ask a policy about one window."""
-    return answer_observation(policy, dataset, window, observe(dataset, window))
-
-
-def observe(dataset: Dataset, window: Window) -> Observation:
-    """Return what is to be seen of a window."""
-    return Observation(
-        frame=dataset.frame(window),
-        goal=window.goal,
-        t_ms=window.t_ns // NS_PER_MS,
-        game_state=window.state,
-        recent=tuple(RecentAction(age_ms, action) for age_ms, action in window.recent),
-    )
 
 
 def answer_observation(policy: Policy, dataset: Dataset, window: Window, seen: Observation) -> Prediction:

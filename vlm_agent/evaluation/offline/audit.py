@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.evaluation.offline.answering import Answers, KeptAnswers, answer_windows
 from vlm_agent.evaluation.offline.estimates import Gap, compare, correct_holm, estimate
@@ -16,6 +15,7 @@ from vlm_agent.evaluation.offline.predictions import Prediction
 from vlm_agent.evaluation.offline.scores import score as tally_window
 from vlm_agent.evaluation.offline.scores import tally_sessions
 from vlm_agent.evaluation.offline.shortcuts import CONDITIONS, INTACT, Condition, answer_changed
+from vlm_agent.observations import Observer
 from vlm_agent.policies import Policy
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Finding:
 
 def audit(
     policy: Policy,
-    dataset: Dataset,
+    observer: Observer,
     windows: Sequence[Window],
     score: ScoreConfig,
     *,
@@ -79,7 +79,7 @@ def audit(
 
     Args:
         policy: who is asked.
-        dataset: gives the pictures.
+        observer: shows the windows as they are.
         windows: whole sessions.
         score: when two actions count as the same.
         keep: gives the store of a condition's answers; those that it has are not asked for again.
@@ -92,10 +92,10 @@ def audit(
         return partial(progress.advance, progress.add_task(label, total=len(windows)))
 
     intact = keep(INTACT)
-    answer_windows(policy, dataset, windows, intact, start(INTACT))
+    answer_windows(policy, observer, windows, intact, start(INTACT))
     findings = []
     for condition in CONDITIONS:
-        changed = answer_changed(policy, dataset, windows, condition, keep(condition.name), start(condition.label))
+        changed = answer_changed(policy, observer, windows, condition, keep(condition.name), start(condition.label))
         if changed:
             before = [intact.done[one.window_id] for one in changed]
             findings.append(_find(condition, before, changed, score))

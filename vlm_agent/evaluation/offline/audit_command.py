@@ -90,6 +90,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     Raises:
         DataError, ModelError: see `run`.
     """
+    from vlm_agent.chat import Recipe
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.evaluation.offline.answering import LatePolicy
     from vlm_agent.evaluation.offline.audit import audit
@@ -98,6 +99,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     from vlm_agent.evaluation.offline.predictions import PredictionStore
     from vlm_agent.evaluation.report import write_whole
     from vlm_agent.evaluation.sides import find_side
+    from vlm_agent.observations import Observer
 
     side = find_side(config.model)
     dataset = open_dataset(config.dataset)
@@ -116,7 +118,8 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
         path = config.out / "answers" / f"{condition}.jsonl"
         return PredictionStore(path, {"condition": condition, **about}, dataset.spec)
 
-    findings = audit(policy, dataset, windows, config.score, keep=keep, progress=progress)
+    recipe = None if side.record is None else Recipe.from_json(side.record["recipe"])
+    findings = audit(policy, Observer(dataset, recipe), windows, config.score, keep=keep, progress=progress)
     section = write_section(findings)
     value = {
         "format": FORMAT,

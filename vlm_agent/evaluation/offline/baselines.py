@@ -12,7 +12,8 @@ from vlm_agent.dataset.state_text import render_state
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.word_index import WordIndex, words_of
-from vlm_agent.policies import Decision, Observation
+from vlm_agent.observations import Observation
+from vlm_agent.policies import Decision
 
 _SPACE = CoordinateSpace(1000, 1000)
 _STATE_CHARS = 4000

@@ -165,13 +165,15 @@ def _ask(
 ) -> list[Prediction]:
     from vlm_agent.evaluation.offline.answering import answer_windows
     from vlm_agent.evaluation.offline.predictions import PredictionStore
+    from vlm_agent.observations import Observer
 
     head = {"name": contender.name, "who": contender.who, **about}
     store = PredictionStore(out / "predictions" / f"{contender.name}.jsonl", head, dataset.spec)
     task = progress.add_task(contender.name, total=len(windows))
     # A model is only loaded for windows that it has not answered yet.
     if any(window.window_id not in store.done for window in windows):
-        answer_windows(contender.make(), dataset, windows, store, partial(progress.advance, task))
+        observer = Observer(dataset, contender.recipe)
+        answer_windows(contender.make(), observer, windows, store, partial(progress.advance, task))
     return [store.done[window.window_id] for window in windows]
 
 
@@ -185,6 +187,7 @@ def _read(
 ) -> list[Readout]:
     from vlm_agent.evaluation.offline.reading import WindowReader, choose_moments, plan_readings, read_windows
     from vlm_agent.evaluation.offline.readouts import ReadoutStore
+    from vlm_agent.observations import Observer
     from vlm_agent.policies import VlmPolicy
 
     chosen = choose_moments(windows, config.readout_windows)
@@ -195,7 +198,8 @@ def _read(
     if any(reading.window.window_id not in store.done for reading in readings):
         policy = contender.make()
         assert isinstance(policy, VlmPolicy)
-        read_windows(WindowReader(policy), dataset, readings, store, partial(progress.advance, task))
+        observer = Observer(dataset, contender.recipe)
+        read_windows(WindowReader(policy), observer, readings, store, partial(progress.advance, task))
     return [store.done[reading.window.window_id] for reading in readings]
 
 

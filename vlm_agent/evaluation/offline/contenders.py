@@ -86,7 +86,8 @@ def list_contenders(
         also: further models by name.
         dataset: what they are asked about.
         config: how models choose tokens, and where they run.
-        few_shot: how many worked examples the base is shown as well; 0 leaves that contender out.
+        few_shot: how many worked examples the base is shown as well; 0 leaves that contender out, and so does a recipe
+            of conversations.
 
     Raises:
         DataError: a model was made for other actions.
@@ -113,7 +114,8 @@ def list_contenders(
         return FewShotPolicy(plain.loaded, plain.recipe, windows, few_shot, make_decoding(config))
 
     yield Contender(BASE, who, lambda: shelf.take(base, side.record), is_model=True, recipe=recipe)
-    if few_shot and has_training:
+    # Worked examples are turns of their own: in a conversation they would be taken for its beginning.
+    if few_shot and has_training and not (recipe is not None and recipe.is_conversation):
         yield Contender(BASE_FEW, {**who, "examples": few_shot}, show_examples, is_model=True, recipe=recipe)
     for name, other in also.items():
         yield _make_contender(name, other, shelf)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from vlm_agent.actions.parts import Part
 from vlm_agent.chat import PromptInput, Recipe, render_answer
-from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, target_chunk
-from vlm_agent.evaluation.offline.answering import observe
 from vlm_agent.evaluation.offline.readouts import MILLION, EventSlot, NumberSlot, Readout, ReadoutStore
+from vlm_agent.observations import Observer
 from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.moments import find_steps, moment_of, spread
 
@@ -72,7 +71,7 @@ def plan_readings(windows: Sequence[Window], recipe: Recipe | None, known: Itera
 
 def read_windows(
     reader: WindowReader,
-    dataset: Dataset,
+    observer: Observer,
     readings: Sequence[Reading],
     store: ReadoutStore,
     advance: Callable[[], object] = lambda: None,
@@ -80,7 +79,7 @@ def read_windows(
     """Read each window that the store has not got, and add what was read to it."""
     for reading in readings:
         if reading.window.window_id not in store.done:
-            store.add(reader.read(dataset, reading))
+            store.add(reader.read(observer, reading))
         advance()
 
 
@@ -99,10 +98,10 @@ class WindowReader:
         self._phrases = Phrases(policy.loaded.encoder, policy.recipe.steps)
         self._asked = TIMES_AND_CLICKS if policy.recipe.spec.pointer == "absolute" else TIMES
 
-    def read(self, dataset: Dataset, reading: Reading) -> Readout:
-        """Read one window."""
+    def read(self, observer: Observer, reading: Reading) -> Readout:
+        """Read one window, shown with the player's own decisions before it."""
         window = reading.window
-        seen = self._policy.see(observe(dataset, window))
+        seen = self._policy.see(observer.observe(window))
         read: list[AnswerReadout] = []
         step_right = None
         if reading.step is not None:
@@ -142,7 +141,7 @@ class WindowReader:
         from vlm_agent.decoding.prompts import encode_prompt
 
         recipe, loaded = self._policy.recipe, self._policy.loaded
-        prompt = encode_prompt(loaded, self._policy.ask(seen), seen.frames, recipe)
+        prompt = encode_prompt(loaded, self._policy.ask(seen), seen.pictures, recipe)
         token_ids = loaded.encoder.encode_text(render_answer(target_chunk(window, recipe), recipe))
         return self._reader.read_actions(self._automaton, prompt, token_ids, self._asked)
 

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from random import Random
+from typing import Any
 
 import numpy as np
 
 from vlm_agent.actions.playback import NS_PER_MS
+from vlm_agent.actions.types import ActionChunk
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.evaluation.offline.answering import Answers, answer_observation, observe, seed_of
+from vlm_agent.evaluation.offline.answering import Answers, answer_observation, seed_of
 from vlm_agent.evaluation.offline.matching import time_actions
 from vlm_agent.evaluation.offline.predictions import Prediction
-from vlm_agent.policies import Observation, Policy, RecentAction
+from vlm_agent.observations import Observation, Observer, RecentAction
+from vlm_agent.policies import Policy
 
 INTACT = "intact"
 """Name of the windows as they are."""
@@ -55,7 +58,7 @@ CONDITIONS = (
 
 def answer_changed(
     policy: Policy,
-    dataset: Dataset,
+    observer: Observer,
     windows: Sequence[Window],
     condition: Condition,
     store: Answers,
@@ -67,36 +70,36 @@ def answer_changed(
 
     Args:
         policy: who is asked.
-        dataset: gives the pictures.
+        observer: shows the windows as they are.
         windows: whole sessions, in order of session and time.
         condition: what is changed.
         store: keeps the answers.
         advance: called after every window.
     """
     if condition.name == "own_history":
-        return _answer_on_own_history(policy, dataset, windows, store, advance)
+        return _answer_on_own_history(policy, observer, windows, store, advance)
     change = _CHANGES[condition.name]
     for window in windows:
         if window.window_id not in store.done:
             others = [other for other in windows if other.session != window.session]
-            seen = change(dataset, observe(dataset, window), window, others)
+            seen = change(observer.dataset, observer.observe(window), window, others)
             if seen is not None:
-                store.add(answer_observation(policy, dataset, window, seen))
+                store.add(answer_observation(policy, observer.dataset, window, seen))
         advance()
     return [store.done[window.window_id] for window in windows if window.window_id in store.done]
 
 
 def _blank(dataset: Dataset, seen: Observation, window: Window, others: Sequence[Window]) -> Observation:
-    return replace(seen, frame=np.zeros_like(seen.frame))
+    return _replace_always(seen, frame=np.zeros_like(seen.frame))
 
 
 def _see_elsewhere(dataset: Dataset, seen: Observation, window: Window, others: Sequence[Window]) -> Observation | None:
     other = _draw(window, (one for one in others if one.frame_id != window.frame_id))
-    return None if other is None else replace(seen, frame=dataset.frame(other))
+    return None if other is None else _replace_always(seen, frame=dataset.frame(other))
 
 
 def _forget_state(dataset: Dataset, seen: Observation, window: Window, others: Sequence[Window]) -> Observation | None:
-    return None if seen.game_state is None else replace(seen, game_state=None)
+    return None if seen.game_state is None else _replace_always(seen, game_state=None)
 
 
 def _read_elsewhere(
@@ -105,13 +108,19 @@ def _read_elsewhere(
     if seen.game_state is None:
         return None
     other = _draw(window, (one for one in others if one.state is not None and one.state != window.state))
-    return None if other is None else replace(seen, game_state=other.state)
+    return None if other is None else _replace_always(seen, game_state=other.state)
 
 
 def _want_else(dataset: Dataset, seen: Observation, window: Window, others: Sequence[Window]) -> Observation | None:
     alike = (one for one in others if one.goal_level == window.goal_level and one.goal != window.goal)
     other = _draw(window, alike)
     return None if other is None else replace(seen, goal=other.goal)
+
+
+def _replace_always(seen: Observation, **changes: Any) -> Observation:
+    """Change what is seen now, and what was seen in the decisions before that are shown with it."""
+    earlier = tuple(replace(past, **changes) for past in seen.earlier or ())
+    return replace(seen, **changes, earlier=earlier)
 
 
 _CHANGES: Mapping[str, Change] = {
@@ -130,20 +139,22 @@ def _draw(window: Window, others: Iterator[Window]) -> Window | None:
 
 
 def _answer_on_own_history(
-    policy: Policy, dataset: Dataset, windows: Sequence[Window], store: Answers, advance: Callable[[], object]
+    policy: Policy, observer: Observer, windows: Sequence[Window], store: Answers, advance: Callable[[], object]
 ) -> list[Prediction]:
-    history_ms = dataset.manifest.history_ms
+    history_ms = observer.dataset.manifest.history_ms
     answers = []
     for _, of_stream in groupby(sorted(windows, key=_stream_of), key=_stream_of):
         said: list[tuple[float, RecentAction]] = []
+        chunks: dict[str, ActionChunk | None] = {}
         for window in sorted(of_stream, key=lambda one: one.t_ns):
             now_ms = window.t_ns / NS_PER_MS
             if window.window_id not in store.done:
                 past = [(now_ms - t_ms, one) for t_ms, one in said if now_ms - t_ms <= history_ms]
                 recent = tuple(replace(one, age_ms=round(age_ms)) for age_ms, one in past)
-                seen = replace(observe(dataset, window), recent=recent)
-                store.add(answer_observation(policy, dataset, window, seen))
+                seen = replace(observer.observe(window, chunks), recent=recent)
+                store.add(answer_observation(policy, observer.dataset, window, seen))
             answer = store.done[window.window_id]
+            chunks[window.window_id] = answer.answer
             answers.append(answer)
             if answer.answer is not None:
                 said += [

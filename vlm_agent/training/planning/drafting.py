@@ -58,9 +58,7 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
     else:
         place, at_once = _describe_card(config, config.gpu, candidate), 1
     sample = take_sample(store, candidate, config)
-    survey = survey_windows(
-        candidate.encoder, sample.windows, sample.recipe, sample.steps, snap=config.train.snap_clicks
-    )
+    survey = _look(candidate, sample, sample.recipe, config)
     work = weigh_work(sample.rows, sample.validation, sample.layout, config.train, at_once=at_once, scale=sample.scale)
     tokens = _count_picture(candidate, sample.recipe)
     notes = [sample.describe(), f"windows of a pass laid out as: {sample.layout} (--train.layout)"]
@@ -143,14 +141,14 @@ def _try_all(
     planner: Planner, candidate: Candidate, config: PlanConfig, sample: Sample, survey: Survey, work: Work
 ) -> Iterator[Outcome]:
     """Give the settings as they are, then others, in the order in which one would rather have them."""
-    encoder, recipe = candidate.encoder, sample.recipe
+    recipe = sample.recipe
     tokens = _count_picture(candidate, recipe)
     yield planner.weigh(survey, work, picture_tokens=tokens)
 
     def look(changed: Recipe) -> Survey:
-        return survey_windows(encoder, sample.windows, changed, sample.steps, snap=config.train.snap_clicks)
+        return _look(candidate, sample, changed, config)
 
-    if config.train.batch_windows > 1:
+    if config.train.batch_windows > 1 and not recipe.is_conversation:
         yield planner.weigh(survey, split_passes(work), picture_tokens=tokens, change="--train.batch-windows 1")
     lean = recipe
     if recipe.codec != "line":
@@ -158,7 +156,8 @@ def _try_all(
         after = look(lean)
         change = "--recipe.codec line"
         yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
-    for ticks in sorted({recipe.history_ticks // 2, 0} - {recipe.history_ticks}, reverse=True):
+    shorter = set() if recipe.is_conversation else {recipe.history_ticks // 2, 0} - {recipe.history_ticks}
+    for ticks in sorted(shorter, reverse=True):
         after = look(replace(recipe, history_ticks=ticks))
         change = f"--recipe.history-ticks {ticks}"
         yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
@@ -167,10 +166,21 @@ def _try_all(
         after = shrink_pictures(survey, smallest)
         change = f"--recipe.image-max-tokens {smallest}"
         yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=smallest, change=change)
+    pictures = f"--recipe.image-max-tokens {smallest}"
+    if recipe.is_conversation:
+        after = shrink_pictures(look(lean), smallest)
+        change = f"--recipe.codec line {pictures}"
+        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=smallest, change=change)
+        return
     after = shrink_pictures(look(replace(lean, history_ticks=0)), smallest)
-    change = f"--recipe.codec line --recipe.history-ticks 0 --recipe.image-max-tokens {smallest}"
+    change = f"--recipe.codec line --recipe.history-ticks 0 {pictures} --train.batch-windows 1"
     leanest = split_passes(resize_work(work, survey, after))
-    yield planner.weigh(after, leanest, picture_tokens=smallest, change=f"{change} --train.batch-windows 1")
+    yield planner.weigh(after, leanest, picture_tokens=smallest, change=change)
+
+
+def _look(candidate: Candidate, sample: Sample, recipe: Recipe, config: PlanConfig) -> Survey:
+    snap = config.train.snap_clicks
+    return survey_windows(candidate.encoder, sample.windows, recipe, sample.steps, sample.histories, snap=snap)
 
 
 def _list_pictures(candidate: Candidate, recipe: Recipe, tokens: int) -> list[int]:

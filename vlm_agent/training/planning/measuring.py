@@ -46,7 +46,10 @@ def measure_pace(
     """
     peak = PeakMemory(pick_device(config.device))
     loaded = load_model(config.model, quantization=config.quantization, device=config.device, trainable=True)
-    timed = time_decisions(loaded, store, spread(sample.windows, config.decisions + 1), sample.recipe)
+    count = config.decisions + 1
+    # In a conversation a decision costs what it does behind the one before it.
+    asked = sample.windows[:count] if sample.recipe.is_conversation else spread(sample.windows, count)
+    timed = time_decisions(loaded, store, asked, sample.recipe)
     tuned = make_trainable(loaded, config.train)
     if place.setting.recomputes:
         enable_activation_checkpointing(tuned.model)

@@ -12,7 +12,7 @@ import numpy as np
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.labelling import label_answer
 from vlm_agent.chat import Message, PromptInput
-from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.encoding import END_OF_TURN, ChatEncoder
 
 Render = Callable[[PromptInput], Sequence[Message]]
 """Writes the messages of a prompt."""
@@ -24,7 +24,9 @@ class PromptPart(StrEnum):
     SYSTEM = "system"
     """The task and the table of actions."""
     PICTURE = "picture"
-    """Placeholders of the picture."""
+    """Placeholders of all pictures."""
+    EARLIER = "earlier turns"
+    """Game states and answers of a conversation's earlier turns."""
     STATE = "game state"
     """The game state's text."""
     RECENT = "recent actions"
@@ -70,21 +72,22 @@ def count_prompt(
         image_sizes: (width, height) of every picture in pixels.
     """
     messages = render(inp)
+    shown = [_text_of(message) for message in messages]
     text = encoder.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     owners = np.full(len(text) + 1, PromptPart.FORMAT, dtype=object)
-    turn = _text_of(messages[-1])
-    start = text.rindex(turn)
-    for message in messages[:-1]:
-        system = _text_of(message)
-        at = text.index(system)
-        owners[at : at + len(system)] = PromptPart.SYSTEM
-    owners[start : start + len(turn)] = PromptPart.GOAL
+    places = _find_texts(text, shown)
+    for message, said, start in zip(messages, shown, places, strict=True):
+        part = PromptPart.SYSTEM if message["role"] == "system" else PromptPart.EARLIER
+        owners[start : start + len(said)] = part
+    owners[places[-1] : places[-1] + len(shown[-1])] = PromptPart.GOAL
     for part, without in (
+        (PromptPart.GOAL, replace(inp, goal="")),
         (PromptPart.STATE, replace(inp, state_text="")),
         (PromptPart.RECENT, replace(inp, recent=())),
     ):
-        first, length = _find_addition(_text_of(render(without)[-1]), turn)
-        owners[start + first : start + first + length] = part
+        for said, other, start in zip(shown, map(_text_of, render(without)), places, strict=True):
+            first, length = _find_addition(other, said)
+            owners[start + first : start + first + length] = part
     encoded = encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     pictures = iter(image_sizes)
     counts: Counter[PromptPart] = Counter()
@@ -113,6 +116,16 @@ def count_phrase_choices(phrases: Sequence[Sequence[int]], said: Sequence[int]) 
 def _text_of(message: Message) -> str:
     texts = [block["text"] for block in message["content"] if block["type"] == "text"]
     return texts[-1]
+
+
+def _find_texts(text: str, shown: Sequence[str]) -> list[int]:
+    """Return where the messages' texts begin in a rendered prompt; each ends its message."""
+    places: list[int] = []
+    stop = len(text)
+    for said in reversed(shown):  # a template may put a system text of its own in front
+        stop = text.rindex(said, 0, text.rindex(END_OF_TURN, 0, stop))
+        places.insert(0, stop)
+    return places
 
 
 def _find_addition(short: str, long: str) -> tuple[int, int]:

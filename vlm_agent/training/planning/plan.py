@@ -215,11 +215,9 @@ def resize_work(work: Work, before: Survey, after: Survey) -> Work:
 
 
 def shrink_pictures(survey: Survey, picture_tokens: int) -> Survey:
-    """Return a survey with pictures of so many tokens; all else is written as it was."""
+    """Return a survey with pictures of so many tokens each; all else is written as it was."""
     windows = tuple(
-        replace(one, parts=type(one.parts)({**one.parts, PromptPart.PICTURE: picture_tokens}))
-        if one.parts[PromptPart.PICTURE]
-        else one
+        replace(one, parts=type(one.parts)({**one.parts, PromptPart.PICTURE: one.pictures * picture_tokens}))
         for one in survey.windows
     )
     return replace(survey, windows=windows)

@@ -10,6 +10,7 @@ from functools import partial
 
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.chat import Recipe, render_prompt, render_step_prompt
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.windows import Window, prompt_input
 from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
 from vlm_agent.training.moments import Moment, moment_of
@@ -37,13 +38,22 @@ class WindowTokens:
     """Tokens by part, the answer's too."""
     choices: int
     """Tokens of the answer at which the model is asked; the others are forced."""
-    kept: int
-    """Tokens at its start that are there already from the decision before."""
+    kept_texts: int
+    """Tokens of text at its start that are there already from the decision before."""
+    pictures: int
+    """How many pictures its prompt shows."""
+    kept_pictures: int = 0
+    """How many of them are there already."""
 
     @property
     def total(self) -> int:
         """All its tokens."""
         return self.parts.total()
+
+    @property
+    def kept(self) -> int:
+        """Tokens at its start that are there already from the decision before."""
+        return self.kept_texts + self.parts[PromptPart.PICTURE] * self.kept_pictures // max(1, self.pictures)
 
     @property
     def prompt(self) -> int:
@@ -119,15 +129,22 @@ def draw_sample(windows: Sequence[Window], most: int, seed: int) -> list[Window]
 
 
 def survey_windows(
-    encoder: ChatEncoder, windows: Iterable[Window], recipe: Recipe, steps: Mapping[Moment, str], *, snap: int = 0
+    encoder: ChatEncoder,
+    windows: Iterable[Window],
+    recipe: Recipe,
+    steps: Mapping[Moment, str],
+    histories: Histories,
+    *,
+    snap: int = 0,
 ) -> Survey:
-    """Return what windows take, tokenized as training does it.
+    """Return what windows take, each with all that is shown with it in play, tokenized as training does it.
 
     Args:
         encoder: the model's.
         windows: the sample.
         recipe: how they are shown.
         steps: the step of each moment that has one (see `moments.find_steps`).
+        histories: tells what came before them.
         snap: reach of `snap_clicks`.
     """
     automaton = ActionAutomaton(recipe.spec, recipe.codec, PlainTokenizer(encoder))
@@ -135,18 +152,31 @@ def survey_windows(
     size = (recipe.image_width_px, recipe.image_height_px)
     counted = []
     for window in windows:
-        example = encode_window(encoder, window, recipe, steps.get(moment_of(window)), snap=snap)
+        earlier = histories.before(window)
+        step = steps.get(moment_of(window))
+        example = encode_window(encoder, window, recipe, step, snap=snap, earlier=earlier)
         render = partial(render_step_prompt if example.is_step else render_prompt, recipe=recipe)
         sizes = [size] * len(example.encoded.image_grids)
-        parts = count_prompt(encoder, render, prompt_input(window, recipe, UNSEEN_FRAME), sizes)
+        inp = prompt_input(window, recipe, UNSEEN_FRAME, [(one, UNSEEN_FRAME) for one in earlier])
+        parts = count_prompt(encoder, render, inp, sizes)
         answer = example.encoded.target_ids
         parts[PromptPart.ANSWER] = len(answer)
         choices = count_phrase_choices(phrases, answer) if example.is_step else count_choices(automaton, answer[:-1])
         ids = example.encoded.input_ids
-        # What stands before the picture is the same in every decision.
-        kept = ids.index(encoder.image_token_id) if sizes else 0
-        counted.append(WindowTokens(STEP if example.is_step else ACTIONS, parts, choices, kept))
+        question = STEP if example.is_step else ACTIONS
+        kept = _count_kept(encoder, ids, goes_on=recipe.is_conversation and histories.goes_on(window))
+        counted.append(WindowTokens(question, parts, choices, kept[0], len(sizes), kept[1]))
     return Survey(recipe, tuple(counted))
+
+
+def _count_kept(encoder: ChatEncoder, ids: Sequence[int], *, goes_on: bool) -> tuple[int, int]:
+    """Return how many tokens of text at a prompt's start are there from the decision before, and how many pictures."""
+    if goes_on:  # all but the newest turn is there
+        start = encoder.find_answers(ids)[-2]
+        kept = ids[: ids.index(encoder.end_of_turn_id, start)]
+        return sum(token != encoder.image_token_id for token in kept), len(encoder.find_answers(ids)) - 1
+    # What stands before the first picture is the same in every decision.
+    return (ids.index(encoder.image_token_id), 0) if encoder.image_token_id in ids else (0, 0)
 
 
 def count_decision(survey: Survey) -> DecisionTokens:

@@ -96,7 +96,7 @@ def size_pass(rows: Sequence[Row], at_once: int = 1) -> PassSize:
     return PassSize(
         tokens=count_tokens(rows),
         targets=sum(row.num_target_tokens for row in rows),
-        is_tree=any(row.num_windows > 1 for row in rows),
+        is_tree=any(row.has_branches for row in rows),
         gathered=sum(gathered for gathered, _ in copies),
         masked=sum(masked for _, masked in copies),
         at_once=at_once,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -79,8 +81,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(checkpoint, talk_dataset, tmp_
         ({"layout": "shared"}, SETTINGS, r"--train.layout shared: windows are shown in conversations of up to 3 turns"),
         ({"layout": "conversation"}, RecipeSettings(), r"--train.layout conversation: windows are shown alone"),
         ({"hide_recent": 0.5}, SETTINGS, r"--train.hide-recent: conversations show no recent actions"),
-        ({"crop": 0.05}, SETTINGS, r"--train.crop cuts one picture alone"),
-        ({"crop": 0.05}, RecipeSettings(history_frames=2), r"--train.crop cuts one picture alone"),
+        ({"crop": 0.05}, SETTINGS, r"--train.crop can't be had with --recipe.conversation-turns"),
+        ({"jitter": ("brightness=0.1",)}, RecipeSettings(history_frames=2), r"--train.jitter can't be had with"),
         ({"hide_answers": 0.5}, RecipeSettings(), r"--train.hide-answers needs --recipe.conversation-turns"),
     ],
 )
@@ -92,3 +94,18 @@ def test_settings_that_contradict_each_other_are_one_error(
         train_adapter(talk_dataset, base, replace(CONFIG, **changes), tmp_path / "run", settings=settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_numbers_weights_and_a_curriculum_go_with_conversations(checkpoint, talk_dataset, tmp_path):
+    config = replace(
+        CONFIG,
+        soft_points=20.0,
+        gaussian_weight=0.5,
+        window_weights=("idle=0.5",),
+        curriculum=("moves=0.25", "clicks=0.5"),
+    )
+    base = load_model(checkpoint, device="cpu")
+    result = train_adapter(talk_dataset, base, config, tmp_path / "run", settings=SETTINGS)
+    assert (result.layout, result.num_steps) == ("conversation", 4)
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(step.get("loss", 0.0)) for step in steps)

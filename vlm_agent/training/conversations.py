@@ -228,6 +228,10 @@ def build_conversation_rows(
     return rows
 
 
+ONE_PICTURE = ("jitter", "crop")
+"""Settings that change one picture at a time, and would tear a history apart."""
+
+
 def check_conversations(recipe: Recipe, config: TrainConfig) -> None:
     """Raise ConfigError where the settings of a run and how its windows are shown don't go together."""
     if recipe.is_conversation:
@@ -240,8 +244,10 @@ def check_conversations(recipe: Recipe, config: TrainConfig) -> None:
             raise ConfigError("--train.engine trl knows no conversations; leave out --recipe.conversation-turns")
         if config.hide_recent:
             raise ConfigError("--train.hide-recent: conversations show no recent actions; use --train.hide-answers")
-    if recipe.most_earlier and config.crop:
-        raise ConfigError("--train.crop cuts one picture alone; leave it out, or the earlier pictures of the recipe")
+    for name in ONE_PICTURE if recipe.most_earlier else ():
+        if getattr(config, name) is not None:
+            shown = "conversation-turns" if recipe.is_conversation else "history-frames"
+            raise ConfigError(f"--train.{name} can't be had with --recipe.{shown}; leave one out")
     if recipe.is_conversation:
         return
     if config.layout == "conversation":

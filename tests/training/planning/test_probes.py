@@ -146,14 +146,15 @@ def test_an_outlook_of_a_run_that_goes_on(case):
 
 
 def test_memory_is_measured():
+    # Large enough to come from the system: what earlier tests left free in the heap would not make the process grow.
     peak = PeakMemory(torch.device("cpu"))
-    held = np.ones(40_000_000, np.uint8)
-    assert held.sum() == 40_000_000
+    held = np.ones(400_000_000, np.uint8)
+    assert held[::4096].sum() == len(held) // 4096 + (len(held) % 4096 > 0)
     del held
     grown = peak.grown_bytes
     if grown is None:
         pytest.skip("this system does not tell a process's peak")
-    assert 35e6 < grown < 120e6
+    assert 300e6 < grown < 600e6
     assert 1e8 < count_machine_bytes() < 1e14
 
 

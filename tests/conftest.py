@@ -12,6 +12,8 @@ from hypothesis import settings
 
 # Set before any test imports a hub client: they read it once, on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Torch reads it on import. Test processes that take a thread for each core wait for each other more than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A deadline would measure how busy the machine is, not the code.
 settings.register_profile("no deadline", deadline=None)

@@ -213,7 +213,7 @@ class VlmPolicy:
             allow_done: whether the model may say that the goal is reached.
 
         Raises:
-            ModelError: its adapter was trained with other earlier pictures or turns than the recipe shows.
+            ModelError: it was tuned with other earlier pictures or turns than the recipe shows.
         """
         from vlm_agent.decoding.choices import Phrases
         from vlm_agent.decoding.engine import Engine
@@ -352,17 +352,17 @@ class VlmPolicy:
 
 
 def _check_history(loaded: LoadedModel, recipe: Recipe) -> None:
-    """Raise ModelError where an adapter is to be shown earlier decisions in another way than it was trained with."""
+    """Raise ModelError where a tuned model is to be shown earlier decisions in another way than it was trained with."""
     from vlm_agent.models.adapters import read_adapter_recipe
 
-    if loaded.adapter is None:
+    if loaded.tuned is None:
         return
-    carried = read_adapter_recipe(loaded.adapter).get("recipe", {})
+    carried = read_adapter_recipe(loaded.tuned).get("recipe", {})
     for name in ("conversation_turns", "history_frames"):
         trained, asked = carried.get(name, 1), getattr(recipe, name)
         if trained != asked:
             raise ModelError(
-                f"{loaded.adapter}: was trained with {name} {trained} and can't be asked with {asked};"
+                f"{loaded.tuned}: was trained with {name} {trained} and can't be asked with {asked};"
                 " play it with its own recipe"
             )
 
@@ -375,11 +375,9 @@ def find_recipe(loaded: LoadedModel, spec: ActionSpec) -> Recipe:
         spec: what the environment takes, in frame pixels.
     """
     from vlm_agent.models.adapters import read_adapter_recipe
-    from vlm_agent.models.checkpoints import find_tuned
 
-    tuned = loaded.adapter or find_tuned(Path(loaded.source))
-    if tuned is not None:
-        return Recipe.from_json(read_adapter_recipe(tuned)["recipe"])
+    if loaded.tuned is not None:
+        return Recipe.from_json(read_adapter_recipe(loaded.tuned)["recipe"])
     settings = RecipeSettings()
     width_px, height_px = loaded.encoder.images.fit_size(
         spec.extent_width, spec.extent_height, max_tokens=settings.image_max_tokens

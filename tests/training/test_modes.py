@@ -40,6 +40,7 @@ from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.optimizers import flatten_state, make_optimizer, restore_state
 from vlm_agent.training.passes import add_gradients, measure_loss
 from vlm_agent.training.planning import needs
+from vlm_agent.training.planning.candidates import read_candidate
 from vlm_agent.training.planning.needs import must_recompute, settle_recomputing
 from vlm_agent.training.progress import ProgressWatcher, SilentWatcher
 from vlm_agent.training.trained import TrainedWeights
@@ -106,6 +107,10 @@ def test_full_training_leaves_a_checkpoint_that_is_a_base(models, dataset, tmp_p
         assert again.quantization == "none"
         record = json.loads((folder / "recipe.json").read_text())
         assert find_recipe(again, SPEC) == Recipe.from_json(record["recipe"])
+        candidate = read_candidate(str(place), "nf4")
+        assert (candidate.recipe, candidate.quantization) == (find_recipe(again, SPEC), "none")
+        with pytest.raises(ModelError, match="was trained with history_frames 1 and can't be asked with 2"):
+            VlmPolicy(again, replace(candidate.recipe, history_frames=2))
     policy = VlmPolicy.from_run(tmp_path / "run", SPEC, device="cpu")
     policy.begin("press", SPEC, 0)
 

@@ -94,6 +94,13 @@ class LoadedModel:
         )
 
     @property
+    def tuned(self) -> Path | None:
+        """The folder that tells how it was tuned, and is to be spoken to: its adapter's, or its own; none of a base."""
+        if self.adapter is not None or self.source in BUNDLED_NAMES:
+            return self.adapter
+        return find_tuned(Path(self.source))
+
+    @property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer."""
         return self.encoder.tokenizer

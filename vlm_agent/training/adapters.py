@@ -10,10 +10,10 @@ from pathlib import Path
 from peft import PeftModel
 
 from vlm_agent.chat import Recipe
-from vlm_agent.dataset.store import Dataset, check_same_spec, open_dataset
+from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.errors import ConfigError
 from vlm_agent.models.adapters import attach_lora, read_adapter_recipe
-from vlm_agent.models.checkpoints import MODEL_FOLDER, find_tuned
+from vlm_agent.models.checkpoints import MODEL_FOLDER
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.models.unsloth_models import attach_with_unsloth
 from vlm_agent.training.augmentation import Augmentation, ChangedFrames, ChangingRows, is_changed
@@ -31,7 +31,7 @@ from vlm_agent.training.saving import save_adapter, save_model
 from vlm_agent.training.sharding import share_weights
 from vlm_agent.training.trained import TrainedWeights
 from vlm_agent.training.trl_engine import ShownWindows, TrlLoop, check_settings
-from vlm_agent.training.windows import FrameLoader, WindowEncoder, choose_recipe
+from vlm_agent.training.windows import FrameLoader, WindowEncoder, settle_recipe
 
 ADAPTER_FOLDER = "adapter"
 KEPT_FOLDER = "adapters"
@@ -147,12 +147,8 @@ def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
 
 
 def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) -> Recipe:
-    tuned = loaded.adapter or find_tuned(Path(loaded.source))
-    if tuned is None:
-        return choose_recipe(loaded, store, settings)
-    recipe = Recipe.from_json(read_adapter_recipe(tuned).get("recipe", {}))
-    check_same_spec(store.spec, recipe.spec, store.folder)
-    return recipe
+    carried = None if loaded.tuned is None else Recipe.from_json(read_adapter_recipe(loaded.tuned).get("recipe", {}))
+    return settle_recipe(carried, loaded, store, settings)
 
 
 def make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import distributed
 
-from vlm_agent.dataset.store import check_same_spec, open_dataset
+from vlm_agent.dataset.store import open_dataset
 from vlm_agent.errors import ConfigError
 from vlm_agent.training.command import TrainArgs
 from vlm_agent.training.config import EngineName
@@ -22,7 +22,7 @@ from vlm_agent.training.planning.candidates import read_candidate
 from vlm_agent.training.planning.speed import count_training
 from vlm_agent.training.processes import Processes
 from vlm_agent.training.runs import read_versions
-from vlm_agent.training.windows import choose_recipe
+from vlm_agent.training.windows import settle_recipe
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,7 @@ def look(args: TrainArgs, processes: Processes, device: str, engine: EngineName)
     """
     store = open_dataset(args.dataset)
     candidate = read_candidate(args.model, args.quantization)
-    recipe = candidate.recipe
-    if recipe is None:
-        recipe = choose_recipe(candidate, store, args.recipe)
-    check_same_spec(store.spec, recipe.spec, store.folder)
+    recipe = settle_recipe(candidate.recipe, candidate, store, args.recipe)
     chosen = choose_material(store, recipe, args.train)
     flops = count_training(candidate.shape, candidate.rank or args.train.lora.rank)
     prepared = prepare_rows(candidate.encoder, chosen, recipe, args.train, flops)

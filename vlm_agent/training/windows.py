@@ -31,7 +31,7 @@ from vlm_agent.chat import (
 )
 from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
-from vlm_agent.dataset.store import Dataset
+from vlm_agent.dataset.store import Dataset, check_same_spec
 from vlm_agent.dataset.windows import Window, prompt_input, state_text, target_chunk
 from vlm_agent.errors import DataError
 from vlm_agent.models.encoding import ChatEncoder, PlainTokenizer
@@ -110,6 +110,18 @@ def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettin
         steps=tuple(sorted(goals["short"])),
         steps_from_state=settings.steps_from_state,
     )
+
+
+def settle_recipe(carried: Recipe | None, model: PromptedModel, dataset: Dataset, settings: RecipeSettings) -> Recipe:
+    """Return the recipe that an earlier run brings along, or where there is none the one of the settings.
+
+    Raises:
+        DataError: the earlier run was of another action spec; or see `choose_recipe`.
+    """
+    if carried is None:
+        return choose_recipe(model, dataset, settings)
+    check_same_spec(dataset.spec, carried.spec, dataset.folder)
+    return carried
 
 
 def encode_windows(

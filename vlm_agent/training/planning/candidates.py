@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vlm_agent.chat import Recipe
 from vlm_agent.models.adapters import read_adapter_recipe, read_lora_rank
-from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint
+from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.loading import Family, Quantization, read_tokenizer
@@ -50,11 +50,13 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
         ModelError: no such model, no usable config or tokenizer, or no layers that an adapter can be put on.
     """
     adapter = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
+    tuned = adapter if name in BUNDLED_NAMES else adapter or find_tuned(Path(name))
     recipe, rank, base = None, None, name
+    if tuned is not None:
+        record = read_adapter_recipe(tuned)
+        recipe, quantization = Recipe.from_json(record.get("recipe", {})), record["base"]["quantization"]
     if adapter is not None:
-        record = read_adapter_recipe(adapter)
-        recipe, rank = Recipe.from_json(record.get("recipe", {})), read_lora_rank(adapter)
-        base, quantization = record["base"]["source"], record["base"]["quantization"]
+        rank, base = read_lora_rank(adapter), record["base"]["source"]
     _, folder = find_checkpoint(base, with_weights=False)
     shape = read_shape(folder)
     encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.histories import Histories
-from vlm_agent.dataset.store import Dataset, check_same_spec
+from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.training.config import PassLayout
 from vlm_agent.training.conversations import spread_turns
@@ -17,7 +17,7 @@ from vlm_agent.training.planning.config import PlanConfig
 from vlm_agent.training.planning.speed import count_training
 from vlm_agent.training.planning.survey import draw_sample
 from vlm_agent.training.rows import Row
-from vlm_agent.training.windows import choose_recipe
+from vlm_agent.training.windows import settle_recipe
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ def take_sample(store: Dataset, candidate: Candidate, config: PlanConfig) -> Sam
         DataError: there is nothing to train on, or the model's adapter was made for another action spec.
         ConfigError: the tokenizer does not write every digit as a token of its own.
     """
-    recipe = candidate.recipe
-    if recipe is None:
-        recipe = choose_recipe(candidate, store, config.recipe)
-    else:
-        check_same_spec(store.spec, recipe.spec, store.folder)
+    recipe = settle_recipe(candidate.recipe, candidate, store, config.recipe)
     train = config.train
     chosen = choose_material(store, recipe, train)
     if recipe.is_conversation:

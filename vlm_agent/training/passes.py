@@ -171,13 +171,12 @@ def _join_losses(
     joined = join_losses(parts)
     if processes.count == 1:
         return joined
-    everywhere = {}
-    for part in FIELDS:  # of all of them: another process may have what this one lacks
-        own = joined.get(part, FieldLoss(0.0, 0))
-        nats, num_tokens = (processes.sum(value, loaded.device) for value in (own.nats, own.num_tokens))
-        if num_tokens:
-            everywhere[str(part)] = FieldLoss(nats, round(num_tokens))
-    return everywhere
+    # All fields, for another process may have what this one lacks.
+    own = [joined.get(part, FieldLoss(0.0, 0)) for part in FIELDS]
+    totals = torch.tensor([(loss.nats, loss.num_tokens) for loss in own], dtype=torch.float64, device=loaded.device)
+    processes.add_up([totals])
+    found = zip(FIELDS, totals.tolist(), strict=True)
+    return {str(part): FieldLoss(nats, round(num_tokens)) for part, (nats, num_tokens) in found if num_tokens}
 
 
 def sum_losses(loaded: LoadedModel, rows: Sequence[Row], features: FeatureCache) -> Tensor:

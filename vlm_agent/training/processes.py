@@ -62,11 +62,6 @@ class Processes:
         distributed.all_reduce(total)
         return float(total)
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        if self.count > 1:
-            distributed.barrier()
-
 
 ALONE = Processes()
 """One process."""

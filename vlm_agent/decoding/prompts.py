@@ -26,8 +26,7 @@ def encode_prompt(
     loaded: LoadedModel, messages: Sequence[Message], frames: Sequence[RgbFrame], recipe: Recipe
 ) -> ModelPrompt:
     """Tokenize messages and bring their frames, (height, width, 3) RGB, to the recipe's size."""
-    size = (recipe.image_width_px, recipe.image_height_px)
-    return _encode(loaded, messages, [resize_frame(frame, *size) for frame in frames])
+    return PictureShelf(loaded, recipe).encode(messages, frames)
 
 
 class PictureShelf:

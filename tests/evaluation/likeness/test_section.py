@@ -81,7 +81,7 @@ def test_too_few_values_are_told_and_what_nobody_does_is_not() -> None:
 @pytest.mark.parametrize(
     ("auc", "p", "words"),
     [
-        (0.97, 0.005, "tells one movement of the agent from one of the player nearly always (AUC 0.97, 95 %: 0.92 to"),
+        (0.97, 0.005, "tells one movement of the agent from one of the player nearly always (AUC 0.97, 95%: 0.92 to"),
         (0.8, 0.005, "often"),
         (0.6, 0.03, "a little better than by guessing"),
         (0.6, 0.2, "can’t tell one movement of the agent from one of the player (AUC 0.60"),

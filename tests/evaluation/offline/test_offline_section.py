@@ -107,5 +107,5 @@ def test_few_sessions_have_no_intervals_or_wide_ones_and_still_a_section(session
     some = random_predictions(3, sessions=sessions, windows=4)
     evaluation = evaluate({"base": some, "nothing": some}, {}, ScoreConfig(), {"base": [readout()]})
     section = write_section(evaluation)
-    assert section.sentences[0].startswith("base was asked about")
+    assert section.sentences[0].startswith("Base was asked about")
     assert section.to_markdown().startswith("## Against the player's own recordings")

@@ -18,7 +18,7 @@ FEW_SESSIONS = 10
 _NAMED = 3
 """So many of the farthest features are told in words."""
 _FOLLOWINGS = 6
-_COLUMNS = ("", "player [10 to 90 %]", "agent", "W1", "KS", "energy", "× self (95 %)")
+_COLUMNS = ("", "player [10 to 90%]", "agent", "W1", "KS", "energy", "× self (95%)")
 _COLUMN_NAMES = {
     "path_ratio": "path over distance",
     "bow": "the sideways bow",
@@ -81,7 +81,7 @@ def _write_sentences(likeness: Likeness) -> Iterator[str]:
 
 def _tell_telling(telling: Telling) -> str:
     one = {"movements": "movement", "presses": "press"}[telling.about]
-    area = f"AUC {telling.auc:.2f}, 95 %: {telling.low:.2f} to {telling.high:.2f}; 0.5 is guessing"
+    area = f"AUC {telling.auc:.2f}, 95%: {telling.low:.2f} to {telling.high:.2f}; 0.5 is guessing"
     floor = f"halves of the player’s own sessions: {telling.floor:.2f}"
     if telling.p >= SURE:
         return f"A classifier can’t tell one {one} of the agent from one of the player ({area}; {floor})."
@@ -138,7 +138,7 @@ def _make_tables(likeness: Likeness) -> Iterator[PlainTable]:
     )
     if likeness.tellings:
         yield PlainTable(
-            columns=("one at a time", "AUC", "95 %", "player’s halves", "their 95 %", "p", "agent", "player"),
+            columns=("one at a time", "AUC", "95%", "player’s halves", "their 95%", "p", "agent", "player"),
             rows=tuple(_telling_row(telling) for telling in likeness.tellings),
             title="Can a classifier tell the agent from the player?",
             caption=(

@@ -38,6 +38,13 @@ def shake_lora(loaded: LoadedModel, seed: int = 0) -> None:
             parameter.data.normal_(0, 0.1, generator=generator)
 
 
+def load_shaken(folder: Path, config: TrainConfig) -> LoadedModel:
+    """Return a model with an adapter that counts."""
+    loaded = load_with_lora(folder, config)
+    shake_lora(loaded)
+    return loaded
+
+
 def make_examples(loaded: LoadedModel, num_frames: int, goals: int = 2) -> list[Example]:
     encoder, side = loaded.encoder, loaded.encoder.images.factor_px
     examples = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.synthetic import load_with_lora, shake_lora, write_dataset
+from tests.training.synthetic import load_shaken, write_dataset
 from vlm_agent.chat import HIDDEN_ANSWER, PromptInput, Recipe, Turn, make_conversational, render_prompt
 from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset, open_dataset
@@ -43,10 +43,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_5_vl"])
 def loaded(request, tmp_path_factory):
-    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("conversations"), request.param)
-    model = load_with_lora(folder, STILL)
-    shake_lora(model)
-    return model
+    return load_shaken(write_tiny_checkpoint(tmp_path_factory.mktemp("conversations"), request.param), STILL)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora
+from tests.training.synthetic import load_shaken, make_examples, make_features, make_rows
 from vlm_agent.errors import ConfigError
 from vlm_agent.models.compat import enable_activation_checkpointing
 from vlm_agent.models.encoding import IGNORED_LABEL
@@ -34,10 +34,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_5_vl"])
 def loaded(request, tmp_path_factory):
-    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("layouts"), request.param)
-    model = load_with_lora(folder, STILL)
-    shake_lora(model)
-    return model
+    return load_shaken(write_tiny_checkpoint(tmp_path_factory.mktemp("layouts"), request.param), STILL)
 
 
 def _ask(loaded, pictures: tuple[str, ...], words: str, answer: str) -> Example:
@@ -96,8 +93,7 @@ def test_every_layout_equals_windows_alone(loaded, layout):
 
 def test_recomputed_activations_change_nothing(loaded, tmp_path):
     kind = loaded.model.config.model_type
-    other = load_with_lora(write_tiny_checkpoint(tmp_path / kind, kind), STILL)
-    shake_lora(other)
+    other = load_shaken(write_tiny_checkpoint(tmp_path / kind, kind), STILL)
     rows = lay_out([make_row(_windows(other), other.encoder)], "shared")
     plain = _gradients(other, [rows])
     enable_activation_checkpointing(other.model)

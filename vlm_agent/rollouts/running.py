@@ -206,6 +206,7 @@ class _Stage:
         self._policy: tuple[int, Policy] | None = None
 
     def play(self, job: _Job) -> tuple[int, Episode]:
+        """Play one episode with the environment and the model of the one before, where they are the same."""
         if self._env is None or self._env[0] != job.number:
             self.close()
             self._env = job.number, job.plan.make_env()

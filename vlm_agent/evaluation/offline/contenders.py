@@ -150,6 +150,7 @@ class _Shelf:
         self._held: tuple[str, Mapping[str, Any] | None, VlmPolicy] | None = None
 
     def take(self, name: str, record: Mapping[str, Any] | None) -> VlmPolicy:
+        """Return the model of that name, which stays until another one is asked for."""
         if self._held is None or self._held[:2] != (name, record):
             # Let go of the one before: two large models don't fit beside each other.
             self._held = None

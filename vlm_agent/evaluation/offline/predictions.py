@@ -179,6 +179,7 @@ class _Codec:
         self._spec = spec
 
     def to_json(self, one: Prediction) -> dict[str, Any]:
+        """Return a prediction as plain data."""
         value: dict[str, Any] = {
             "window": one.window_id,
             "session": one.session,
@@ -200,6 +201,7 @@ class _Codec:
         return value
 
     def from_json(self, value: Mapping[str, Any]) -> Prediction:
+        """Return the prediction that plain data tells of."""
         target = self._codec.decode(value["target"], self._spec)
         answer = None if value["answer"] is None else self._codec.decode(value["answer"], self._spec)
         num_clicks = sum(isinstance(action, Click) for action in target.actions)

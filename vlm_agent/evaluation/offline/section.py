@@ -32,8 +32,8 @@ def write_section(evaluation: OfflineEvaluation) -> Section:
     """
     first = evaluation.answerers[0]
     sentences = [
-        f"{first.name.capitalize()} was asked about {evaluation.windows} windows of {evaluation.sessions} recorded sessions "
-        f"({evaluation.about.get('split', 'some')} split), each with the player's own history before it.",
+        f"{first.name.capitalize()} was asked about {evaluation.windows} windows of {evaluation.sessions} recorded "
+        f"sessions ({evaluation.about.get('split', 'some')} split), each with the player's own history before it.",
         *_tell_contests(evaluation),
         *_tell_errors(first),
         *_tell_hopes(first),

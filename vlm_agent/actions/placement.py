@@ -91,29 +91,36 @@ class Placement:
     def to_screen(self, x_px: int, y_px: int) -> tuple[int, int]:
         """Return where on the screen a frame pixel is, in units of pointer events; clamped into the content."""
         x, y = self.content.clamp(x_px, y_px)
+        screen, content = self.screen, self.content
         return (
-            _unit(self.screen.x, _scaled(x - self.content.x, self.content.width, self.screen.width), self.scale),
-            _unit(self.screen.y, _scaled(y - self.content.y, self.content.height, self.screen.height), self.scale),
+            _unit(screen.x, _scaled(x - content.x, content.width, screen.width), self.scale),
+            _unit(screen.y, _scaled(y - content.y, content.height, screen.height), self.scale),
         )
 
     def to_frame(self, x: int, y: int) -> tuple[int, int]:
         """Return the frame pixel of a pointer event's place; one outside the captured part lies outside the content."""
-        x_px = math.floor((x + 0.5) * self.scale) - self.screen.x
-        y_px = math.floor((y + 0.5) * self.scale) - self.screen.y
+        screen, content = self.screen, self.content
+        x_px, y_px = _device_px(x, self.scale) - screen.x, _device_px(y, self.scale) - screen.y
         return (
-            self.content.x + _scaled(x_px, self.screen.width, self.content.width),
-            self.content.y + _scaled(y_px, self.screen.height, self.content.height),
+            content.x + _scaled(x_px, screen.width, content.width),
+            content.y + _scaled(y_px, screen.height, content.height),
         )
 
     def holds(self, x: int, y: int) -> bool:
         """Return whether a pointer event's place lies in the captured part of the screen."""
-        return self.screen.contains(math.floor((x + 0.5) * self.scale), math.floor((y + 0.5) * self.scale))
+        return self.screen.contains(_device_px(x, self.scale), _device_px(y, self.scale))
+
+
+def _device_px(unit: int, scale: float) -> int:
+    return math.floor(unit * scale)
+
+
+def _unit(origin: int, offset: int, scale: float) -> int:
+    unit = math.floor((origin + offset + 0.5) / scale)
+    # With several device pixels a unit, the one of the first pixel may begin before the captured part.
+    return unit + 1 if _device_px(unit, scale) < origin else unit
 
 
 def _scaled(value: int, size: int, other_size: int) -> int:
     # In whole numbers: (2 v + 1) other / (2 size), rounded down, is exact where floats are not.
     return (2 * value + 1) * other_size // (2 * size)
-
-
-def _unit(origin: int, offset: int, scale: float) -> int:
-    return math.floor((origin + offset + 0.5) / scale)

@@ -1,9 +1,10 @@
-"""The one geometry: conversion between pixels of a captured frame and the coordinates a model writes."""
+"""The one geometry: from the coordinates a model writes to pixels of a captured frame, and on to the screen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from vlm_agent.actions.placement import Placement
 from vlm_agent.actions.types import Action, ActionChunk, Key
 from vlm_agent.errors import ConfigError
 
@@ -24,11 +25,32 @@ class CoordinateSpace:
     """Model x runs over 0 <= x < extent_width (Qwen3-VL: 1000; Qwen2.5-VL: pixels of the resized image)."""
     extent_height: int = 1000
     """Model y runs over 0 <= y < extent_height."""
+    placement: Placement | None = None
+    """Where the frame is on the screen; None for a frame that is on none, such as a recorded or simulated one."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for an empty frame or extent."""
+        """Raise ConfigError for an empty frame or extent, and for the placement of a frame of another size."""
         if min(self.frame_width_px, self.frame_height_px, self.extent_width, self.extent_height) < 1:
             raise ConfigError(f"frame and extent must be at least 1x1, got {self}")
+        placed = self.placement
+        if placed is not None and (placed.frame_width_px, placed.frame_height_px) != self._frame_size:
+            width_px, height_px = self._frame_size
+            raise ConfigError(
+                f"expected the placement of a {width_px}x{height_px} px frame, got that of a "
+                f"{placed.frame_width_px}x{placed.frame_height_px} px one"
+            )
+
+    @property
+    def _frame_size(self) -> tuple[int, int]:
+        return self.frame_width_px, self.frame_height_px
+
+    def on(self, placement: Placement) -> CoordinateSpace:
+        """Return the same geometry of a frame that is on the screen.
+
+        Raises:
+            ConfigError: the placement is that of a frame of another size.
+        """
+        return replace(self, placement=placement)
 
     def to_model(self, x_px: float, y_px: float) -> tuple[int, int]:
         """Return the model coordinates of a frame pixel, clamped into the extent."""
@@ -43,6 +65,27 @@ class CoordinateSpace:
             _pixel(x, self.extent_width, self.frame_width_px),
             _pixel(y, self.extent_height, self.frame_height_px),
         )
+
+    def to_screen(self, x: int, y: int) -> tuple[int, int]:
+        """Return where on the screen a model coordinate is executed, in units of pointer events.
+
+        Raises:
+            ConfigError: the frame is on no screen.
+        """
+        return self._placed().to_screen(*self.to_frame(x, y))
+
+    def from_screen(self, x: int, y: int) -> tuple[int, int]:
+        """Return the model coordinates of a pointer event's place, clamped into the extent.
+
+        Raises:
+            ConfigError: the frame is on no screen.
+        """
+        return self.to_model(*self._placed().to_frame(x, y))
+
+    def _placed(self) -> Placement:
+        if self.placement is None:
+            raise ConfigError(f"a frame of {self.frame_width_px}x{self.frame_height_px} px that is on no screen")
+        return self.placement
 
     def chunk_to_model(self, chunk: ActionChunk) -> ActionChunk:
         """Return a chunk in frame pixels rewritten in model coordinates (absolute pointers)."""

@@ -114,9 +114,10 @@ class LeanStack:
         if end > self._keys.shape[2]:
             self._grow(2 * end)
         cos, sin = self._rotation(hidden, positions)
+        mask = _as_bias(sees)
         for index, layer in enumerate(self._layers):
             queries = self._attend(index, layer, hidden, cos, sin)
-            hidden = self._finish(index, layer, hidden, queries, sees, end)
+            hidden = self._finish(index, layer, hidden, queries, mask, end)
         self._num_tokens = end
         return F.rms_norm(hidden, self._norm.shape, self._norm, self._eps)
 
@@ -136,17 +137,14 @@ class LeanStack:
         self, index: int, layer: _Layer, hidden: Tensor, queries: Tensor, mask: Tensor | None, end: int
     ) -> Tensor:
         """Attend over the cache, then the feed-forward part; both add to `hidden`, (tokens, hidden)."""
-        num_tokens = len(hidden)
-        groups = self._num_heads // self._num_kv_heads
-        # All queries that share a key head become one long query, so keys and values need not be repeated.
-        grouped = queries.reshape(self._num_kv_heads, groups * num_tokens, self._head_dim)
         attended = F.scaled_dot_product_attention(
-            grouped.unsqueeze(0),
+            queries.unsqueeze(0),
             self._keys[index, :, :end].unsqueeze(0),
             self._values[index, :, :end].unsqueeze(0),
-            attn_mask=None if mask is None else mask.repeat(groups, 1),
+            attn_mask=mask,
+            enable_gqa=True,
         )
-        attended = attended.view(self._num_heads, num_tokens, self._head_dim).transpose(0, 1).reshape(num_tokens, -1)
+        attended = attended[0].transpose(0, 1).reshape(len(hidden), -1)
         hidden = hidden + F.linear(attended, layer.out)
         normed = F.rms_norm(hidden, layer.post_norm.shape, layer.post_norm, self._eps)
         gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
@@ -161,7 +159,7 @@ class LeanStack:
     def _mask(self, num_new: int, end: int) -> Tensor | None:
         if num_new == 1:
             return None
-        return torch.ones(num_new, end, dtype=torch.bool).tril(diagonal=end - num_new)
+        return _as_bias(torch.ones(num_new, end, dtype=torch.bool).tril(diagonal=end - num_new))
 
     def _grow(self, capacity: int) -> None:
         shape = (len(self._layers), self._num_kv_heads, capacity, self._head_dim)
@@ -170,6 +168,11 @@ class LeanStack:
             keys[:, :, : self._num_tokens] = self._keys[:, :, : self._num_tokens]
             values[:, :, : self._num_tokens] = self._values[:, :, : self._num_tokens]
         self._keys, self._values = keys, values
+
+
+def _as_bias(sees: Tensor) -> Tensor:
+    """What is added to attention scores; made once a pass, where a mask of booleans is made into it in every layer."""
+    return torch.zeros(sees.shape).masked_fill_(~sees, float("-inf"))
 
 
 def _read_layer(layer: Any, num_heads: int, num_kv_heads: int) -> _Layer:

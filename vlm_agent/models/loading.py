@@ -25,6 +25,7 @@ from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import read_image_settings
+from vlm_agent.models.patch_embedding import multiply_patches
 from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
 from vlm_agent.models.unsloth_models import read_with_unsloth
 
@@ -199,6 +200,8 @@ def _load_base(
         check_quantised(model, all_language_layers=not is_packed)
         if library == "hf":
             prepare_4bit_layers(model, dtype, device)
+    if library == "hf":
+        multiply_patches(model)
     model.requires_grad_(False)
     model.eval()
     encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))

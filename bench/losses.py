@@ -82,7 +82,9 @@ class Size:
     """Windows that the loss is measured on."""
 
 
-USUAL = Size(sessions=6, minutes=1.5, steps=120, asked=40, measured=96)
+LEARNING_RATE = 3e-3
+"""Nano is a thousand times smaller than what `train`'s own default is for, and would learn nothing in so few steps."""
+USUAL = Size(sessions=60, minutes=0.15, steps=240, asked=60, measured=128)
 SHORT = Size(sessions=3, minutes=0.3, steps=3, asked=4, measured=8)
 
 
@@ -136,6 +138,7 @@ def measure(name: str, seed: int, dataset: Dataset, model: str, folder: Path, si
         evaluation=EvaluationSettings(every_steps=size.steps, patience=0, max_windows=size.measured),
         epochs=1000.0,
         max_steps=size.steps,
+        learning_rate=LEARNING_RATE,
         keep_idle=0.5,
         seed=seed,
     )

@@ -81,6 +81,11 @@ STAGES = {
         "vlm_agent.evaluation.curves.command",
         "CurveConfig",
     ),
+    "doctor": _stage(
+        "say whether this machine can record, train and act, and draw where a click would land",
+        "vlm_agent.doctor.command",
+        "DoctorConfig",
+    ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",

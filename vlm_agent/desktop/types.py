@@ -43,6 +43,9 @@ class Desktop(Protocol):
     def find_at(self, x: int, y: int) -> int | None:
         """Return the topmost top-level window at a point of the screen."""
 
+    def list_missing(self) -> list[str]:
+        """Return what hearing or pressing devices takes and this desktop has not; empty where all is there."""
+
     def read_pointer(self) -> tuple[int, int]:
         """Return where the pointer is on the screen."""
 

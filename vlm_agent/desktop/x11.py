@@ -19,7 +19,8 @@ from vlm_agent.errors import ConfigError
 
 _GONE = (xlib_error.BadWindow, xlib_error.BadDrawable, xlib_error.BadMatch)
 """What the server answers when a window was closed while it was asked about."""
-_NO_FOCUS = (X.NONE, X.PointerRoot)
+_EXTENSIONS = ("XTEST", "RECORD", "XInputExtension")
+"""To press, to hear, and to hear raw motion."""
 
 
 def connect(name: str | None = None) -> Any:
@@ -81,6 +82,10 @@ class X11Desktop:
         """Return the topmost top-level window at a point of the screen."""
         child = self._root.translate_coords(self._root, x, y).child
         return None if isinstance(child, int) else self._find_client(child)
+
+    def list_missing(self) -> list[str]:
+        """Return the extensions that hearing or pressing devices takes and this server has not."""
+        return [name for name in _EXTENSIONS if not self._display.query_extension(name).present]
 
     def read_pointer(self) -> tuple[int, int]:
         """Return where the pointer is on the screen."""

@@ -70,6 +70,38 @@ def find_tuned(path: Path) -> Path | None:
     return None
 
 
+def check_files(name: str) -> str:
+    """Look whether a model's files are there and whole, without loading it; say what there is.
+
+    Every safetensors file is opened: its header must name tensors that lie within it, as they do not where a download
+    was cut off.
+
+    Raises:
+        ModelError: the model is not there, or a file of it is missing or cut off.
+    """
+    adapter = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
+    folder = adapter or find_checkpoint(name, with_weights=False)[1]
+    weights = sorted(folder.glob("*.safetensors"))
+    wanted = (ADAPTER_CONFIG,) if adapter else ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+    missing = [file for file in wanted if not (folder / file).is_file()]
+    if missing or not weights:
+        raise ModelError(f"{folder}: {', '.join(missing or ['*.safetensors'])} is missing")
+    for path in weights:
+        _check_safetensors(path)
+    num_mb = sum(path.stat().st_size for path in weights) / 1e6
+    return f"{'adapter' if adapter else 'checkpoint'}, {len(weights)} weight file(s), {num_mb:.1f} MB, {folder}"
+
+
+def _check_safetensors(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as opened:
+            opened.keys()
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+
+
 def fingerprint_weights(folder: Path) -> str:
     """Return a sha256 over a checkpoint's weight files: names, sizes, contents.
 

@@ -50,6 +50,7 @@ def _stage(help_line: str, module: str, config: str, function: str = "run") -> S
 STAGES = {
     "play": _stage("play ringcraft yourself in a window, and record it", __name__, "PlayConfig", "play"),
     "record-demo": _stage("let the demonstrator play, and record it", __name__, "RecordDemoConfig", "record_demo"),
+    "import": _stage("make sessions of another program's recordings", "vlm_agent.importing.command", "ImportArgs"),
     "info": _stage("say what a session holds", __name__, "InfoConfig", "info"),
     "repair": _stage("save what is intact of a damaged or unfinished session", __name__, "RepairConfig", "repair"),
     "label": Stage("cut and label sessions, and build a dataset", "labeling.stage:LabelArgs", f"{__name__}:label"),

@@ -1,0 +1,234 @@
+"""IL_bot's session trees: `actions.csv`, `gamestates/<epoch_ms>.json`, `runelite_screenshots/<ts>.png`.
+
+What the files leave open is decided so, and said in the report:
+
+- times: see `clocks`; log, states and pictures must count from the same beginning, else they can't be laid together;
+- `click`, missing releases: see `ilbot_events`; equal rows at one time are one event, but for two clicks (a press and
+  its release) and two turns of the wheel;
+- rows out of order are put in order up to some thousand rows back, those of equal times stay as they stand;
+- positions outside the frame are kept as they are and counted, never moved to its edge;
+- y of clicks: one recorder subtracts the window's left instead of its top, in clicks only, so that they lie apart from
+  the moves before them; it is noticed and counted, and mended with `--fix-y-offset`;
+- pictures of another size than most are left out: the log does not tell when the window changed;
+- a log without pictures becomes a session of events, from which no dataset can be made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import merge
+from pathlib import Path
+from statistics import median
+
+from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.importing.clocks import Clock, guess_clock
+from vlm_agent.importing.dated_files import DatedFiles
+from vlm_agent.importing.game_states import to_v2
+from vlm_agent.importing.ilbot_events import ClickMeaning, EventReader, survey_clicks
+from vlm_agent.importing.ilbot_rows import Columns, Row, read_header, read_row, sort_rows
+from vlm_agent.importing.limits import MAX_CSV_LINE_BYTES, MAX_JSON_BYTES
+from vlm_agent.importing.options import ImportOptions, Source
+from vlm_agent.importing.pictures import PictureFiles
+from vlm_agent.importing.reading import LeftOutError, check_file, parse_json, read_lines, read_whole
+from vlm_agent.importing.report import SessionReport
+from vlm_agent.importing.session_files import Entry, Incoming, State, size_without_frames, with_goal
+
+STATES, SCREENSHOTS = "gamestates", ("runelite_screenshots", "screenshots")
+_SAMPLES = 2000
+"""Rows and clicks that are looked at to see how a log is written."""
+_LEAST_CLICKS = 3
+_NEAR_PX, _NEAR_NS = 3, 500_000_000
+_APART_PX = 5
+_AGREE_SHARE = 0.8
+
+
+@dataclass
+class _Survey:
+    """What one look over the log tells."""
+
+    columns: Columns | None = None
+    times: list[float] = field(default_factory=list)
+    clicks: list[tuple[float, str]] = field(default_factory=list)
+    beside: list[tuple[float, int, int]] = field(default_factory=list)
+    """Of clicks: time since the move before, and how far from it, across and down."""
+    reach: tuple[int, int] = (0, 0)
+
+    def add(self, row: Row, moved: Row | None) -> None:
+        """Take note of a row."""
+        if len(self.times) < _SAMPLES:
+            self.times.append(row.time)
+        if row.event_type == "click" and len(self.clicks) < _SAMPLES:
+            self.clicks.append((row.time, row.name))
+            if moved is not None:
+                self.beside.append((row.time - moved.time, row.x - moved.x, row.y - moved.y))
+        self.reach = (max(self.reach[0], row.x), max(self.reach[1], row.y))
+
+
+def open_recording(source: Source, options: ImportOptions, report: SessionReport) -> Incoming:
+    """Return the recording of a session tree, or of a log alone.
+
+    Raises:
+        DataError: it is no such tree, or its parts count from different beginnings.
+        ConfigError: `--fix-y-offset` was given and there is nothing to measure.
+    """
+    folder = source.path.parent
+    survey = _look_over(source)
+    if survey.columns is None:
+        raise DataError(f"{source.path} has no header of an action log: expected timestamp,event_type,x_in_window,…")
+    clock = guess_clock(survey.times, None if options.time_unit == "auto" else options.time_unit)
+    states = DatedFiles(folder / STATES, (".json",), report.left_out)
+    shots = next((folder / name for name in SCREENSHOTS if (folder / name).is_dir()), folder / SCREENSHOTS[0])
+    pictures = PictureFiles(source.root, DatedFiles(shots, (".png", ".jpg", ".jpeg"), report.left_out), report)
+    clocks = {
+        "log": clock,
+        "game states": guess_clock(states.sample()),
+        "pictures": guess_clock(pictures.files.sample()),
+    }
+    counts = {"log": len(survey.times), "game states": len(states), "pictures": len(pictures.files)}
+    _check_clocks(folder, {name: found for name, found in clocks.items() if counts[name]})
+    clicks = _choose_clicks(survey, clock, options)
+    report.decided |= {
+        "form": survey.columns.describe(),
+        "times": clock.describe(),
+        "clicks": "a press and then a release" if clicks == "both" else "presses only",
+    }
+    shift_y_px = _y_shift(survey, clock, options, report)
+    log = _events(source, survey.columns, clock, EventReader(clicks, shift_y_px, report.repaired, report.kept), report)
+    streams = [_states(source, states, clocks["game states"], report), pictures.entries(clocks["pictures"]), log]
+    width_px, height_px = pictures.size or size_without_frames(survey.reach)
+    return Incoming(
+        width_px,
+        height_px,
+        pictures.rate(clocks["pictures"]),
+        with_goal(merge(*streams, key=lambda entry: entry.t_ns), options.goal),
+        {"title": source.session, "imported": {"kind": source.kind, "source": source.path.name}},
+    )
+
+
+def read_state(data: bytes, report: SessionReport) -> State:
+    """Return a game state from the text of its file.
+
+    Raises:
+        LeftOutError: It is not a JSON object of a bounded depth.
+    """
+    try:
+        value, not_finite = parse_json(data)
+    except DataError as error:
+        raise LeftOutError("broken_game_state") from error
+    state, exporter = to_v2(value)
+    report.repaired["number_that_is_not_finite_in_a_state"] += not_finite
+    (report.repaired if exporter in ("v1", "http") else report.kept)[f"game_state_{exporter}"] += 1
+    return State(state)
+
+
+def _look_over(source: Source) -> _Survey:
+    survey = _Survey()
+    moved: Row | None = None
+    for line in read_lines(source.root, source.path, MAX_CSV_LINE_BYTES):
+        if survey.columns is None:
+            survey.columns = read_header(line or b"")
+            if survey.columns is None:
+                return survey
+            continue
+        try:
+            row = read_row(survey.columns, line or b"")
+        except LeftOutError:
+            continue
+        survey.add(row, moved)
+        moved = row if row.event_type == "move" else moved
+    return survey
+
+
+def _events(
+    source: Source, columns: Columns, clock: Clock, reader: EventReader, report: SessionReport
+) -> Iterator[Entry]:
+    now_ns = -1
+    seen: set[Row] = set()
+    for t_ns, row, is_late, is_moved in sort_rows(_rows(source, columns, clock, report.left_out)):
+        if is_late:
+            report.left_out["too_far_out_of_order"] += 1
+            continue
+        if t_ns > now_ns:
+            now_ns = t_ns
+            seen.clear()
+        if row in seen and row.event_type not in ("click", "scroll"):
+            report.left_out["duplicate"] += 1
+            continue
+        seen.add(row)
+        report.repaired["put_in_order"] += is_moved
+        for event in reader.read(t_ns, row):
+            yield Entry(event.t_ns, event)
+    for event in reader.finish():
+        yield Entry(event.t_ns, event)
+
+
+def _rows(source: Source, columns: Columns, clock: Clock, left_out: Counter[str]) -> Iterator[tuple[int, Row]]:
+    lines = read_lines(source.root, source.path, MAX_CSV_LINE_BYTES)
+    next(lines, None)
+    for line in lines:
+        if line is None:
+            left_out["line_too_long"] += 1
+        elif line.strip():
+            try:
+                row = read_row(columns, line)
+            except LeftOutError as error:
+                left_out[error.reason] += 1
+                continue
+            t_ns = clock.to_ns(row.time)
+            if t_ns is None:
+                left_out["impossible_time"] += 1
+            else:
+                yield t_ns, row
+
+
+def _states(source: Source, files: DatedFiles, clock: Clock, report: SessionReport) -> Iterator[Entry]:
+    for number, path in files:
+        t_ns = clock.to_ns(number)
+        if t_ns is None:
+            report.left_out["impossible_time"] += 1
+            continue
+        check_file(source.root, path)
+        try:
+            yield Entry(t_ns, read_state(read_whole(source.root, path, MAX_JSON_BYTES), report))
+        except LeftOutError as error:
+            report.left_out[error.reason] += 1
+        except DataError:
+            report.left_out["unreadable_game_state"] += 1
+
+
+def _check_clocks(folder: Path, clocks: dict[str, Clock]) -> None:
+    if len({clock.is_epoch for clock in clocks.values()}) > 1:
+        told = ", ".join(f"the {name} count {clock.describe()}" for name, clock in clocks.items())
+        raise DataError(f"{folder}: {told}: they can't be laid together; keep only what counts from one beginning")
+
+
+def _choose_clicks(survey: _Survey, clock: Clock, options: ImportOptions) -> ClickMeaning:
+    if options.clicks != "auto":
+        return options.clicks
+    return survey_clicks([(clock.to_ns(time) or 0, name) for time, name in sorted(survey.clicks)])
+
+
+def _y_shift(survey: _Survey, clock: Clock, options: ImportOptions, report: SessionReport) -> int:
+    near = [
+        dy
+        for wait, dx, dy in survey.beside
+        if abs(dx) <= _NEAR_PX and 0 <= (clock.to_ns(max(wait, 0)) or 0) <= _NEAR_NS
+    ]
+    middle = round(median(near)) if near else 0
+    apart = [dy for dy in near if abs(dy) >= _APART_PX]
+    agrees = len(near) >= _LEAST_CLICKS and sum(abs(dy - middle) <= _NEAR_PX for dy in near) >= _AGREE_SHARE * len(near)
+    if not options.fix_y_offset:
+        if apart and agrees and abs(middle) >= _APART_PX:
+            report.kept["click_beside_the_pointer"] += len(apart)
+            report.notes.append(f"clicks lie {middle} px below the moves before them: --fix-y-offset puts them there")
+        return 0
+    if not agrees:
+        raise ConfigError(
+            f"--fix-y-offset measures how far clicks lie from the moves right before them, and found {len(near)} clicks"
+            f" that {'do not agree' if near else 'come right after a move'}: leave it out"
+        )
+    report.repaired["click_moved_to_the_pointer"] += len(survey.clicks) if middle else 0
+    report.decided["y of clicks"] = f"{-middle:+d} px"
+    return -middle

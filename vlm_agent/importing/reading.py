@@ -1,0 +1,208 @@
+"""Files of a recording, read so that nothing leads out of its folder and nothing takes more memory than it may.
+
+What breaks a limit or a format ends in a `DataError`. Knows no kind of recording.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlm_agent.errors import DataError
+from vlm_agent.importing.limits import (
+    MAX_JSON_BYTES,
+    MAX_JSON_DEPTH,
+    MAX_PICTURE_BYTES,
+    MAX_PICTURE_PX,
+    MAX_SIDE_PX,
+    MAX_STREAM_BYTES,
+)
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_PICTURE_FORMATS = ("PNG", "JPEG")
+_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+"""What Pillow raises for pictures that are not what they say."""
+
+
+class LeftOutError(DataError):
+    """One piece of a recording can't be used; it is counted under its reason and the rest goes on."""
+
+    def __init__(self, reason: str) -> None:
+        """Take the reason, a few words joined by `_`."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+def check_file(root: Path, path: Path) -> Path:
+    """Return the path of a regular file that lies in a folder, links followed.
+
+    Raises:
+        DataError: It lies outside, or is no file (a pipe would never end).
+    """
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise DataError(f"{path} links out of {root}; only what lies in the recording's own folder is read")
+        if not path.is_file():
+            raise DataError(f"{path} is not a file")
+    except (OSError, RuntimeError, ValueError) as error:  # a link in a circle, a name no system takes
+        raise DataError(f"{path} can't be followed ({error})") from error
+    return path
+
+
+def follow(root: Path, folder: Path, name: str) -> Path:
+    """Return the file that a recording's own file names, relative to its folder; it need not be there.
+
+    Raises:
+        DataError: It is absolute, an address, or leads out of the recording's folder, through a link too.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if _ADDRESS.match(name) or not parts[0] or ".." in parts or "\0" in name:
+        raise DataError(f"{folder} names {name!r}; only files in the recording's own folder are read")
+    path = folder.joinpath(*parts)
+    try:
+        is_inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{folder} names {name!r}, which can't be followed ({error})") from error
+    if not is_inside:
+        raise DataError(f"{folder} names {name!r}, which links out of {root}")
+    return path
+
+
+def read_whole(root: Path, path: Path, max_bytes: int) -> bytes:
+    """Return the contents of a small file.
+
+    Raises:
+        DataError: It lies outside, is no file, is too large, or can't be read.
+    """
+    with _open(root, path, max_bytes) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise DataError(f"{path} is larger than {max_bytes} bytes")
+    return data
+
+
+def read_head(root: Path, path: Path, num_bytes: int) -> bytes:
+    """Return the beginning of a file of any size; raises DataError as `read_whole` does."""
+    with _open(root, path, None) as file:
+        return file.read(num_bytes)
+
+
+def read_lines(root: Path, path: Path, max_line_bytes: int) -> Iterator[bytes | None]:
+    """Yield the lines of a file without their ends, None for one that is too long; one line is in memory at a time.
+
+    Raises:
+        DataError: It lies outside, is no file, is too large, or can't be read.
+    """
+    with _open(root, path, MAX_STREAM_BYTES) as file:
+        while line := file.readline(max_line_bytes + 2):
+            if line.endswith(b"\n"):
+                line = line.rstrip(b"\r\n")
+            elif len(line) == max_line_bytes + 2:
+                _skip_line(file, max_line_bytes)
+            yield line if len(line) <= max_line_bytes else None
+
+
+def parse_json(data: bytes) -> tuple[Any, int]:
+    """Return a JSON value of a bounded depth with null for every number that isn't finite, and how many there were.
+
+    Raises:
+        DataError: It is no JSON, too large or too deep, or holds text that can't be written again.
+    """
+    if len(data) > MAX_JSON_BYTES:
+        raise DataError(f"more than {MAX_JSON_BYTES} bytes of JSON")
+    try:
+        value = json.loads(data)
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise DataError("not JSON") from error
+    return _check(value)
+
+
+def measure_picture(data: bytes) -> tuple[int, int]:
+    """Return (width, height) in pixels of a PNG or JPEG, without decoding it.
+
+    Raises:
+        DataError: It is none, or larger than a frame may be.
+    """
+    with _open_picture(data) as image:
+        return image.size
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8]:
+    """Return a PNG or JPEG as (height, width, 3) uint8.
+
+    Raises:
+        DataError: It is none, damaged, or larger than a frame may be.
+    """
+    try:
+        with _open_picture(data) as image:
+            return np.asarray(image.convert("RGB"))
+    except _BROKEN_PICTURE as error:
+        raise DataError(f"a picture does not decode ({error})") from error
+
+
+def check_picture_size(width_px: int, height_px: int) -> None:
+    """Raise DataError for a frame that is empty or larger than a frame may be."""
+    if min(width_px, height_px) < 1 or max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_PICTURE_PX:
+        raise DataError(f"a frame of {width_px}x{height_px} pixels: expected 1 to {MAX_PICTURE_PX} in all")
+
+
+def _open(root: Path, path: Path, max_bytes: int | None) -> io.BufferedReader:
+    try:
+        file = check_file(root, path).open("rb")
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror})") from error
+    if max_bytes is not None and path.stat().st_size > max_bytes:
+        file.close()
+        raise DataError(f"{path} is larger than {max_bytes} bytes")
+    return file
+
+
+def _skip_line(file: io.BufferedReader, piece_bytes: int) -> None:
+    while piece := file.readline(piece_bytes):
+        if piece.endswith(b"\n"):
+            return
+
+
+def _check(value: Any) -> tuple[Any, int]:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, 1
+    not_finite, level = 0, [value]
+    for _ in range(MAX_JSON_DEPTH):
+        below: list[Any] = []
+        for container in level:
+            if isinstance(container, dict | list):
+                pairs = container.items() if isinstance(container, dict) else enumerate(container)
+                for key, item in list(pairs):
+                    if isinstance(item, dict | list):
+                        below.append(item)
+                    elif isinstance(item, float) and not math.isfinite(item):
+                        container[key] = None
+                        not_finite += 1
+        if not below:
+            return value, not_finite
+        level = below
+    raise DataError(f"JSON deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _open_picture(data: bytes) -> Image.Image:
+    if len(data) > MAX_PICTURE_BYTES:
+        raise DataError(f"a picture of more than {MAX_PICTURE_BYTES} bytes")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_PICTURE_FORMATS)
+    except (*_BROKEN_PICTURE, Image.DecompressionBombError) as error:
+        raise DataError(f"not a picture ({error})") from error
+    check_picture_size(*image.size)
+    return image

@@ -107,7 +107,12 @@ def write_tree(folder: Path, rows: Iterable[dict[str, object]], *, seconds: int 
 
 
 def write_raw_frames(
-    folder: Path, held: Sequence[Sequence[str]], *, step_ms: int = 100, start_ms: int = EPOCH_MS, goal: str = "UNLABELED"
+    folder: Path,
+    held: Sequence[Sequence[str]],
+    *,
+    step_ms: int = 100,
+    start_ms: int = EPOCH_MS,
+    goal: str = "UNLABELED",
 ) -> Path:
     """Write frames as open_sima2's recorder does, one for each set of held keys."""
     folder.mkdir(parents=True, exist_ok=True)

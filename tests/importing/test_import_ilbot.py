@@ -125,7 +125,11 @@ def test_clicks_that_are_presses_only(tmp_path):
 def test_clicks_that_are_presses_and_releases(tmp_path):
     report, events = events_of(tmp_path, clicks([0, 85, 700, 790, 1500, 1580]))
     assert report.decided["clicks"] == "a press and then a release"
-    assert [(event.t_ns - START_NS, event.pressed) for event in events[:3]] == [(0, True), (85 * MS, False), (700 * MS, True)]
+    assert [(event.t_ns - START_NS, event.pressed) for event in events[:3]] == [
+        (0, True),
+        (85 * MS, False),
+        (700 * MS, True),
+    ]
     assert not report.repaired
 
 
@@ -137,7 +141,11 @@ def test_quick_even_clicking_is_presses(tmp_path):
 
 def test_a_made_up_release_never_comes_after_the_next_press(tmp_path):
     _, events = events_of(tmp_path, clicks([0, 50, 2000]), clicks="press")
-    assert [(event.t_ns - START_NS, event.pressed) for event in events[:3]] == [(0, True), (50 * MS, False), (50 * MS, True)]
+    assert [(event.t_ns - START_NS, event.pressed) for event in events[:3]] == [
+        (0, True),
+        (50 * MS, False),
+        (50 * MS, True),
+    ]
 
 
 def test_the_user_says_what_clicks_mean(tmp_path):
@@ -208,13 +216,22 @@ def test_what_is_down_at_the_end_is_let_go_and_an_early_release_stays(tmp_path):
     ],
 )
 def test_key_names(tmp_path, written, key):
-    _, events = events_of(tmp_path, [row(EPOCH_MS + n, kind, key=written) for n, kind in enumerate(("key_press", "key_release"))])
+    _, events = events_of(
+        tmp_path, [row(EPOCH_MS + n, kind, key=written) for n, kind in enumerate(("key_press", "key_release"))]
+    )
     assert [(event.key, event.pressed) for event in events] == [(key, True), (key, False)]
 
 
 @pytest.mark.parametrize(
     ("written", "button"),
-    [("left", "left"), ("Button.right", "right"), ("MIDDLE", "middle"), ("x1", "x1"), ("button9", "x2"), ("3", "middle")],
+    [
+        ("left", "left"),
+        ("Button.right", "right"),
+        ("MIDDLE", "middle"),
+        ("x1", "x1"),
+        ("button9", "x2"),
+        ("3", "middle"),
+    ],
 )
 def test_button_names(tmp_path, written, button):
     _, events = events_of(tmp_path, [row(EPOCH_MS, "click", 1, 2, btn=written)])
@@ -267,7 +284,9 @@ def test_a_broken_line_is_left_out_and_counted(tmp_path, line):
 
 
 def test_rows_with_fractions_and_empty_wheels(tmp_path):
-    _, events = events_of(tmp_path, [row(EPOCH_MS, "move", "3.0", "4.6"), row(EPOCH_MS, "scroll", 1, 1, scroll_dx="nan", scroll_dy="2.0")])
+    _, events = events_of(
+        tmp_path, [row(EPOCH_MS, "move", "3.0", "4.6"), row(EPOCH_MS, "scroll", 1, 1, scroll_dx="nan", scroll_dy="2.0")]
+    )
     assert events == [PointerMoved(START_NS, 3, 5), WheelTurned(START_NS, 1, 1, 0, 2)]
 
 
@@ -292,7 +311,14 @@ def test_duplicates_turns_and_order(tmp_path):
 
 def test_a_row_too_far_behind_is_left_out():
     given = list(sort_rows(((t, None) for t in [5, 6, 7, 8, 1, 9]), reorder_rows=2))
-    assert [(one.t_ns, one.is_late) for one in given] == [(5, False), (6, False), (1, True), (7, False), (8, False), (9, False)]
+    assert [(one.t_ns, one.is_late) for one in given] == [
+        (5, False),
+        (6, False),
+        (1, True),
+        (7, False),
+        (8, False),
+        (9, False),
+    ]
 
 
 def test_positions_outside_the_frame_stay(tmp_path):
@@ -397,7 +423,9 @@ def test_clocks_that_do_not_fit_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["", log_text([]), log_text([row("nan", "move", 1, 1)])], ids=["empty", "header", "bad"])
+@pytest.mark.parametrize(
+    "text", ["", log_text([]), log_text([row("nan", "move", 1, 1)])], ids=["empty", "header", "bad"]
+)
 def test_a_log_of_nothing_is_refused(tmp_path, text):
     (tmp_path / "actions.csv").write_text(text)
     with pytest.raises(DataError):

@@ -171,7 +171,9 @@ def test_links_within_a_recording_are_followed(tmp_path):
     assert import_one(tree, tmp_path / "out")[0].read["frames"] == 6
 
 
-@pytest.mark.parametrize("name", ["../outside/secret.png", "/etc/passwd", "file:///etc/passwd", "..\\x.png", "https://a/b"])
+@pytest.mark.parametrize(
+    "name", ["../outside/secret.png", "/etc/passwd", "file:///etc/passwd", "..\\x.png", "https://a/b"]
+)
 def test_a_label_that_names_a_file_elsewhere_is_refused(tmp_path, outside, name):
     folder = write_segment(tmp_path / "a_seg000", [["w"]] * 2)
     label = folder / "frame_0001.json"

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.importing.made_imports import EPOCH_MS, import_one, row, tick, write_log, write_raw_frames, write_ticks, write_tree
+from tests.importing.made_imports import (
+    EPOCH_MS,
+    import_one,
+    row,
+    tick,
+    write_log,
+    write_raw_frames,
+    write_ticks,
+    write_tree,
+)
 from vlm_agent.errors import DataError
 from vlm_agent.importing import dated_files, kinds, reading
 from vlm_agent.importing.command import open_source
@@ -33,7 +42,8 @@ def png_of_size(width_px, height_px):
 
 
 @pytest.mark.parametrize(
-    "size", [(MAX_SIDE_PX + 1, 1), (1, MAX_SIDE_PX + 1), (MAX_SIDE_PX, MAX_PICTURE_PX // MAX_SIDE_PX + 1), (60_000, 60_000)]
+    "size",
+    [(MAX_SIDE_PX + 1, 1), (1, MAX_SIDE_PX + 1), (MAX_SIDE_PX, MAX_PICTURE_PX // MAX_SIDE_PX + 1), (60_000, 60_000)],
 )
 def test_a_huge_picture_is_not_decoded(size):
     tracemalloc.start()

@@ -107,7 +107,9 @@ def test_motion_goals_and_unknown_keys(tmp_path):
     assert report.left_out == {"unknown_key": 1}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"action_sequence": "w"}', '{"messages": []}', '{"action_sequence": [1]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"action_sequence": "w"}', '{"messages": []}', '{"action_sequence": [1]}']
+)
 def test_a_broken_label_is_left_out(tmp_path, text):
     folder = write_raw_frames(tmp_path / "raw", [["w"]] * 3)
     sorted(folder.glob("*.json"))[1].write_text(text)

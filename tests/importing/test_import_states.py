@@ -45,7 +45,10 @@ MORG_EVENTS = {
     "camera": {"yaw": 10, "pitch": 300, "x": 1, "y": 2, "z": 3},
     "mouse": {"x": 300, "y": 200},
 }
-MORG_STATS = [{"username": "-1", "player name": "me"}, {"stat": "Crafting", "level": 34, "boostedLevel": 34, "xp": 20000}]
+MORG_STATS = [
+    {"username": "-1", "player name": "me"},
+    {"stat": "Crafting", "level": 34, "boostedLevel": 34, "xp": 20000},
+]
 MORG_INVENTORY = [{"id": 1607, "quantity": 1}, {"id": -1, "quantity": 0}]
 
 
@@ -86,7 +89,9 @@ def test_v1_becomes_v2_and_is_kept():
     assert state["inventory"]["slots"][0] == {"slotId": 0, "itemId": 1607, "itemName": "Sapphire", "quantity": 1}
     assert (state["inventory"]["emptySlots"], state["inventory"]["totalItems"]) == (1, 1)
     assert state["bank"]["bankOpen"] is True
-    assert state["bank"]["slots"] == [{"slotId": 3, "itemName": "Sapphire", "quantity": 500, "canvasX": 88, "canvasY": 99}]
+    assert state["bank"]["slots"] == [
+        {"slotId": 3, "itemName": "Sapphire", "quantity": 500, "canvasX": 88, "canvasY": 99}
+    ]
     assert [thing["name"] for thing in state["closestGameObjects"]] == ["Bank booth", "Furnace"]
     assert state["skills"] == {"craftingLevel": 34, "craftingXP": 20000}
     assert state["lastInteraction"]["target"] == "Furnace"

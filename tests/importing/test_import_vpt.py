@@ -168,3 +168,12 @@ def test_a_video_that_is_none_is_refused(tmp_path):
     log.with_suffix(".mp4").write_bytes(b"\0\0\0\x20ftypisom" + b"\0" * 100)
     with pytest.raises(DataError, match="readable video|no video track"):
         import_one(log, tmp_path / "out")
+
+
+def test_a_video_of_an_unknown_codec_is_refused(tmp_path):
+    log = write_ticks(tmp_path / "a", [tick(["w"])] * 3)
+    data = log.with_suffix(".mp4").read_bytes()
+    assert data.count(b"avc1") >= 1
+    log.with_suffix(".mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
+    with pytest.raises(DataError, match="codec"):
+        import_one(log, tmp_path / "out")

@@ -7,7 +7,6 @@ logger that keeps a move every 10 ms steps by 10 or by 0.01).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,10 +31,10 @@ class Clock:
 
     def to_ns(self, time: float) -> int | None:
         """Return nanoseconds, or None for a time that can't be meant: negative, not finite, after 2100."""
-        if isinstance(time, float) and not math.isfinite(time):
+        if not 0 <= time <= MAX_T_NS:
             return None
         t_ns = round(time * _UNIT_NS[self.unit])
-        return t_ns if 0 <= t_ns <= MAX_T_NS else None
+        return t_ns if t_ns <= MAX_T_NS else None
 
     def describe(self) -> str:
         """Return it in words."""

@@ -93,14 +93,15 @@ def import_recordings(
     with staging(out) as folder:
         for source in sources:
             report = SessionReport(source.session, source.kind, str(source.path), str(out / f"{source.session}.mcap"))
-            incoming = _open(source, options, report)
+            incoming = open_source(source, options, report)
             write_session(folder / source.session, incoming, report, advance)
             reports.append(_tidy(report))
         publish(folder, out, names)
     return reports
 
 
-def _open(source: Source, options: ImportOptions, report: SessionReport) -> Incoming:
+def open_source(source: Source, options: ImportOptions, report: SessionReport) -> Incoming:
+    """Return a recording, opened; raises as `run` does."""
     # Each kind brings libraries along; the others' aren't loaded.
     from vlm_agent.importing import ilbot, sima2
 

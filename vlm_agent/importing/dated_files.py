@@ -67,12 +67,13 @@ class DatedFiles:
 
     def __iter__(self) -> Iterator[tuple[float, Path]]:
         """Yield (number, path) in order of the numbers."""
-        streams: list[Iterator[tuple[float, str]]] = [
-            ((number, f"{self._prefix}{number}{suffix}") for number in numbers)
-            for numbers, suffix in zip(self._whole, self._suffixes, strict=True)
-        ]
+        streams = [self._named(*pair) for pair in zip(self._whole, self._suffixes, strict=True)]
         for number, name in merge(*streams, iter(sorted(self._odd.items()))):
             yield number, self.folder / name
+
+    def _named(self, numbers: array[int], suffix: str) -> Iterator[tuple[float, str]]:
+        for number in numbers:
+            yield number, f"{self._prefix}{number}{suffix}"
 
 
 def list_names(folder: Path) -> Iterator[str]:

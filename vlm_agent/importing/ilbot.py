@@ -211,11 +211,8 @@ def _choose_clicks(survey: _Survey, clock: Clock, options: ImportOptions) -> Cli
 
 
 def _y_shift(survey: _Survey, clock: Clock, options: ImportOptions, report: SessionReport) -> int:
-    near = [
-        dy
-        for wait, dx, dy in survey.beside
-        if abs(dx) <= _NEAR_PX and 0 <= (clock.to_ns(max(wait, 0)) or 0) <= _NEAR_NS
-    ]
+    waits = ((clock.to_ns(wait), dx, dy) for wait, dx, dy in survey.beside)
+    near = [dy for wait, dx, dy in waits if wait is not None and wait <= _NEAR_NS and abs(dx) <= _NEAR_PX]
     middle = round(median(near)) if near else 0
     apart = [dy for dy in near if abs(dy) >= _APART_PX]
     agrees = len(near) >= _LEAST_CLICKS and sum(abs(dy - middle) <= _NEAR_PX for dy in near) >= _AGREE_SHARE * len(near)

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,7 +202,9 @@ def _open_picture(data: bytes) -> Image.Image:
     if len(data) > MAX_PICTURE_BYTES:
         raise DataError(f"a picture of more than {MAX_PICTURE_BYTES} bytes")
     try:
-        image = Image.open(io.BytesIO(data), formats=_PICTURE_FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, at fewer pixels
+            image = Image.open(io.BytesIO(data), formats=_PICTURE_FORMATS)
     except (*_BROKEN_PICTURE, Image.DecompressionBombError) as error:
         raise DataError(f"not a picture ({error})") from error
     check_picture_size(*image.size)

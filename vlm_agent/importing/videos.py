@@ -29,6 +29,8 @@ def check_video(root: Path, path: Path) -> tuple[int, int]:
             if not container.streams.video:
                 raise DataError(f"{path} has no video track")
             context = container.streams.video[0].codec_context
+            if context is None:
+                raise DataError(f"{path} has a video of a codec that isn't known")
             size = int(context.width), int(context.height)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{path} is not a readable video ({error})") from error

@@ -47,6 +47,7 @@ def test_a_dumping_ground_is_refused(planted: Path, name: str) -> None:
         ("games/__init__.py", "from vlm_agent import models"),
         ("dataset/__init__.py", "from vlm_agent import games"),
         ("clips.py", "import labeling"),
+        ("importing/__init__.py", "from vlm_agent import dataset"),
         ("chat.py", "import torch"),
     ],
 )
@@ -69,7 +70,9 @@ def test_help_of_a_script_is_light(script: str) -> None:
     assert_light_help([str(ROOT / script)])
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["plan"], ["train"], ["label"], ["run"], ["info"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["compare"], ["plan"], ["train"], ["label"], ["run"], ["import"], ["info"], ["demo"]]
+)
 def test_help_of_the_command_is_light(command: list[str]) -> None:
     assert_light_help(["-m", "vlm_agent.cli", *command])
 

@@ -44,6 +44,7 @@ def test_the_usage_names_every_command():
     [
         "play",
         "record-demo",
+        "import",
         "info",
         "repair",
         "label",

@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 
 from labeling.stage import LabelArgs, label_and_build
-from tests.importing.made_imports import EPOCH_MS, MS, event_row, import_one, save_picture, write_log
+from tests.importing.made_imports import (
+    EPOCH_MS,
+    MS,
+    event_row,
+    import_at,
+    import_one,
+    save_picture,
+    tick,
+    write_log,
+    write_raw_frames,
+    write_ticks,
+)
 from vlm_agent.actions.events import KeyChanged
+from vlm_agent.actions.types import Key
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.rollouts.recording import LONG_GOAL, DemonstrationConfig, record_demonstrations
 from vlm_agent.sessions.reader import SessionReader
@@ -70,9 +82,12 @@ def test_states_and_frames_are_those_of_the_original(original, imported):
 
 
 def test_a_dataset_is_built_from_it(original, imported, tmp_path):
-    report, reader = imported
-    ours = windows_of(label_and_build(LabelArgs(sessions=reader.path, out=tmp_path / "imported")))
-    theirs = windows_of(label_and_build(LabelArgs(sessions=original.path, out=tmp_path / "original")))
+    _, reader = imported
+    built = [
+        label_and_build(LabelArgs(sessions=path, out=tmp_path / name))
+        for name, path in (("imported", reader.path), ("original", original.path))
+    ]
+    ours, theirs = ({window.t_ns % START_NS: window for window in windows_of(one)} for one in built)
     assert len(ours) > 30
     assert {window.goal for window in ours.values()} == {LONG_GOAL}
     assert all(window.state and window.state["player"] for window in ours.values())
@@ -85,7 +100,48 @@ def test_a_dataset_is_built_from_it(original, imported, tmp_path):
 
 
 def windows_of(built):
-    """The windows with the long goal, by the original's time."""
+    """The windows with the long goal."""
     dataset = open_dataset(built.folder)
     windows = [window for split in built.dataset.windows for window in dataset.windows(split)]
-    return {window.t_ns % START_NS: window for window in windows if window.goal_level == "long"}
+    return [window for window in windows if window.goal_level == "long"]
+
+
+def write_three_frames(folder):
+    for number, seconds in enumerate((8, 9, 10)):
+        held = [["w"] if step % 7 < 3 else ["w", "d"] if step % 7 < 5 else [] for step in range(5 * seconds)]
+        write_raw_frames(folder / str(number), held, step_ms=200, start_ms=EPOCH_MS + number * 10**6)
+        for path in sorted((folder / str(number)).iterdir()):
+            path.rename(path.with_name(path.name.replace("20250827", f"2025082{number}")))
+
+
+def write_three_logs(folder):
+    for number in range(3):
+        ticks = [
+            tick(
+                ["w"] if step % 20 < 10 else [],
+                buttons=[1] if step % 30 == 7 else [],
+                menu=step % 100 > 60,
+                x=step * 7 % 1280,
+            )
+            for step in range(180)
+        ]
+        write_ticks(folder / str(number), ticks)
+
+
+@pytest.mark.parametrize("write", [write_three_frames, write_three_logs], ids=["sima2", "vpt"])
+def test_a_dataset_is_built_of_the_other_kinds(tmp_path, write):
+    write(tmp_path / "in")
+    reports, _ = import_at(tmp_path / "in", tmp_path / "sessions", goal="walk to the door")
+    assert len(reports) == 3
+    built = label_and_build(LabelArgs(sessions=tmp_path / "sessions", out=tmp_path / "out"))
+    windows = windows_of(built)
+    assert len(windows) > 15
+    assert {window.goal for window in windows} == {"walk to the door"}
+    pressed = {action.key for window in windows for action in window.target.actions if isinstance(action, Key)}
+    assert "w" in pressed
+
+
+def test_a_dataset_is_built_of_owamcap(shared_data, tmp_path):
+    import_at(shared_data / "owamcap", tmp_path / "sessions", goal="write a test")
+    built = label_and_build(LabelArgs(sessions=tmp_path / "sessions", out=tmp_path / "out"))
+    assert sum(built.dataset.windows.values()) > 3

@@ -107,7 +107,7 @@ def test_what_times_count(tmp_path, times, first_ns, said):
 
 
 def test_the_user_says_what_times_count(tmp_path):
-    report, events = events_of(tmp_path, [row(5, "move", 1, 1), row(7, "move", 1, 2)], time_unit="s")
+    _, events = events_of(tmp_path, [row(5, "move", 1, 1), row(7, "move", 1, 2)], time_unit="s")
     assert [event.t_ns for event in events] == [5 * 10**9, 7 * 10**9]
 
 
@@ -149,7 +149,7 @@ def test_a_made_up_release_never_comes_after_the_next_press(tmp_path):
 
 
 def test_the_user_says_what_clicks_mean(tmp_path):
-    report, events = events_of(tmp_path, clicks([0, 700]), clicks="both")
+    _, events = events_of(tmp_path, clicks([0, 700]), clicks="both")
     assert [event.pressed for event in events] == [True, False]
 
 
@@ -393,6 +393,18 @@ def test_a_whole_tree(tmp_path):
     assert (goal.text, goal.level, goal.source, goal.t_ns) == ("craft sapphire rings", "long", "human", START_NS)
 
 
+def test_states_of_other_exporters_are_counted(tmp_path):
+    tree = write_tree(tmp_path / "tree", [row(EPOCH_MS, "move", 1, 1)], seconds=1)
+    (tree / "gamestates" / f"{EPOCH_MS + 1}.json").write_text('{"bank_open": false}')
+    (tree / "gamestates" / f"{EPOCH_MS + 2}.json").write_text('{"score": 3}')
+    report, reader = import_one(tree, tmp_path / "out")
+    assert report.repaired == {"game_state_v1_brought_to_v2": 1}
+    assert report.kept == {"game_state_of_an_unknown_exporter": 1}
+    states = [state for _, state in reader.game_states()]
+    assert states[1] == {"bank": {"bankOpen": False}, "raw": {"bank_open": False}}
+    assert states[2] == {"score": 3}
+
+
 def test_bad_states_and_pictures_are_left_out(tmp_path):
     tree = write_tree(tmp_path / "tree", [row(EPOCH_MS, "move", 1, 1)])
     states, shots = tree / "gamestates", tree / "runelite_screenshots"
@@ -411,7 +423,7 @@ def test_bad_states_and_pictures_are_left_out(tmp_path):
         "broken_picture": 1,
         "picture_of_another_size": 1,
     }
-    assert report.repaired == {"number_that_is_not_finite_in_a_state": 1}
+    assert report.repaired["number_that_is_not_finite_in_a_state"] == 1
     assert (report.read["frames"], report.read["states"]) == (15, 6)
     assert reader.frame_size == (WIDTH_PX, HEIGHT_PX)
 

@@ -121,7 +121,7 @@ def test_the_pointer_of_a_menu(tmp_path):
 
 
 def test_ticks_without_input_stay_and_are_counted(tmp_path):
-    report, reader, events = events_of(tmp_path, [tick(["w"], new_keys=["w"]), *[tick() for _ in range(29)]])
+    report, reader, _ = events_of(tmp_path, [tick(["w"], new_keys=["w"]), *[tick() for _ in range(29)]])
     assert report.kept == {"tick_without_input": 29}
     assert report.read == {"frames": 30, "events": 2, "states": 3}
     states = list(reader.game_states())
@@ -166,7 +166,7 @@ def test_a_video_that_is_none_is_refused(tmp_path):
     with pytest.raises(DataError, match="no Matroska or MP4"):
         import_one(log, tmp_path / "out")
     log.with_suffix(".mp4").write_bytes(b"\0\0\0\x20ftypisom" + b"\0" * 100)
-    with pytest.raises(DataError, match="readable video|no video track"):
+    with pytest.raises(DataError, match=r"readable video|no video track"):
         import_one(log, tmp_path / "out")
 
 

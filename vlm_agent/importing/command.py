@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +25,8 @@ Advance = Callable[[float], None]
 """Told how many seconds of play were written."""
 
 
-@dataclass(frozen=True)
-class ImportArgs:
+@dataclass(frozen=True, kw_only=True)
+class ImportArgs(ImportOptions):
     """Make sessions of another program's recordings; a table says what was read, mended and left out."""
 
     path: tyro.conf.Positional[Path]
@@ -37,10 +37,6 @@ class ImportArgs:
     """Folder for the sessions."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
-    options: Annotated[ImportOptions, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff] = field(
-        default_factory=ImportOptions
-    )
-    """How to read what a recording leaves open."""
 
 
 def run(args: ImportArgs) -> list[SessionReport]:
@@ -62,9 +58,10 @@ def run(args: ImportArgs) -> list[SessionReport]:
         TimeElapsedColumn(),
     )
     sources = find_sources(args.path, args.kind)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    shown = Console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task(f"importing {len(sources)} recordings", total=None)
-        reports = import_recordings(sources, args.out, args.options, lambda seconds: progress.advance(task, seconds))
+        reports = import_recordings(sources, args.out, args, lambda seconds: progress.advance(task, seconds))
     if args.as_json:
         sys.stdout.write(json.dumps(to_json(reports)) + "\n")
         return reports

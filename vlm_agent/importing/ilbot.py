@@ -38,9 +38,12 @@ from vlm_agent.importing.session_files import Entry, Incoming, State, size_witho
 STATES, SCREENSHOTS = "gamestates", ("runelite_screenshots", "screenshots")
 _SAMPLES = 2000
 """Rows and clicks that are looked at to see how a log is written."""
+_MOST_AT_ONCE = 4096
 _LEAST_CLICKS = 3
 _NEAR_PX, _NEAR_NS = 3, 500_000_000
 _APART_PX = 5
+_APART_NS = 600 * 10**9
+"""Parts of one recording begin within so long."""
 _AGREE_SHARE = 0.8
 
 
@@ -81,13 +84,9 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     states = DatedFiles(folder / STATES, (".json",), report.left_out)
     shots = next((folder / name for name in SCREENSHOTS if (folder / name).is_dir()), folder / SCREENSHOTS[0])
     pictures = PictureFiles(source.root, DatedFiles(shots, (".png", ".jpg", ".jpeg"), report.left_out), report)
-    clocks = {
-        "log": clock,
-        "game states": guess_clock(states.sample()),
-        "pictures": guess_clock(pictures.files.sample()),
-    }
-    counts = {"log": len(survey.times), "game states": len(states), "pictures": len(pictures.files)}
-    _check_clocks(folder, {name: found for name, found in clocks.items() if counts[name]})
+    firsts = {"log": survey.times, "game states": states.sample(), "pictures": pictures.files.sample()}
+    clocks = {name: clock if name == "log" else guess_clock(numbers) for name, numbers in firsts.items()}
+    _check_clocks(folder, {name: (clocks[name], numbers[0]) for name, numbers in firsts.items() if numbers}, report)
     clicks = _choose_clicks(survey, clock, options)
     report.decided |= {
         "form": survey.columns.describe(),
@@ -119,7 +118,10 @@ def read_state(data: bytes, report: SessionReport) -> State:
         raise LeftOutError("broken_game_state") from error
     state, exporter = to_v2(value)
     report.repaired["number_that_is_not_finite_in_a_state"] += not_finite
-    (report.repaired if exporter in ("v1", "http") else report.kept)[f"game_state_{exporter}"] += 1
+    if exporter == "unknown":
+        report.kept["game_state_of_an_unknown_exporter"] += 1
+    elif exporter != "v2":
+        report.repaired[f"game_state_{exporter}_brought_to_v2"] += 1
     return State(state)
 
 
@@ -152,6 +154,8 @@ def _events(
             continue
         if t_ns > now_ns:
             now_ns = t_ns
+            seen.clear()
+        if len(seen) > _MOST_AT_ONCE:  # a log with one time for everything
             seen.clear()
         if row in seen and row.event_type not in ("click", "scroll"):
             report.left_out["duplicate"] += 1
@@ -198,10 +202,15 @@ def _states(source: Source, files: DatedFiles, clock: Clock, report: SessionRepo
             report.left_out["unreadable_game_state"] += 1
 
 
-def _check_clocks(folder: Path, clocks: dict[str, Clock]) -> None:
-    if len({clock.is_epoch for clock in clocks.values()}) > 1:
-        told = ", ".join(f"the {name} count {clock.describe()}" for name, clock in clocks.items())
+def _check_clocks(folder: Path, clocks: dict[str, tuple[Clock, float]], report: SessionReport) -> None:
+    if len({clock.is_epoch for clock, _ in clocks.values()}) > 1:
+        told = ", ".join(f"the {name} count {clock.describe()}" for name, (clock, _) in clocks.items())
         raise DataError(f"{folder}: {told}: they can't be laid together; keep only what counts from one beginning")
+    starts = {name: clock.to_ns(first) or 0 for name, (clock, first) in clocks.items()}
+    if starts and max(starts.values()) - min(starts.values()) > _APART_NS:
+        early, late = min(starts, key=starts.__getitem__), max(starts, key=starts.__getitem__)
+        minutes = (starts[late] - starts[early]) / 60e9
+        report.notes.append(f"{late}: begins {minutes:.0f} minutes after {early}: are they of one recording?")
 
 
 def _choose_clicks(survey: _Survey, clock: Clock, options: ImportOptions) -> ClickMeaning:
@@ -219,13 +228,13 @@ def _y_shift(survey: _Survey, clock: Clock, options: ImportOptions, report: Sess
     if not options.fix_y_offset:
         if apart and agrees and abs(middle) >= _APART_PX:
             report.kept["click_beside_the_pointer"] += len(apart)
-            report.notes.append(f"clicks lie {middle} px below the moves before them: --fix-y-offset puts them there")
+            where = f"{abs(middle)} px {'below' if middle > 0 else 'above'}"
+            report.notes.append(f"clicks lie {where} the moves right before them: --fix-y-offset puts them there")
         return 0
     if not agrees:
         raise ConfigError(
-            f"--fix-y-offset measures how far clicks lie from the moves right before them, and found {len(near)} clicks"
-            f" that {'do not agree' if near else 'come right after a move'}: leave it out"
+            f"--fix-y-offset measures how far clicks lie from the moves right before them and needs {_LEAST_CLICKS}"
+            f" that agree: {report.source} has {len(near)} such clicks; leave it out"
         )
-    report.repaired["click_moved_to_the_pointer"] += len(survey.clicks) if middle else 0
     report.decided["y of clicks"] = f"{-middle:+d} px"
     return -middle

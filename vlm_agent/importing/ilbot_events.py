@@ -83,10 +83,9 @@ class EventReader:
             yield WheelTurned(t_ns, row.x, row.y, row.dx, row.dy)
         elif row.event_type != "click":
             yield from self._key(t_ns, row.name, pressed=row.event_type == "key_press")
-        elif self._clicks == "press":
-            yield from self._press(ButtonChanged(t_ns, row.x, row.y + self._shift_y_px, row.name, True))
         else:
-            yield from self._change(t_ns, row.x, row.y + self._shift_y_px, row.name)
+            self._repaired["click_moved_to_the_pointer"] += self._shift_y_px != 0
+            yield from self._click(t_ns, row._replace(y=row.y + self._shift_y_px))
 
     def finish(self) -> Iterator[InputEvent]:
         """Yield the releases that are still missing."""
@@ -112,6 +111,11 @@ class EventReader:
                 self._kept["key_repeat"] += 1
             self._keys[key] = t_ns
         yield KeyChanged(t_ns, key, pressed)
+
+    def _click(self, t_ns: int, row: Row) -> Iterator[InputEvent]:
+        if self._clicks == "press":
+            return self._press(ButtonChanged(t_ns, row.x, row.y, row.name, True))
+        return self._change(t_ns, row.x, row.y, row.name)
 
     def _press(self, press: ButtonChanged) -> Iterator[InputEvent]:
         early = self._due.pop(press.button, None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from vlm_agent.errors import ConfigError
 
@@ -18,7 +20,7 @@ class ImportOptions:
 
     goal: str = ""
     """What the player set out to do, if you know it: the long goal of every session."""
-    fix_y_offset: bool = False
+    fix_y_offset: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """ilbot: move clicks up or down to where the pointer was; one recorder took the window's left for its top, in
     clicks only. A report that counts `click_beside_the_pointer` says that it did."""
     time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"

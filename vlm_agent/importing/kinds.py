@@ -46,7 +46,7 @@ def sniff(head: bytes) -> Kind | None:
     first, _, rest = head.partition(b"\n")
     if len(first) <= MAX_CSV_LINE_BYTES and read_header(first) is not None:
         return "ilbot"
-    if not head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{"):
+    if not _begins_an_object(head):
         return None
     value = _parse(first)
     if value is None and rest:
@@ -56,6 +56,13 @@ def sniff(head: bytes) -> Kind | None:
     if isinstance(value.get("mouse"), Mapping) and isinstance(value.get("keyboard"), Mapping):
         return "vpt"
     return "sima2" if "action_sequence" in value or isinstance(value.get("messages"), list) else None
+
+
+def sniff_file(root: Path, path: Path) -> Kind | None:
+    """Return what a file is, or None; raises DataError if it leads out of the folder or can't be read."""
+    head = read_head(root, path, MAX_CSV_LINE_BYTES)
+    # Only JSON may need more than the first bytes: a tick, or a label that goes over many lines.
+    return sniff(read_head(root, path, MAX_JSON_LINE_BYTES) if _begins_an_object(head) else head)
 
 
 def find_sources(path: Path, kind: Kind | None) -> list[Source]:
@@ -102,7 +109,7 @@ def _look(path: Path, kind: Kind | None) -> list[Source]:
 
 
 def _sources_of_file(path: Path, kind: Kind | None) -> list[Source]:
-    found = sniff(read_head(path.parent, path, MAX_JSON_LINE_BYTES))
+    found = sniff_file(path.parent, path)
     if found == "sima2":
         raise DataError(f"{path} is one frame's label: name its folder")
     if found is None or kind not in (None, found):
@@ -114,8 +121,7 @@ def _sources_of_folder(root: Path, folder: Path, kind: Kind | None) -> list[Sour
     kinds: dict[Kind, list[Path]] = {}
     names = sorted(name for name in list_names(folder) if not (folder / name).is_dir())
     for path in (folder / name for name in islice(names, _FILES_LOOKED_AT)):
-        # Pictures and videos are most of what lies there, and none of them is looked for.
-        found = sniff(read_head(root, path, MAX_JSON_LINE_BYTES))
+        found = sniff_file(root, path)
         if found is not None:
             kinds.setdefault(found, []).append(path)
     if kind is not None:
@@ -139,7 +145,7 @@ def _sources(kind: Kind, root: Path, folder: Path, paths: list[Path], names: lis
         # The rest of a large folder is looked at here, where the kind is known.
         more = [folder / name for name in names[_FILES_LOOKED_AT:] if Path(name).suffix in {p.suffix for p in paths}]
         for path in [*paths, *more]:
-            if path in paths or sniff(read_head(root, path, MAX_JSON_LINE_BYTES)) == kind:
+            if path in paths or sniff_file(root, path) == kind:
                 yield _source(kind, path)
 
 
@@ -170,6 +176,10 @@ def _hint(path: Path) -> str:
         if log.exists() and check_file(path, log)
         else (f"down to {MAX_FOLDERS_DEEP} folders deep")
     )
+
+
+def _begins_an_object(head: bytes) -> bool:
+    return head.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{")
 
 
 def _parse(data: bytes) -> Any:

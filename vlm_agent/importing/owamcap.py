@@ -6,8 +6,11 @@ Frames are encoded again, since ours carry checksums. Positions become frame pix
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator
 from heapq import merge
+from typing import Any
 
 from vlm_agent.actions.events import InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.errors import DataError
@@ -19,7 +22,7 @@ from vlm_agent.importing.limits import (
     MAX_T_NS,
 )
 from vlm_agent.importing.options import ImportOptions, Source
-from vlm_agent.importing.reading import check_file, check_picture_size, follow, measure_picture, read_whole
+from vlm_agent.importing.reading import check_file, check_json, check_picture_size, follow, measure_picture, read_whole
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Decision, Entry, Incoming, State, size_without_frames, with_goal
 from vlm_agent.importing.videos import check_video
@@ -52,8 +55,8 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     streams: list[Iterator[Entry]] = [
         (Entry(goal.t_ns, goal) for goal in reader.goals()),
         (Entry(t_ns, who) for t_ns, who in reader.controls()),
-        (Entry(t_ns, State(value)) for t_ns, value in reader.game_states()),
-        (Entry(t_ns, Decision(value)) for t_ns, value in reader.decisions()),
+        (Entry(t_ns, State(_plain(value, report))) for t_ns, value in reader.game_states()),
+        (Entry(t_ns, Decision(_plain(value, report))) for t_ns, value in reader.decisions()),
         _frames(reader, size, report),
         (Entry(motion.t_ns, motion) for motion in reader.raw_motions() if _is_near(motion, report)),
         _events(reader, report),
@@ -110,6 +113,12 @@ def _is_dated(entry: Entry, report: SessionReport) -> bool:
     return is_dated
 
 
+def _plain(value: dict[str, Any], report: SessionReport) -> dict[str, Any]:
+    value, not_finite = check_json(value)
+    report.repaired["number_that_is_not_finite_in_a_state"] += not_finite
+    return value
+
+
 def _reach(reader: SessionReader) -> tuple[int, int]:
     width_px = height_px = 0
     for event in reader.events():
@@ -125,7 +134,10 @@ def _check_media(source: Source, screens: Iterator[ScreenRef]) -> None:
     """
     seen: set[str] = set()
     for screen in screens:
-        if screen.uri.startswith(_DATA_URI) or screen.uri in seen:
+        if screen.uri in seen:
+            continue
+        if screen.uri.startswith(_DATA_URI):
+            measure_picture(_decode_base64(screen.uri.partition(",")[2]))
             continue
         path = check_file(source.root, follow(source.root, source.path.parent, screen.uri))
         if screen.pts_ns is None:
@@ -133,3 +145,10 @@ def _check_media(source: Source, screens: Iterator[ScreenRef]) -> None:
             continue  # stills are many: not remembered
         seen.add(screen.uri)
         check_video(source.root, path)
+
+
+def _decode_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"a frame's picture is not base64 ({error})") from error

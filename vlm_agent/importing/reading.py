@@ -128,7 +128,26 @@ def parse_json(data: bytes) -> tuple[Any, int]:
             json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise DataError("not JSON") from error
-    return _check(value)
+    return check_json(value)
+
+
+def check_json(value: Any) -> tuple[Any, int]:
+    """Return a parsed value with null for every number that isn't finite, changed in place, and how many there were.
+
+    Raises:
+        DataError: It is deeper than it may be.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, 1
+    not_finite, level = 0, [value]
+    for _ in range(MAX_JSON_DEPTH):
+        below: list[Any] = []
+        for container in level:
+            not_finite += _drop_not_finite(container, below)
+        if not below:
+            return value, not_finite
+        level = below
+    raise DataError(f"JSON deeper than {MAX_JSON_DEPTH} levels")
 
 
 def measure_picture(data: bytes) -> tuple[int, int]:
@@ -177,25 +196,17 @@ def _skip_line(file: io.BufferedReader, piece_bytes: int) -> None:
             return
 
 
-def _check(value: Any) -> tuple[Any, int]:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, 1
-    not_finite, level = 0, [value]
-    for _ in range(MAX_JSON_DEPTH):
-        below: list[Any] = []
-        for container in level:
-            if isinstance(container, dict | list):
-                pairs = container.items() if isinstance(container, dict) else enumerate(container)
-                for key, item in list(pairs):
-                    if isinstance(item, dict | list):
-                        below.append(item)
-                    elif isinstance(item, float) and not math.isfinite(item):
-                        container[key] = None
-                        not_finite += 1
-        if not below:
-            return value, not_finite
-        level = below
-    raise DataError(f"JSON deeper than {MAX_JSON_DEPTH} levels")
+def _drop_not_finite(container: Any, below: list[Any]) -> int:
+    if not isinstance(container, dict | list):
+        return 0
+    count = 0
+    for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
+        if isinstance(item, dict | list):
+            below.append(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            container[key] = None
+            count += 1
+    return count
 
 
 def _open_picture(data: bytes) -> Image.Image:

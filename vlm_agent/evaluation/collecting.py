@@ -29,8 +29,8 @@ from vlm_agent.evaluation.matches import SESSIONS, Terms, plan_models, plan_othe
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, audit_model
 from vlm_agent.evaluation.offline.audit_section import is_blind
 from vlm_agent.evaluation.offline.audit_section import write_section as write_audit
-from vlm_agent.evaluation.offline.command import EvalConfig, evaluate_model
-from vlm_agent.evaluation.offline.contenders import TUNED
+from vlm_agent.evaluation.offline.command import EvalConfig, ask_ahead, evaluate_model
+from vlm_agent.evaluation.offline.contenders import BASE, BASE_FEW, TUNED
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
 from vlm_agent.evaluation.offline.section import write_section as write_offline
 from vlm_agent.evaluation.offline.worst import WorstWindow, find_worst
@@ -42,6 +42,7 @@ from vlm_agent.evaluation.sections import Section
 from vlm_agent.evaluation.sides import Pair
 from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
+from vlm_agent.rollouts.parallel import run_beside
 from vlm_agent.training.metrics import read_losses
 
 DISTURBED = ("tuned", "demonstrator")
@@ -103,6 +104,7 @@ class _Collection:
         """Ask the models about windows that tuned did not learn from."""
         dataset = self._find_dataset()
         if dataset is not None:
+            self._answer_ahead(dataset, progress)
             self._add_offline(dataset, progress)
             self._add_audit(dataset, progress)
 
@@ -204,11 +206,23 @@ class _Collection:
             return None
         return dataset
 
-    def _add_offline(self, dataset: Dataset, progress: Progress) -> None:
-        parts = self.config.parts
-        if not parts.windows:
+    def _answer_ahead(self, dataset: Dataset, progress: Progress) -> None:
+        """Have the models answer in processes beside each other; what follows finds their answers there."""
+        jobs: list[_Ahead] = []
+        if self.config.parts.windows:
+            # Whoever takes longest begins.
+            jobs += [_Ahead(self._offline_config(dataset), name) for name in (BASE_FEW, BASE, TUNED)]
+        if self._is_auditable(dataset):
+            jobs.append(_Ahead(self._audit_config(dataset)))
+        if self.config.workers == 1 or len(jobs) < 2:
             return
-        config = EvalConfig(
+        task = progress.add_task("answers to recorded windows", total=len(jobs))
+        for _ in run_beside(_answer, jobs, self.config.workers):
+            progress.advance(task)
+
+    def _offline_config(self, dataset: Dataset) -> EvalConfig:
+        parts = self.config.parts
+        return EvalConfig(
             dataset=dataset.folder,
             model=self.pair.tuned.name,
             out=self.config.out / "offline",
@@ -218,15 +232,9 @@ class _Collection:
             few_shot=parts.few_shot,
             device=self.config.device,
         )
-        self.offline, asked = evaluate_model(config, progress)
-        self.sections.append(write_offline(self.offline))
-        self.values["offline"] = self.offline.to_json()
-        self.worst = find_worst(dataset, asked.windows, asked.predictions[TUNED], config.score)
 
-    def _add_audit(self, dataset: Dataset, progress: Progress) -> None:
-        if not self.config.parts.audit_windows:
-            return
-        config = AuditConfig(
+    def _audit_config(self, dataset: Dataset) -> AuditConfig:
+        return AuditConfig(
             dataset=dataset.folder,
             model=self.pair.tuned.name,
             out=self.config.out / "audit",
@@ -234,13 +242,44 @@ class _Collection:
             max_windows=max(2, self.config.parts.audit_windows),
             device=self.config.device,
         )
-        if len({window.session for window in dataset.windows(SPLIT)}) < 2:
-            self.missing.append(f"the audit: {dataset.folder} keeps fewer than two sessions for evaluation")
+
+    def _is_auditable(self, dataset: Dataset) -> bool:
+        has_two_sessions = len({window.session for window in dataset.windows(SPLIT)}) > 1
+        return bool(self.config.parts.audit_windows) and has_two_sessions
+
+    def _add_offline(self, dataset: Dataset, progress: Progress) -> None:
+        if not self.config.parts.windows:
             return
-        findings = audit_model(config, progress)
+        self.offline, asked = evaluate_model(self._offline_config(dataset), progress)
+        self.sections.append(write_offline(self.offline))
+        self.values["offline"] = self.offline.to_json()
+        self.worst = find_worst(dataset, asked.windows, asked.predictions[TUNED], self._offline_config(dataset).score)
+
+    def _add_audit(self, dataset: Dataset, progress: Progress) -> None:
+        if not self._is_auditable(dataset):
+            if self.config.parts.audit_windows:
+                self.missing.append(f"the audit: {dataset.folder} keeps fewer than two sessions for evaluation")
+            return
+        findings = audit_model(self._audit_config(dataset), progress)
         self.sections.append(write_audit(findings))
         self.values["audit"] = [finding.to_json() for finding in findings]
         self.is_blind = is_blind(findings)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A part of the answers to recorded windows, to be had in a process of its own."""
+
+    config: EvalConfig | AuditConfig
+    name: str = ""
+    """The contender that is asked, of an evaluation."""
+
+
+def _answer(job: _Ahead) -> None:
+    if isinstance(job.config, AuditConfig):
+        audit_model(job.config)
+    else:
+        ask_ahead(job.config, (job.name,))
 
 
 @contextmanager

@@ -131,7 +131,12 @@ def test_killed_in_the_middle_it_gives_the_same_numbers_and_again_without_a_mode
     assert list(forced["contenders"]) == ["base", "base_few"]
     assert forced["windows"] == json.loads(whole)["windows"]
     assert contenders["base"]["metrics"]["valid"]["value"] == 1
+    for name in ("base_few", "base"):
+        command.ask_ahead(config("ahead"), [name])
     monkeypatch.setattr(contenders_module, "make_model", None)
+    # All that needs a model is there, whoever asked for it: it is not loaded again.
+    command.run(config("ahead"))
+    assert (tmp_path / "ahead" / "evaluation.json").read_bytes() == whole
     (tmp_path / "killed" / "evaluation.json").unlink()
     run_command(["eval", "--rescore", "--out", str(tmp_path / "killed")])
     again = json.loads((tmp_path / "killed" / "evaluation.json").read_text())

@@ -12,7 +12,7 @@ numbers anew from these files, without a model and without the dataset.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -130,7 +130,24 @@ def evaluate_model(config: EvalConfig, progress: Progress) -> tuple[OfflineEvalu
     return evaluation, asked
 
 
-def _ask_all(config: EvalConfig, progress: Progress) -> Asked:
+def ask_ahead(config: EvalConfig, names: Collection[str]) -> None:
+    """Ask some of the contenders without a word, so that `evaluate_model` finds their answers there.
+
+    Each keeps files of its own: different ones may be asked in processes beside each other.
+
+    Args:
+        config: what is asked of whom.
+        names: who is asked here.
+
+    Raises:
+        DataError, ModelError: see `run`.
+    """
+    from rich.progress import Progress
+
+    _ask_all(config, Progress(disable=True), names)
+
+
+def _ask_all(config: EvalConfig, progress: Progress, names: Collection[str] | None = None) -> Asked:
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.evaluation.sides import find_side
 
@@ -148,6 +165,8 @@ def _ask_all(config: EvalConfig, progress: Progress) -> Asked:
     }
     asked = Asked({}, {}, {**about, "models": {}}, tuple(windows))
     for contender in list_contenders(side, also, dataset, config, few_shot=config.few_shot):
+        if names is not None and contender.name not in names:
+            continue
         asked.about["models"][contender.name] = contender.who
         asked.predictions[contender.name] = _ask(contender, dataset, windows, config.out, about, progress)
         if contender.is_model and config.readout_windows != 0:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.canned_play import CLICK, SPEC, CannedPolicy, CountingEnv, SeededPolicy, make_env, say
 from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.lateness import drop_late
 from vlm_agent.actions.types import ActionChunk, Click, Key
 from vlm_agent.errors import ConfigError
 from vlm_agent.rollouts.episodes import Episode
-from vlm_agent.rollouts.lateness import drop_late
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
 from vlm_agent.rollouts.running import RolloutPlan, play_recorded, run_rollout
 from vlm_agent.sessions.reader import SessionReader

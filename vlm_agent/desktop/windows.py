@@ -36,10 +36,16 @@ def is_wayland() -> bool:
     return os.environ.get("XDG_SESSION_TYPE") == "wayland" or bool(os.environ.get("WAYLAND_DISPLAY"))
 
 
-def choose_window(desktop: Desktop, title: str) -> WindowInfo:
+def choose_window(desktop: Desktop, title: str, *, app: str | None = None, pid: int | None = None) -> WindowInfo:
     """Return the window whose title matches, as a regular expression anywhere in it, without regard to case.
 
     A title that is exactly the pattern goes before others.
+
+    Args:
+        desktop: where to look.
+        title: the pattern.
+        app: only windows of this `WindowInfo.app`, where given.
+        pid: only windows of this process, where given.
 
     Raises:
         ConfigError: no window matches, or several do, or the pattern is none.
@@ -48,7 +54,11 @@ def choose_window(desktop: Desktop, title: str) -> WindowInfo:
         pattern = re.compile(title, re.IGNORECASE)
     except re.error as error:
         raise ConfigError(f"--window expects a title or a regular expression, got {title!r}: {error}") from error
-    windows = [window for window in desktop.list_windows() if window.title]
+    windows = [
+        window
+        for window in desktop.list_windows()
+        if window.title and app in (None, window.app) and pid in (None, window.pid)
+    ]
     matches = [window for window in windows if window.title == title] or [
         window for window in windows if pattern.search(window.title)
     ]

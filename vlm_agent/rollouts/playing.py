@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.lateness import drop_late
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.types import ActionChunk
 from vlm_agent.errors import ConfigError
@@ -22,7 +23,6 @@ from vlm_agent.executors.in_game import Environment, Execution, InGameExecutor
 from vlm_agent.observations import Observation, RecentAction
 from vlm_agent.policies import Decision, Policy
 from vlm_agent.rollouts.episodes import Clock, DecisionCounts, Episode, Outcome
-from vlm_agent.rollouts.lateness import drop_late
 from vlm_agent.safety.guard import Guard
 from vlm_agent.safety.rules import Refusal, SafetyRules
 

@@ -1,0 +1,210 @@
+"""Injecting input on X11 through the XTEST extension, and hearing all input through RECORD.
+
+One connection injects; key codes come from a table read once, nothing is remapped, and no request carries a delay for
+the server to wait: when an event is sent is the executor's to say. Hearing has two connections of its own, as RECORD
+demands: one that the server answers on for ever, one to end it.
+Protocols: https://www.x.org/releases/X11R7.7/doc/xextproto/xtest.html, .../recordproto/record.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from Xlib import X
+from Xlib import error as xlib_error
+from Xlib.ext import record, xtest
+from Xlib.protocol import rq
+
+from vlm_agent.desktop.x11 import connect
+from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.errors import ConfigError
+from vlm_agent.executors.devices import Control, DeviceLostError, canonical_key
+from vlm_agent.executors.limits import plain_key
+from vlm_agent.executors.watching import SentLog, Signal
+
+_BUTTONS = {"left": 1, "middle": 2, "right": 3}
+_WHEEL_UP, _WHEEL_DOWN, _WHEEL_LEFT, _WHEEL_RIGHT = 4, 5, 6, 7
+_LOST = (xlib_error.ConnectionClosedError, OSError)
+_READY_S = 5.0
+
+
+class XTestDevice:
+    """Injects into one X server, and notes what it sends."""
+
+    def __init__(self, name: str | None = None, sent: SentLog | None = None) -> None:
+        """Connect.
+
+        Args:
+            name: the display; None takes DISPLAY.
+            sent: where to note every event before it goes out.
+
+        Raises:
+            ConfigError: there is no such server, or it has no XTEST.
+        """
+        self._display = connect(name)
+        if not self._display.has_extension("XTEST"):
+            raise ConfigError("the X server has no XTEST extension; start it with +extension XTEST")
+        self._keys = KeyTable(self._display)
+        self._sent = sent or SentLog()
+
+    def find_missing(self, controls: list[Control]) -> list[Control]:
+        """Return those of the controls that this server does not have."""
+        return [control for control in controls if self._find_code(control) is None]
+
+    def move(self, x: int, y: int) -> None:
+        """Bring the pointer to a point of the screen."""
+        self._send(X.MotionNotify, 0, Signal("move", point=(x, y)), x, y)
+
+    def move_by(self, dx: int, dy: int) -> None:
+        """Move the mouse by an offset."""
+        self._send(X.MotionNotify, 1, Signal("move"), dx, dy)
+
+    def press(self, control: Control) -> None:
+        """Press down."""
+        self._change(control, is_down=True)
+
+    def release(self, control: Control) -> None:
+        """Let go."""
+        self._change(control, is_down=False)
+
+    def turn(self, dx: int, dy: int) -> None:
+        """Turn the wheel; a notch is a press of a button of its own."""
+        turns = [(dy, _WHEEL_UP, _WHEEL_DOWN), (dx, _WHEEL_RIGHT, _WHEEL_LEFT)]
+        for notches, positive, negative in turns:
+            button = positive if notches > 0 else negative
+            for _ in range(abs(notches)):
+                self._send(X.ButtonPress, button, Signal("button", button, is_down=True))
+                self._send(X.ButtonRelease, button, Signal("button", button))
+
+    def is_down(self, control: Control) -> bool:
+        """Return whether a key or button is down on the server, whoever pressed it."""
+        code = self._find_code(control)
+        if code is None:
+            return False
+        if control.kind == "key":
+            return bool(self._display.query_keymap()[code // 8] >> code % 8 & 1)
+        return bool(self._display.screen().root.query_pointer().mask >> (7 + code) & 1)
+
+    def close(self) -> None:
+        """Give the connection back; harmless the second time."""
+        with contextlib.suppress(*_LOST):
+            self._display.close()
+
+    def _change(self, control: Control, *, is_down: bool) -> None:
+        code = self._find_code(control)
+        if code is None:
+            raise ConfigError(f"this keyboard has no {control}")
+        if control.kind == "key":
+            self._send(X.KeyPress if is_down else X.KeyRelease, code, Signal("key", code, is_down))
+        else:
+            self._send(X.ButtonPress if is_down else X.ButtonRelease, code, Signal("button", code, is_down))
+
+    def _find_code(self, control: Control) -> int | None:
+        if control.kind == "key":
+            return self._keys.find_code(canonical_key(control.name))
+        return _BUTTONS.get(control.name)
+
+    def _send(self, kind: int, detail: int, signal: Signal, x: int = 0, y: int = 0) -> None:
+        try:
+            self._sent.note(signal, time.perf_counter_ns())
+            xtest.fake_input(self._display, kind, detail, x=x, y=y)
+            self._display.flush()
+        except _LOST as error:
+            raise DeviceLostError(f"the X server is gone: {error}") from error
+
+
+class X11Listener:
+    """Hears every key, button and motion of an X server, from whatever device."""
+
+    def __init__(self, hear: Callable[[Signal, int], None], name: str | None = None) -> None:
+        """Begin to hear in a thread of its own.
+
+        Args:
+            hear: takes each event and the time at which it was read; called in that thread.
+            name: the display; None takes DISPLAY.
+
+        Raises:
+            ConfigError: the server does not let us hear.
+        """
+        self._hear = hear
+        self._control, self._events = connect(name), connect(name)
+        if not self._control.has_extension("RECORD"):
+            raise ConfigError(
+                "the X server has no RECORD extension, so nobody could stop the agent; it is not used live"
+            )
+        self._keys = KeyTable(self._control)
+        self._context = self._control.record_create_context(0, [record.AllClients], [_DEVICE_EVENTS])
+        self._control.sync()
+        self._is_ready = threading.Event()
+        self._is_closing = False
+        self.on_lost: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+        self._thread.start()
+        if not self._is_ready.wait(_READY_S):
+            raise ConfigError(
+                "the X server does not tell of input, so nobody could stop the agent; it is not used live"
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether it still hears."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop hearing; harmless the second time."""
+        self._is_closing = True
+        with contextlib.suppress(*_LOST):
+            self._control.record_disable_context(self._context)
+            self._control.sync()
+        self._thread.join(_READY_S)
+        for connection in (self._control, self._events):
+            with contextlib.suppress(*_LOST):
+                connection.close()
+
+    def _listen(self) -> None:
+        try:
+            with contextlib.suppress(*_LOST):
+                self._events.record_enable_context(self._context, self._take)
+        finally:
+            if not self._is_closing:
+                self.on_lost()
+
+    def _take(self, reply: Any) -> None:
+        if reply.category == record.StartOfData:
+            self._is_ready.set()
+        if reply.category != record.FromServer or reply.client_swapped:
+            return
+        now_ns = time.perf_counter_ns()
+        data = reply.data
+        while data:
+            event, data = rq.EventField(None).parse_binary_value(data, self._events.display, None, None)
+            signal = self._read(event)
+            if signal is not None:
+                self._hear(signal, now_ns)
+
+    def _read(self, event: Any) -> Signal | None:
+        if event.type in (X.KeyPress, X.KeyRelease):
+            name = self._keys.find_name(event.detail)
+            return Signal("key", event.detail, event.type == X.KeyPress, name=name and plain_key(name))
+        if event.type in (X.ButtonPress, X.ButtonRelease):
+            return Signal("button", event.detail, event.type == X.ButtonPress)
+        if event.type == X.MotionNotify:
+            return Signal("move", point=(event.root_x, event.root_y))
+        return None
+
+
+_DEVICE_EVENTS = {
+    "core_requests": (0, 0),
+    "core_replies": (0, 0),
+    "ext_requests": (0, 0, 0, 0),
+    "ext_replies": (0, 0, 0, 0),
+    "delivered_events": (0, 0),
+    "device_events": (X.KeyPress, X.MotionNotify),
+    "errors": (0, 0),
+    "client_started": False,
+    "client_died": False,
+}

@@ -2,6 +2,7 @@
 
 python agent.py --goal "craft sapphire rings"
 python agent.py --goal "craft sapphire rings" --model runs/mine --seed 7
+python agent.py --goal "chop trees" --model runs/mine --env desktop --window "My game" --live
 """
 
 import sys

@@ -61,6 +61,10 @@ STAGES = {
     ),
     "train": _stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
     "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
+    "stop": _stage("stop every agent that acts on this desktop", "vlm_agent.executors.stopping", "StopConfig", "stop"),
+    "resume": _stage(
+        "let agents that were stopped or paused go on", "vlm_agent.executors.stopping", "ResumeConfig", "resume"
+    ),
     "compare": _stage("compare a tuned model with its base", "vlm_agent.evaluation.compare", "CompareConfig"),
     "eval": _stage(
         "hold a model's answers to recorded windows against what the player did",

@@ -22,7 +22,8 @@ from vlm_agent.actions.types import Click, Key, Move, Scroll
 from vlm_agent.desktop.x11 import connect
 from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.errors import ConfigError
-from vlm_agent.executors.client import ExecutorConnection, ask_all, wait_for_state
+from vlm_agent.executors.client import ExecutorConnection, wait_for_state
+from vlm_agent.executors.stopping import ask_all
 
 
 def audit_lines(folder: Path) -> list[dict[str, Any]]:

@@ -126,5 +126,7 @@ class InGameExecutor:
 
 
 def _find_pointer(info: dict[str, Any]) -> tuple[int, int]:
-    mouse = (info.get("game_state") or {}).get("mouse") or {}
+    mouse = (info.get("game_state") or {}).get("mouse")
+    if not isinstance(mouse, dict):  # other exporters have other names for it
+        return 0, 0
     return int(mouse.get("canvasX") or 0), int(mouse.get("canvasY") or 0)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import tyro
 
 from vlm_agent.errors import ConfigError
-from vlm_agent.policies import Decision, Policy, VlmPolicy
+from vlm_agent.policies import Decision, VlmPolicy
+from vlm_agent.rollouts.desktop_settings import DesktopSettings
 from vlm_agent.rollouts.environments import check_goal, make_environment
 from vlm_agent.rollouts.episodes import Clock, Episode, Outcome
 from vlm_agent.rollouts.playing import EpisodeConfig
 from vlm_agent.rollouts.running import RolloutPlan, play_recorded
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from vlm_agent.actions.spec import ActionSpec
+    from vlm_agent.executors.in_game import Environment
+
+DESKTOP = "desktop"
+"""The environment that is a window of this screen."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class RunConfig:
     model: str = "base"
     """`base` (the bundled model), a run (`runs/<id>`), an adapter, or a checkpoint's folder."""
     env: str = "ringcraft"
-    """Where to play."""
+    """Where to play: `ringcraft`, or `desktop` for a window of this screen."""
     seed: int = 0
     """Decides the scene, and the policy's chance."""
     max_ticks: int = 200
@@ -43,14 +51,22 @@ class RunConfig:
     temperature: float = 0.0
     """0 takes the likeliest token, 1 samples as the model is."""
     clock: Clock = "paused"
-    """`paused`: the game waits for the model. `real`: it does not, and late decisions are dropped."""
+    """`paused`: the game waits for the model. `real`: it does not, and late decisions are dropped; a desktop is
+    always real."""
     show: bool = False
     """Open a window."""
+    desktop: Annotated[DesktopSettings, tyro.conf.arg(name="")] = field(default_factory=DesktopSettings)
+    """Acting in a window of this screen, with `--env desktop`: for your own games and programs. Not for online games
+    with anti-cheat: nothing here hides from it."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a goal that says nothing."""
+        """Raise ConfigError for a goal that says nothing, and for a desktop without a window or the other way round."""
         if not self.goal.strip():
             raise ConfigError("--goal is empty; say what to do")
+        if self.env == DESKTOP and not self.desktop.window.strip():
+            raise ConfigError("--env desktop expects --window TITLE: the one window that may be acted on")
+        if self.env != DESKTOP and self.desktop != DesktopSettings():
+            raise ConfigError(f"--window, --live and what goes with them are for --env desktop, got --env {self.env}")
 
 
 def run(config: RunConfig) -> Episode:
@@ -64,14 +80,11 @@ def run(config: RunConfig) -> Episode:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    episode_config = EpisodeConfig(max_ticks=config.max_ticks, clock=config.clock)
-    check_goal(config.env, config.goal)
+    clock: Clock = "real" if config.env == DESKTOP else config.clock
+    episode_config = EpisodeConfig(max_ticks=config.max_ticks, clock=clock)
     console = Console()
-    env = make_environment(config.env, max_ticks=config.max_ticks, is_shown=config.show)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with console.status(f"loading {config.model}"):
-            policy = load_policy(config, env.spec_actions)
+    with _open_play(config, console) as (env, policy):
         plan = RolloutPlan(
             name=_file_name(config.model),
             make_env=lambda: env,
@@ -89,22 +102,47 @@ def run(config: RunConfig) -> Episode:
                 progress.update(task, completed=num_ticks)
 
             episode = play_recorded(plan, env, policy, config.seed, on_tick=show_tick)
-    finally:
-        env.close()
     console.print(make_table(episode))
     return episode
 
 
-def load_policy(config: RunConfig, spec: ActionSpec) -> Policy:
-    """Return the policy that a command asks for."""
+@contextmanager
+def _open_play(config: RunConfig, console: Console) -> Iterator[tuple[Environment, VlmPolicy]]:
+    """Yield the environment and the policy for it."""
+
+    def load(spec: ActionSpec) -> VlmPolicy:
+        with console.status(f"loading {config.model}"):
+            return load_policy(config, spec)
+
+    if config.env == DESKTOP:
+        from vlm_agent.rollouts.desktop_command import open_desktop_play
+
+        with open_desktop_play(config, load, lambda line: console.print(line, soft_wrap=True)) as opened:
+            yield opened
+        return
+    check_goal(config.env, config.goal)
+    env = make_environment(config.env, max_ticks=config.max_ticks, is_shown=config.show)
+    try:
+        policy = load(env.spec_actions)
+        # A model that was made for another game's actions is refused here, before a session is begun.
+        policy.begin(config.goal, env.spec_actions, config.seed)
+        yield env, policy
+    finally:
+        env.close()
+
+
+def load_policy(config: RunConfig, spec: ActionSpec) -> VlmPolicy:
+    """Return the policy that a command asks for.
+
+    Args:
+        config: which model, and how it answers.
+        spec: what an untuned one may do, in frame pixels; a tuned one brings its own.
+    """
     from vlm_agent.decoding.engine import DecodeConfig
     from vlm_agent.decoding.sampling import SamplingConfig
 
     decode = DecodeConfig(SamplingConfig(temperature=config.temperature))
-    policy = VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
-    # A model that was made for another game's actions is refused here, before a session is begun.
-    policy.begin(config.goal, spec, config.seed)
-    return policy
+    return VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
 
 
 def make_table(episode: Episode) -> Table:

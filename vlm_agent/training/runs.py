@@ -46,6 +46,8 @@ def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: 
         "base": describe_base(loaded),
         "recipe": recipe.to_json(),
         "dataset": {"path": str(dataset.folder.resolve()), "sha256": dataset.manifest.sha256},
+        # Not part of what a run is, but whoever plays must capture frames of the shape that was learnt from.
+        "frame_px": [dataset.spec.extent_width, dataset.spec.extent_height],
         "config": asdict(config),
         "versions": read_versions(),
         "git": read_revision(),

@@ -1,8 +1,8 @@
 """Telling a person's input from the agent's own: everything the desktop hears is held against what was sent.
 
-X11 marks neither, and a source device would not tell another program from ours. So each injected event is noted before
-it goes out, and each event heard takes one note of its kind off; what finds no note is somebody else's, be it a real
-device or another program. Only the server's own repeats of a key that we hold are forgiven.
+X11 marks neither (Windows does), and a source device would not tell another program from ours. So each injected event
+is noted before it goes out, and each event heard takes one note of its kind off; what finds no note is somebody
+else's, be it a real device or another program. Only the server's own repeats of a key that we hold are forgiven.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Signal:
     """Of a move; None for one by an offset, which ends nobody knows where."""
     name: str | None = None
     """Of a key, sides dropped, where it has one."""
+    is_own: bool = False
+    """Whether the system says itself that we injected it."""
 
 
 class SentLog:
@@ -120,7 +122,7 @@ class PersonWatch:
 
     def hear(self, heard: Signal, now_ns: int) -> None:
         """Judge one event; called in the order in which they happened."""
-        is_own = self._sent.take(heard, now_ns)
+        is_own = heard.is_own or self._sent.take(heard, now_ns)
         if heard.kind == "key" and heard.name is not None:
             (self._down.add if heard.is_down else self._down.discard)(heard.name)
         before, self._at = self._at, heard.point or self._at

@@ -1,0 +1,157 @@
+"""A Windows desktop: its windows, who has the keyboard, where the pointer is.
+
+All places are device pixels: the process says that it knows of the display's scale. Written against the functions'
+documentation and tested with a stand-in for user32; it has not been run on Windows.
+Functions: https://learn.microsoft.com/en-us/windows/win32/api/winuser/
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import wintypes
+from pathlib import PureWindowsPath
+from typing import Any
+
+from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.types import WindowInfo
+
+_SM_XVIRTUALSCREEN, _SM_YVIRTUALSCREEN, _SM_CXVIRTUALSCREEN, _SM_CYVIRTUALSCREEN = 76, 77, 78, 79
+_GA_ROOT = 2
+_PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
+_PER_MONITOR_AWARE_V2 = -4
+_MAX_CHARS = 1024
+_make_callback: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
+EnumWindowsProc: Any = _make_callback(wintypes.BOOL, wintypes.HWND, wintypes.LPARAM)
+"""What EnumWindows calls for each window."""
+
+
+def load_library(name: str) -> Any:
+    """Return a system library whose calls keep the last error."""
+    return ctypes.WinDLL(name, use_last_error=True)  # type: ignore[attr-defined]
+
+
+def load_user32() -> Any:
+    """Return user32 with the types of the functions that are called here; handles are 64 bits wide."""
+    user32 = load_library("user32")
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "EnumWindows": (wintypes.BOOL, [EnumWindowsProc, wintypes.LPARAM]),
+        "IsWindowVisible": (wintypes.BOOL, [wintypes.HWND]),
+        "IsIconic": (wintypes.BOOL, [wintypes.HWND]),
+        "GetWindowTextW": (ctypes.c_int, [wintypes.HWND, wintypes.LPWSTR, ctypes.c_int]),
+        "GetClientRect": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.RECT)]),
+        "ClientToScreen": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.POINT)]),
+        "GetWindowThreadProcessId": (wintypes.DWORD, [wintypes.HWND, ctypes.POINTER(wintypes.DWORD)]),
+        "GetForegroundWindow": (wintypes.HWND, []),
+        "WindowFromPoint": (wintypes.HWND, [wintypes.POINT]),
+        "GetAncestor": (wintypes.HWND, [wintypes.HWND, wintypes.UINT]),
+        "GetCursorPos": (wintypes.BOOL, [ctypes.POINTER(wintypes.POINT)]),
+        "GetSystemMetrics": (ctypes.c_int, [ctypes.c_int]),
+        "SetProcessDpiAwarenessContext": (wintypes.BOOL, [wintypes.HANDLE]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(user32, name)
+        function.restype, function.argtypes = result, arguments
+    return user32
+
+
+def load_kernel32() -> Any:
+    """Return kernel32 with the types of the functions that are called here."""
+    kernel32 = load_library("kernel32")
+    kernel32.OpenProcess.restype = wintypes.HANDLE
+    kernel32.OpenProcess.argtypes = [wintypes.DWORD, wintypes.BOOL, wintypes.DWORD]
+    kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
+    kernel32.QueryFullProcessImageNameW.argtypes = [
+        wintypes.HANDLE,
+        wintypes.DWORD,
+        wintypes.LPWSTR,
+        ctypes.POINTER(wintypes.DWORD),
+    ]
+    return kernel32
+
+
+class Win32Desktop:
+    """Answers questions about the windows of this session."""
+
+    def __init__(self, user32: Any = None, kernel32: Any = None) -> None:
+        """Take the system's libraries, or stand-ins for them."""
+        self._user32 = user32 if user32 is not None else load_user32()
+        self._kernel32 = kernel32 if kernel32 is not None else load_kernel32()
+        self._apps: dict[int, str] = {}
+        # Else a scaled display would be told in other pixels than its pictures have.
+        self._user32.SetProcessDpiAwarenessContext(_PER_MONITOR_AWARE_V2)
+
+    @property
+    def screen(self) -> Rect:
+        """All monitors."""
+        metric: Callable[[int], int] = self._user32.GetSystemMetrics
+        return Rect(
+            metric(_SM_XVIRTUALSCREEN),
+            metric(_SM_YVIRTUALSCREEN),
+            metric(_SM_CXVIRTUALSCREEN),
+            metric(_SM_CYVIRTUALSCREEN),
+        )
+
+    def list_windows(self) -> list[WindowInfo]:
+        """Return the top-level windows that can be seen, the topmost last."""
+        handles: list[int] = []
+
+        def add(handle: int | None, _: int) -> int:
+            handles.append(handle or 0)
+            return 1
+
+        self._user32.EnumWindows(EnumWindowsProc(add), 0)
+        windows = [self.describe(handle) for handle in reversed(handles)]  # they come topmost first
+        return [window for window in windows if window is not None]
+
+    def describe(self, window_id: int) -> WindowInfo | None:
+        """Return how a window is now; None where it is closed, hidden or minimised."""
+        if not self._user32.IsWindowVisible(window_id) or self._user32.IsIconic(window_id):
+            return None
+        area, origin = wintypes.RECT(), wintypes.POINT(0, 0)
+        is_there = self._user32.GetClientRect(window_id, ctypes.byref(area))
+        if not is_there or not self._user32.ClientToScreen(window_id, ctypes.byref(origin)):
+            return None
+        if area.right < 1 or area.bottom < 1:
+            return None
+        title = ctypes.create_unicode_buffer(_MAX_CHARS)
+        self._user32.GetWindowTextW(window_id, title, _MAX_CHARS)
+        pid = wintypes.DWORD(0)
+        self._user32.GetWindowThreadProcessId(window_id, ctypes.byref(pid))
+        rect = Rect(origin.x, origin.y, area.right, area.bottom)
+        return WindowInfo(window_id, title.value, rect, self._find_app(pid.value), pid.value or None)
+
+    def find_focused(self) -> int | None:
+        """Return the top-level window that the keyboard goes to; None where no window has it."""
+        return self._user32.GetForegroundWindow() or None
+
+    def find_at(self, x: int, y: int) -> int | None:
+        """Return the topmost top-level window at a point of the screen."""
+        handle = self._user32.WindowFromPoint(wintypes.POINT(x, y))
+        return (self._user32.GetAncestor(handle, _GA_ROOT) or None) if handle else None
+
+    def read_pointer(self) -> tuple[int, int]:
+        """Return where the pointer is on the screen."""
+        point = wintypes.POINT(0, 0)
+        self._user32.GetCursorPos(ctypes.byref(point))
+        return point.x, point.y
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _find_app(self, pid: int) -> str:
+        if pid not in self._apps:
+            self._apps[pid] = self._read_app(pid)
+        return self._apps[pid]
+
+    def _read_app(self, pid: int) -> str:
+        process = self._kernel32.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION, False, pid)
+        if not process:
+            return ""
+        try:
+            name, length = ctypes.create_unicode_buffer(_MAX_CHARS), wintypes.DWORD(_MAX_CHARS)
+            if not self._kernel32.QueryFullProcessImageNameW(process, 0, name, ctypes.byref(length)):
+                return ""
+            return PureWindowsPath(name.value).name
+        finally:
+            self._kernel32.CloseHandle(process)

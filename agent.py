@@ -3,6 +3,9 @@
 python agent.py --goal "craft sapphire rings"
 python agent.py --goal "craft sapphire rings" --model runs/mine --seed 7
 python agent.py --goal "chop trees" --model runs/mine --env desktop --window "My game" --live
+
+A window of your screen is acted on with --live alone, and only where it is your own game or program: this is not for
+online games with anti-cheat, and nothing in it hides from them.
 """
 
 import sys

@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -373,4 +374,25 @@ def test_without_its_guardian_it_stops(x_display, tmp_path):
     assert client.counts["reason"] == "guardian_lost"
 
 
-assert SPEC.keys
+def test_a_locked_pointer_is_moved_by_offsets_and_they_are_the_agents_own(x_display, tmp_path):
+    person = Person(x_display)
+    spec = replace(SPEC, pointer="relative")
+    with ListeningWindow(x_display, TITLE), live(tmp_path, spec=spec) as client:
+        person.move(200, 150)
+        time.sleep(0.6)  # hands off
+        text = encode(Move(150, 60, -20), Click(50, 0, 0), Move(100, -10, 0), spec=spec)
+        assert client.send_chunk(1, time.perf_counter_ns() + 20_000_000, (400, 300), text)["ok"]
+        time.sleep(0.5)
+        pointer = person.display.screen().root.query_pointer()
+        assert (pointer.root_x, pointer.root_y) == (250, 130)
+        assert client.connection.ask("status")["state"] == "running"
+
+
+def test_a_policy_that_hangs_is_taken_for_dead(x_display, tmp_path):
+    with ListeningWindow(x_display, TITLE), policy_process(tmp_path, encode(Key(20, "w", "down"))) as policy:
+        assert policy.stdout is not None
+        policy.stdout.readline()
+        wait_for(lambda: read_keys_down(x_display))
+        policy.send_signal(signal.SIGSTOP)
+        wait_for(lambda: not read_keys_down(x_display), 1.5)
+        wait_for(lambda: any(line.get("reason") == "no_heartbeat" for line in audit_lines(tmp_path)), 2)

@@ -31,7 +31,7 @@ from vlm_agent.executors.plans import Planned, Queue, plan_offsets
 from vlm_agent.executors.protocol import Chunk, Refused, RequestRefusedError
 from vlm_agent.executors.terms import State, Surroundings, Terms
 
-LEAD_NS = 3 * NS_PER_MS
+LEAD_NS = 5 * NS_PER_MS
 """How long before its deadline an event is judged, so that the judging does not make it late."""
 _LATE_NS = 50 * NS_PER_MS
 """What is later than this is not injected: done then, it would be another action."""

@@ -25,7 +25,8 @@ class DesktopSettings:
     window_pid: int | None = None
     """Its process, where the title is not enough."""
     live: bool = False
-    """Inject mouse and keyboard. Without it everything is decided, checked and written down, and nothing injected."""
+    """Inject mouse and keyboard. Without it everything is decided, checked and written down, and nothing injected.
+    For your own games and programs; not for online games with anti-cheat: nothing here hides from it."""
     stop_keys: tuple[str, ...] = ("f12", "ctrl+alt+q")
     """Each stops the agent. So do `vlm-agent stop`, the mouse in a corner of the screen, and a signal."""
     person_stops: bool = True

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from x_server import ListeningWindow, read_keys_down
 
 from tests.canned_play import CannedPolicy, say
 from vlm_agent.actions.events import ButtonChanged, KeyChanged
+from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key
 from vlm_agent.cli import run_command
 from vlm_agent.desktop.screen import ScreenGrabber
+from vlm_agent.desktop.types import WindowInfo
 from vlm_agent.desktop.windows import choose_window, open_desktop
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.client import ExecutorClient
@@ -30,6 +33,7 @@ from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.policies import Decision, ScriptedPolicy
 from vlm_agent.rollouts.command import RunConfig, run
 from vlm_agent.rollouts.desktop import DesktopEnvironment, View
+from vlm_agent.rollouts.desktop_command import find_frame_size
 from vlm_agent.rollouts.desktop_settings import DesktopSettings
 from vlm_agent.rollouts.live_states import LiveState
 from vlm_agent.rollouts.playing import EpisodeConfig
@@ -215,6 +219,7 @@ def test_the_command_plays_on_a_window(x_display, tmp_path, capsys):
     assert "stop it with f12 or ctrl+alt+q, `vlm-agent stop`" in told
     assert "dry run on 'My game': everything is decided and checked, nothing is injected" in told
     assert told.count("executor (") == 2
+    assert told.count("dry run, would have sent") == 1
     assert episode.clock == "real"
     first, second = sorted(tmp_path.glob("*.audit.jsonl"))
     assert [json.loads(path.read_text().splitlines()[0])["is_live"] for path in (second, first)] == [True, False]
@@ -233,6 +238,17 @@ def test_mistakes_are_one_line_and_leave_nothing(x_display, tmp_path, changes, s
     with pytest.raises(ConfigError, match=says):
         run(RunConfig(**{"goal": "win", "out": tmp_path / "episodes", **changes}))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("carried", "size"), [({"frame_px": [765, 503]}, (765, 503)), ({}, (384, 256))])
+def test_frames_have_the_size_of_the_recordings_or_of_the_pictures(tmp_path, carried, size):
+    base = {"source": "base", "fingerprint": "", "quantization": "none"}
+    (tmp_path / "recipe.json").write_text(json.dumps({"base": base, **carried}))
+    recipe = SimpleNamespace(image_width_px=384, image_height_px=256)
+    window = WindowInfo(1, TITLE, Rect(0, 0, 800, 600))
+    tuned = SimpleNamespace(loaded=SimpleNamespace(tuned=tmp_path), recipe=recipe)
+    assert find_frame_size(tuned, window) == size
+    assert find_frame_size(SimpleNamespace(loaded=SimpleNamespace(tuned=None)), window) == (800, 600)
 
 
 def test_a_size_that_is_none_is_refused():

@@ -63,7 +63,7 @@ def open_desktop_play(
             yield env, policy
         finally:
             env.close()
-            tell(describe_counts(env.counts, audit))
+            tell(describe_counts(env.counts, audit, is_live=settings.live))
 
 
 def find_frame_size(policy: VlmPolicy, window: WindowInfo) -> tuple[int, int]:
@@ -78,7 +78,7 @@ def find_frame_size(policy: VlmPolicy, window: WindowInfo) -> tuple[int, int]:
     return policy.recipe.image_width_px, policy.recipe.image_height_px
 
 
-def describe_counts(counts: dict[str, Any] | None, audit: Path) -> str:
+def describe_counts(counts: dict[str, Any] | None, audit: Path, *, is_live: bool) -> str:
     """Return what the executor did, in a line."""
     if counts is None:
         return f"executor: it ended without a word; what it did until then is in {audit}"
@@ -87,8 +87,9 @@ def describe_counts(counts: dict[str, Any] | None, audit: Path) -> str:
         return ", ".join(f"{name} {number}" for name, number in sorted(numbers.items())) or "none"
 
     ended = f"{counts['state']} {counts['reason']}".strip()
+    sent = "sent" if is_live else "dry run, would have sent"
     return (
-        f"executor ({ended}): sent {join(counts['sent'])}; dropped {join(counts['dropped'])};"
+        f"executor ({ended}): {sent} {join(counts['sent'])}; dropped {join(counts['dropped'])};"
         f" released by itself {join(counts['released'])}; late actions {counts['late_actions']}; audit {audit}"
     )
 

@@ -1,4 +1,5 @@
 # make demo   the whole line on the bundled game and model: record, label, train, play, compare, report
+# make desktop-demo   the bundled game as a program on a screen: recorded from outside, played through an executor (Xvfb)
 # make test   the tests          make check   formatting, lint, types, layers
 # make bench  the benchmarks     All of them create .venv by themselves.
 
@@ -9,12 +10,16 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.base-installed
 TEST := $(VENV)/.test-installed
 
-.PHONY: demo test test-models check bench clean
+.PHONY: demo desktop-demo test test-models check bench clean
 
 demo: $(BASE)
 	$(BIN)/vlm-agent demo --out demo
 
+desktop-demo: $(BASE)
+	$(BIN)/vlm-agent desktop-demo
+
 test: $(TEST)
+	@command -v Xvfb >/dev/null || echo "no Xvfb here (Debian: apt-get install xvfb): the tests on a real X server are skipped"
 	$(BIN)/pytest
 
 # The tests that touch models, training and decoding; run once more under the other lock:
@@ -33,7 +38,7 @@ bench: $(BASE)
 	@for script in $(filter-out %_gpu.py,$(wildcard bench/[a-z]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) .venv-gpu-lock demo
+	rm -rf $(VENV) .venv-gpu-lock demo desktop-demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

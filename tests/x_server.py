@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from vlm_agent.desktop.virtual import find_virtual_screen, open_virtual_screen
+
 WHY_SKIPPED = "no Xvfb here (Debian: apt-get install xvfb); tests on a real X server need it"
 
 
 @contextmanager
-def run_x_server(size: str = "1280x800x24") -> Iterator[str]:
+def run_x_server(width_px: int = 1280, height_px: int = 800) -> Iterator[str]:
     """Run an X server of its own, and yield its name; skips the test where there is no Xvfb."""
-    program = shutil.which("Xvfb")
-    if program is None:
+    if find_virtual_screen() is None:
         pytest.skip(WHY_SKIPPED)
-    reader, writer = os.pipe()
-    arguments = ["-screen", "0", size, "-nolisten", "tcp", "-noreset", "-displayfd", str(writer)]
-    server = subprocess.Popen(
-        [program, *arguments, "+extension", "XTEST", "+extension", "RECORD"],
-        pass_fds=[writer],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    # A server that waits for a busy machine's other processes would be measured in place of what is tested.
-    with suppress(OSError, AttributeError):
-        os.sched_setscheduler(server.pid, os.SCHED_RR, os.sched_param(1))
-    try:
-        with os.fdopen(reader) as numbers:
-            yield f":{numbers.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait(10)
+    with open_virtual_screen(width_px, height_px, comes_first=True) as name:
+        yield name
 
 
 @dataclass

@@ -97,6 +97,11 @@ STAGES = {
         "DoctorConfig",
     ),
     "demo": _stage("do all of it on the bundled game with the bundled model", "vlm_agent.demo", "DemoConfig"),
+    "desktop-demo": _stage(
+        "record the bundled game's window from outside, and let the tuned model play it through mouse and keyboard",
+        "vlm_agent.desktop_demo",
+        "DesktopDemoConfig",
+    ),
     "pretrain-nano": Stage(
         "train the bundled model from nothing",
         "vlm_agent.training.nano.config:PretrainConfig",
@@ -118,18 +123,39 @@ class PlayConfig:
     """What you set out to do."""
     out: Path = Path("sessions")
     """Folder for the session."""
+    record: bool = True
+    """Whether it is recorded, from inside the game; `vlm-agent record` records it from outside like any program."""
+    seconds: float | None = None
+    """How long; by default until the window is closed, or Ctrl-C."""
     scale: int = 1
     """Screen pixels a game pixel."""
+    state_port: int | None = None
+    """Offer the game state at http://127.0.0.1:PORT/state; 0 takes a free port."""
+    player: Literal["person", "demonstrator"] = "person"
+    """Who plays: you, or the demonstrator, which then moves this desktop's mouse and presses its keys."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a play without a moment."""
+        if self.seconds is not None and self.seconds <= 0:
+            raise ConfigError(f"--seconds must be above 0, got {self.seconds}")
 
 
 def play(config: PlayConfig) -> None:
-    """Let a person play and record it."""
+    """Open the window, let someone play, and record it."""
     from vlm_agent.rollouts.environments import check_goal
-    from vlm_agent.rollouts.recording import record_person
+    from vlm_agent.rollouts.recording import WindowConfig
+    from vlm_agent.rollouts.window_play import play_window
 
     check_goal(config.game, config.goal)
-    stem = config.out / f"{config.game}-me-{config.seed}"
-    print(record_person(stem, config.seed, goal=config.goal, scale=config.scale))
+    path = play_window(
+        config.out / f"{config.game}-me-{config.seed}",
+        WindowConfig(config.seed, config.goal, config.seconds, config.scale, config.state_port),
+        records=config.record,
+        is_demonstrated=config.player == "demonstrator",
+        on_url=lambda url: print(url, flush=True),
+    )
+    if path is not None:
+        print(path)
 
 
 @dataclass(frozen=True)

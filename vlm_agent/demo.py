@@ -91,6 +91,12 @@ def run(config: DemoConfig) -> None:
     console.print(f"Open {config.out / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
 
 
+def prepare(config: DemoConfig) -> None:
+    """Record, label and train, as far as that is not done."""
+    for stage in (_record, _label, _train):
+        stage(config)
+
+
 def _record(config: DemoConfig) -> None:
     from vlm_agent.cli import RecordDemoConfig, record_demo
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from x_server import ListeningWindow
+from x_server import ListeningWindow, run_x_server
 from Xlib import X
 from Xlib.ext import xtest
 
 from vlm_agent.actions.placement import Placement, Rect
 from vlm_agent.desktop.screen import ScreenGrabber
+from vlm_agent.desktop.virtual import open_virtual_screen
 from vlm_agent.desktop.windows import choose_window, open_desktop
-from vlm_agent.desktop.x11 import connect
+from vlm_agent.desktop.x11 import X11Desktop, connect
 from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.errors import ConfigError
 from vlm_agent.sessions.keys import KEY_CODES
@@ -101,3 +102,17 @@ def test_no_screen_is_told_in_one_line(variables: dict[str, str], says: str, mon
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=says):
         open_desktop()
+
+
+def test_a_screen_of_our_own_ends_with_its_block_and_is_asked_for_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with run_x_server(640, 480) as name:
+        desktop = X11Desktop(name)
+        assert desktop.screen == Rect(0, 0, 640, 480)
+        desktop.close()
+    with pytest.raises(ConfigError, match="can't reach the X server"):
+        X11Desktop(name)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="apt-get install xvfb"), open_virtual_screen():
+        pass

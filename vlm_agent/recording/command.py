@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +47,7 @@ def run(config: RecordConfig) -> Path:
 
 
 def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, console: Console) -> Path:
+    from vlm_agent.desktop.signals import ask_for_signals
     from vlm_agent.recording.clock import SessionClock
     from vlm_agent.recording.recorder import Parts, Recorder
     from vlm_agent.recording.screens import open_grabber
@@ -81,7 +80,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
             listen_for_goals(recorder, sys.stdin)
         console.print(_introduce(config, target), highlight=False)
         began_s = time.monotonic()
-        with Status(console, recorder, lambda: writer.size_bytes) as status, _signals() as was_signalled:
+        with Status(console, recorder, lambda: writer.size_bytes) as status, ask_for_signals() as was_signalled:
 
             def tick() -> None:
                 if was_signalled():
@@ -106,20 +105,6 @@ def open_devices(clock: SessionClock, window_id: int | None) -> DeviceSource:
     from vlm_agent.recording.devices_x11 import X11Devices
 
     return X11Devices(clock, window_id)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a question that can be asked; a handler must not touch a lock."""
-    heard: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, _: heard.append(number))
-    try:
-        yield lambda: bool(heard)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _make_plan(config: RecordConfig) -> Plan:

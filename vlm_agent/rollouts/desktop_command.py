@@ -67,15 +67,12 @@ def open_desktop_play(
 
 
 def find_frame_size(policy: VlmPolicy, window: WindowInfo) -> tuple[int, int]:
-    """Return the size of frames for a model: that of its recordings, else of its pictures, else of the window."""
+    """Return the size of frames for a model: that of its recordings; of the window where they are not known."""
     from vlm_agent.models.adapters import read_adapter_recipe
 
-    if policy.loaded.tuned is None:
-        return window.rect.width, window.rect.height
-    frame = read_adapter_recipe(policy.loaded.tuned).get("frame_px")
-    if frame is not None:
-        return int(frame[0]), int(frame[1])
-    return policy.recipe.image_width_px, policy.recipe.image_height_px
+    record = {} if policy.loaded.tuned is None else read_adapter_recipe(policy.loaded.tuned)
+    width_px, height_px = record.get("frame_px") or (window.rect.width, window.rect.height)
+    return int(width_px), int(height_px)
 
 
 def describe_counts(counts: dict[str, Any] | None, audit: Path, *, is_live: bool) -> str:

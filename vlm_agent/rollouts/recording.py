@@ -7,6 +7,7 @@ at every world tick, the goal, and who is in control.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vlm_agent.games.ringcraft.core import Ringcraft
     from vlm_agent.games.ringcraft.drawing import Renderer
     from vlm_agent.games.ringcraft.state import State
+    from vlm_agent.games.ringcraft.state_server import StateServer
     from vlm_agent.sessions.writer import SessionWriter
 
 LONG_GOAL = "craft sapphire rings"
@@ -29,6 +31,8 @@ FRAMES_PER_S = 10.0
 """As many as a desktop recorder keeps, unless told otherwise."""
 _MOST_FRAMES_PER_S = 50.0
 """One a client tick: between two of them nothing changes."""
+_STATE_NS = 100_000_000
+"""A published state is at most this old, and never of an earlier world tick."""
 
 
 Starts = Literal["fresh", "anywhere"]
@@ -111,39 +115,104 @@ def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> 
     return path
 
 
-def record_person(stem: Path, seed: int, *, goal: str, seconds: float | None = None, scale: int = 1) -> Path:
-    """Open a window, let a person play in it, and record the session; return its `.mcap` file.
+@dataclass(frozen=True)
+class WindowConfig:
+    """How a window is opened, and what is offered of the play in it."""
+
+    seed: int = 0
+    """The scene."""
+    goal: str = LONG_GOAL
+    """What the player sets out to do."""
+    seconds: float | None = None
+    """How long; None until the window is closed."""
+    scale: int = 1
+    """Screen pixels a frame pixel."""
+    state_port: int | None = None
+    """TCP port on this machine at which the game state is to be had; 0 takes a free one, None offers none."""
+
+
+def record_person(
+    stem: Path,
+    config: WindowConfig,
+    *,
+    player: str = "person",
+    on_tick: Callable[[Ringcraft], object] | None = None,
+    on_url: Callable[[str], object] | None = None,
+) -> Path:
+    """Open a window, let someone play in it, and record the session from inside; return its `.mcap` file.
 
     Args:
         stem: path of the session without suffix.
-        seed: the scene.
-        goal: what the person sets out to do.
-        seconds: how long; None until the window is closed.
-        scale: screen pixels a frame pixel.
+        config: the window.
+        player: who is said to play.
+        on_tick: called with the game before every client tick.
+        on_url: called with the address of the game state, where one is offered.
 
     Raises:
-        ConfigError: there is no screen to open a window on.
+        ConfigError: there is no screen to open a window on, or the port can't be had.
         DataError: the session exists, or can't be written.
     """
     from vlm_agent.games.ringcraft.core import Ringcraft
     from vlm_agent.games.ringcraft.goals import next_step
-    from vlm_agent.games.ringcraft.window import play
 
     if _mcap(stem).exists():
         raise DataError(f"{_mcap(stem)} exists; give another --out or --seed")
-    game = Ringcraft(seed)
+    game = Ringcraft(config.seed)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    with _open_session(stem, seed, {"player": "person"}) as writer:
-        recorder = GameRecorder(writer, goal, next_step if goal == LONG_GOAL else lambda _: "")
+    with _open_session(stem, config.seed, {"player": player}) as writer:
+        recorder = GameRecorder(writer, config.goal, next_step if config.goal == LONG_GOAL else lambda _: "")
         recorder.write_scene(game)
-        play(
-            game,
-            seconds=seconds,
-            on_events=recorder.write_events,
-            on_frame=lambda _, __: recorder.write_scene(game),
-            scale=scale,
-        )
+        play_in_window(game, config, recorder=recorder, on_tick=on_tick, on_url=on_url)
     return _mcap(stem)
+
+
+def play_in_window(
+    game: Ringcraft,
+    config: WindowConfig,
+    *,
+    recorder: GameRecorder | None = None,
+    on_tick: Callable[[Ringcraft], object] | None = None,
+    on_url: Callable[[str], object] | None = None,
+) -> None:
+    """Open a window and let someone play in it; see `record_person`."""
+    from vlm_agent.desktop.signals import ask_for_signals
+    from vlm_agent.games.ringcraft.state_server import StateServer
+    from vlm_agent.games.ringcraft.window import play
+
+    with ExitStack() as stack:
+        is_over = stack.enter_context(ask_for_signals())
+        server = None
+        if config.state_port is not None:
+            server = stack.enter_context(StateServer(config.state_port))
+            if on_url is not None:
+                on_url(server.url)
+        beats = _StateBeat(game, server)
+        beats.publish_if_due()
+
+        def tick() -> None:
+            beats.publish_if_due()
+            if recorder is not None:
+                recorder.write_scene(game)
+            if on_tick is not None:
+                on_tick(game)
+
+        on_events = None if recorder is None else recorder.write_events
+        play(game, seconds=config.seconds, is_over=is_over, on_tick=tick, on_events=on_events, scale=config.scale)
+
+
+class _StateBeat:
+    """Publishes the state a little more often than anyone would ask for it."""
+
+    def __init__(self, game: Ringcraft, server: StateServer | None) -> None:
+        self._game, self._server = game, server
+        self._due_ns = 0
+        self._tick = -1
+
+    def publish_if_due(self) -> None:
+        now_ns, tick = self._game.now_ns, self._game.state.tick
+        if self._server is not None and (now_ns >= self._due_ns or tick != self._tick):
+            self._server.publish(self._game.export(), is_tick=tick != self._tick)
+            self._due_ns, self._tick = now_ns + _STATE_NS, tick
 
 
 class GameRecorder:

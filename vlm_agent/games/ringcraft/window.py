@@ -25,6 +25,8 @@ Frame = npt.NDArray[np.uint8]
 _BUTTONS = {1: "left", 2: "middle", 3: "right"}
 _LONGEST_STALL_MS = 200
 """After a longer stall (a dragged window) the game's clock doesn't catch up; it would swallow what the player saw."""
+_LEAVES_OUT_MS = 3 * CLIENT_TICK_MS
+"""This far behind, client ticks pass without a frame until the game has caught up."""
 
 
 class GameWindow:
@@ -118,19 +120,23 @@ def key_name(name: str) -> str:
 
 def play(
     game: Ringcraft,
-    draw: Callable[[Ringcraft], Frame] | None = None,
     *,
     seconds: float | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+    on_tick: Callable[[], object] | None = None,
     on_events: Callable[[list[InputEvent]], None] | None = None,
     on_frame: Callable[[int, Frame], None] | None = None,
     scale: int = 1,
 ) -> None:
     """Let a person play in a window in real time, until it is closed or the time is over.
 
+    The game passes one client tick after another; where drawing takes longer than that, frames are left out.
+
     Args:
         game: The game to play.
-        draw: Makes the frame of the game, (503, 765, 3) uint8; by default a `Renderer`.
         seconds: How long; None for no end.
+        is_over: Asked before every client tick whether to end.
+        on_tick: Called before every client tick, before what the person did is read.
         on_events: Called with the events read in each client tick, before the game reads them.
         on_frame: Called with the game time in nanoseconds and each frame that was shown.
         scale: Screen pixels a frame pixel.
@@ -140,23 +146,30 @@ def play(
     """
     renderer = Renderer()
     window = GameWindow(scale=scale)
+    window.show(renderer.draw(game.state))
     begun_ns = time.monotonic_ns()
     offset_ns = begun_ns - game.now_ns
-    while window.is_open and (seconds is None or time.monotonic_ns() - begun_ns < seconds * 1e9):
-        behind_ms = (time.monotonic_ns() - offset_ns - game.now_ns) // NS_PER_MS
-        if behind_ms < CLIENT_TICK_MS:
-            time.sleep((CLIENT_TICK_MS - behind_ms) / 1000)
-            continue
-        if behind_ms > _LONGEST_STALL_MS:
-            offset_ns += (behind_ms - CLIENT_TICK_MS) * NS_PER_MS
-            behind_ms = CLIENT_TICK_MS
-        events = window.read_events(game.now_ns)
-        if on_events is not None and events:
-            on_events(events)
-        game.feed(events)
-        game.advance(behind_ms // CLIENT_TICK_MS * CLIENT_TICK_MS)
-        frame = draw(game) if draw is not None else renderer.draw(game.state)
-        window.show(frame)
-        if on_frame is not None:
-            on_frame(game.now_ns, frame)
-    window.close()
+    try:
+        while window.is_open and not is_over():
+            if seconds is not None and time.monotonic_ns() - begun_ns >= seconds * 1e9:
+                return
+            behind_ms = (time.monotonic_ns() - offset_ns - game.now_ns) / NS_PER_MS
+            if behind_ms < CLIENT_TICK_MS:
+                time.sleep((CLIENT_TICK_MS - behind_ms) / 1000)
+                continue
+            if behind_ms > _LONGEST_STALL_MS:
+                offset_ns += round((behind_ms - CLIENT_TICK_MS) * NS_PER_MS)
+            if on_tick is not None:
+                on_tick()
+            events = window.read_events(game.now_ns)
+            if on_events is not None and events:
+                on_events(events)
+            game.feed(events)
+            game.advance(CLIENT_TICK_MS)
+            if behind_ms < _LEAVES_OUT_MS:
+                frame = renderer.draw(game.state)
+                window.show(frame)
+                if on_frame is not None:
+                    on_frame(game.now_ns, frame)
+    finally:
+        window.close()

@@ -106,7 +106,7 @@ def test_full_training_leaves_a_checkpoint_that_is_a_base(models, dataset, tmp_p
         again = load_model(place, device="cpu")
         assert again.quantization == "none"
         record = json.loads((folder / "recipe.json").read_text())
-        assert record["frame_px"] == [dataset.spec.extent_width, dataset.spec.extent_height]
+        assert record["frame_px"] == [SPEC.extent_width, SPEC.extent_height]
         assert find_recipe(again, SPEC) == Recipe.from_json(record["recipe"])
         candidate = read_candidate(str(place), "nf4")
         assert (candidate.recipe, candidate.quantization) == (find_recipe(again, SPEC), "none")

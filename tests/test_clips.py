@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_agent.clips import CutConfig, count_drops, cut_session, find_pauses, goal_at, goal_changes, tick_times
+from vlm_agent.clips import (
+    NS_PER_MS,
+    CutConfig,
+    count_drops,
+    cut_session,
+    find_pauses,
+    goal_at,
+    goal_changes,
+    tick_times,
+)
 from vlm_agent.errors import ConfigError
 from vlm_agent.sessions.types import Goal
 
@@ -136,3 +145,17 @@ def cut(length_ms, *, goals=(), inputs=None, config=None):
 
 def spans(clips):
     return [(clip.start_ns // MS, clip.stop_ns // MS) for clip in clips]
+
+
+def test_what_was_left_out_of_a_session_is_in_no_used_clip() -> None:
+    ticks = list(range(0, 20_000 * NS_PER_MS, 600 * NS_PER_MS))
+    holes = [(5_050 * NS_PER_MS, 7_000 * NS_PER_MS), (6_500 * NS_PER_MS, 9_000 * NS_PER_MS)]
+    inputs = list(range(0, 20_000 * NS_PER_MS, 100 * NS_PER_MS))
+    clips = cut_session(0, 20_000 * NS_PER_MS, ticks_ns=ticks, input_times_ns=inputs, excluded_ns=holes)
+    assert [clip.start_ns for clip in clips[1:]] == [clip.stop_ns for clip in clips[:-1]]
+    for clip in clips:
+        overlaps = any(clip.start_ns < stop and start < clip.stop_ns for start, stop in holes)
+        assert (clip.dropped == "excluded") == overlaps
+    left_out = sum(clip.duration_s for clip in clips if clip.dropped == "excluded")
+    # The holes' 3.95 s, widened to the ticks around them.
+    assert 3.95 <= left_out <= 3.95 + 2 * 0.6

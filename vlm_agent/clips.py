@@ -10,7 +10,7 @@ with the reason they were dropped for. This module knows times only: no frames, 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ NS_PER_MS = 1_000_000
 
 GoalLevel = Literal["long", "short"]
 
-ClipDrop = Literal["idle", "too_short"]
-"""Why a clip is not used: it lies in a pause, or is shorter than a window."""
+ClipDrop = Literal["idle", "too_short", "excluded"]
+"""Why a clip is not used: it lies in a pause, is shorter than a window, or holds a span that was left out."""
 
 TOLD_LATE_NS = 100 * NS_PER_MS
 """A goal that is told so soon after a tick holds at that tick: whoever tells it must look first."""
@@ -124,6 +124,7 @@ def cut_session(
     ticks_ns: Sequence[int],
     goals: Sequence[Goal] = (),
     input_times_ns: Sequence[int] = (),
+    excluded_ns: Sequence[tuple[int, int]] = (),
     config: CutConfig | None = None,
 ) -> list[Clip]:
     """Return the clips of a session in order; they cover start_ns <= t < stop_ns exactly once.
@@ -135,6 +136,7 @@ def cut_session(
             to the nearest.
         goals: the session's goals by time.
         input_times_ns: times of all input events, ascending.
+        excluded_ns: spans that do not belong to the session, widened to the ticks around them.
         config: lengths; defaults to `CutConfig()`.
     """
     config = config or CutConfig()
@@ -144,17 +146,18 @@ def cut_session(
         (_snap(begin, ticks_ns), _snap(end, ticks_ns))
         for begin, end in find_pauses(start_ns, stop_ns, input_times_ns, config.pause_ms)
     ]
+    holes = [_widen(begin, end, ticks_ns, stop_ns) for begin, end in excluded_ns]
     begun = [first_tick_of(t, ticks_ns) for t in goal_changes(goals)]
-    wanted = {t for t in begun if t is not None} | {t for pause in pauses for t in pause}
+    wanted = {t for t in begun if t is not None} | {t for span in (*pauses, *holes) for t in span}
     edges = [start_ns, *sorted(t for t in wanted if start_ns < t < stop_ns), stop_ns]
     clips: list[Clip] = []
     for begin, end in pairwise(edges):
-        idle = any(pause_begin <= begin and end <= pause_end for pause_begin, pause_end in pauses)
-        pieces = [(begin, end)] if idle else _split(begin, end, ticks_ns, config.length_ms)
+        unused: ClipDrop | None = "excluded" if _lies_in(begin, end, holes) else None
+        unused = unused or ("idle" if _lies_in(begin, end, pauses) else None)
+        pieces = [(begin, end)] if unused else _split(begin, end, ticks_ns, config.length_ms)
         for piece_begin, piece_end in pieces:
             short = piece_end - piece_begin < config.horizon_ms * NS_PER_MS
-            drop: ClipDrop | None = "idle" if idle else "too_short" if short else None
-            clips.append(Clip(len(clips), piece_begin, piece_end, drop))
+            clips.append(Clip(len(clips), piece_begin, piece_end, unused or ("too_short" if short else None)))
     return clips
 
 
@@ -193,6 +196,16 @@ def first_tick_of(told_ns: int, ticks_ns: Sequence[int]) -> int | None:
 def count_drops(clips: Iterable[Clip]) -> Counter[str]:
     """Count the clips that are not used, by reason."""
     return Counter(clip.dropped for clip in clips if clip.dropped is not None)
+
+
+def _lies_in(begin_ns: int, end_ns: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(span_begin <= begin_ns and end_ns <= span_end for span_begin, span_end in spans)
+
+
+def _widen(begin_ns: int, end_ns: int, ticks_ns: Sequence[int], stop_ns: int) -> tuple[int, int]:
+    """Return a span from the last tick at or before it to the first at or after it."""
+    before, after = bisect_right(ticks_ns, begin_ns), bisect_left(ticks_ns, end_ns)
+    return ticks_ns[before - 1] if before else begin_ns, ticks_ns[after] if after < len(ticks_ns) else stop_ns
 
 
 def _snap(t_ns: int, ticks_ns: Sequence[int]) -> int:

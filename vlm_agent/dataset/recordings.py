@@ -49,6 +49,8 @@ class Recording:
     """Goals told by a human or the game."""
     spec: ActionSpec | None
     """What its game allows, if the recorder said so."""
+    excluded_ns: tuple[tuple[int, int], ...] = ()
+    """Spans that do not belong to it."""
 
     def read_events(self) -> Iterator[InputEvent]:
         """Yield all input in order of time, read again from the file."""
@@ -104,6 +106,7 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
         buttons=frozenset(pressed[ButtonChanged]),
         goals=tuple(reader.goals()),
         spec=spec,
+        excluded_ns=tuple((span.start_ns, span.stop_ns) for span in reader.excluded),
     )
 
 
@@ -115,6 +118,7 @@ def cut_recording(recording: Recording, config: CutConfig) -> list[LabeledClip]:
         ticks_ns=recording.ticks_ns,
         goals=recording.goals,
         input_times_ns=recording.input_times_ns,
+        excluded_ns=recording.excluded_ns,
         config=config,
     )
     return [LabeledClip(clip, dropped=clip.dropped) for clip in clips]

@@ -1,7 +1,8 @@
 """Canonical key names and the virtual key codes that OWAMcap stores, both ways.
 
-Names are the lower-case ones of `actions`: letters, digits, `space`, `escape`, `left`, `shift`, `f1`, punctuation as
-typed on a US layout. A code without a name becomes `vk_<code>`, so that no key press of a foreign recording is lost.
+Names are the lower-case ones of `actions`: letters, digits, `space`, `escape`, `left`, `shift`, `f1`, and punctuation
+by the word for what it types on a US layout (`minus`), for an ActionSpec has no room for signs. A code without a name
+becomes `vk_<code>`, so that no key press of a foreign recording is lost.
 Codes: https://learn.microsoft.com/en-us/windows/win32/inputdev/virtual-key-codes
 """
 
@@ -49,17 +50,17 @@ _NAMED = {
     "rightctrl": 0xA3,
     "leftalt": 0xA4,
     "rightalt": 0xA5,
-    ";": 0xBA,
-    "=": 0xBB,
-    ",": 0xBC,
-    "-": 0xBD,
-    ".": 0xBE,
-    "/": 0xBF,
-    "`": 0xC0,
-    "[": 0xDB,
-    "\\": 0xDC,
-    "]": 0xDD,
-    "'": 0xDE,
+    "semicolon": 0xBA,
+    "equal": 0xBB,
+    "comma": 0xBC,
+    "minus": 0xBD,
+    "period": 0xBE,
+    "slash": 0xBF,
+    "grave": 0xC0,
+    "bracketleft": 0xDB,
+    "backslash": 0xDC,
+    "bracketright": 0xDD,
+    "apostrophe": 0xDE,
 }
 
 KEY_CODES: dict[str, int] = {
@@ -71,17 +72,19 @@ KEY_CODES: dict[str, int] = {
 }
 """Canonical name -> virtual key code."""
 
+_SIGNS = {sign: code for signs, first in ((";=,-./`", 0xBA), ("[\\]'", 0xDB)) for code, sign in enumerate(signs, first)}
+"""Signs that stand for the words above where a person or another recorder names a key by what it types."""
 _KEY_NAMES = {code: name for name, code in KEY_CODES.items()}
 _UNNAMED = "vk_"
 
 
 def key_code(name: str) -> int:
-    """Return the virtual key code of a canonical key name.
+    """Return the virtual key code of a canonical key name, or of the sign that a key of punctuation types.
 
     Raises:
         DataError: If no such key exists.
     """
-    code = KEY_CODES.get(name)
+    code = KEY_CODES.get(name, _SIGNS.get(name))
     if code is not None:
         return code
     digits = name.removeprefix(_UNNAMED)

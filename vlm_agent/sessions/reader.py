@@ -2,7 +2,8 @@
 
 Everything streams in time order, in memory that does not grow with the session. Damage is found by checksums before
 anything wrong is handed out and ends in one `DataError` that names the file; `vlm-agent repair` saves what is intact.
-Times are the log times of the messages.
+Times are the log times of the messages. What lies in a span that was excluded (`SessionReader.excluded`) is in no
+stream and no count.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlm_agent.actions.events import InputEvent
+from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import PART_SUFFIX, part_path
 from vlm_agent.sessions.damage import DamagedError
@@ -27,16 +29,21 @@ from vlm_agent.sessions.pictures import PictureSource
 from vlm_agent.sessions.topics import (
     FORMAT_VERSION,
     ScreenRef,
+    decode_excluded,
     decode_goal,
     decode_key,
     decode_motion,
     decode_mouse,
+    decode_placement,
     decode_screen,
 )
-from vlm_agent.sessions.types import Controller, Frame, Goal, RawMotion, SessionInfo
+from vlm_agent.sessions.types import Controller, Excluded, Frame, Goal, RawMotion, SessionInfo
 
 _WINDOW_FRAME_PX = 64
 """A window is taken for the captured one if it exceeds the frame by at most this: invisible borders, a title."""
+
+_ALWAYS_READ = frozenset(("session", "excluded"))
+"""Topics that tell of the session itself, wherever in it they lie."""
 
 _T = TypeVar("_T")
 
@@ -125,6 +132,18 @@ class SessionReader:
         """Yield (time in ns, what the policy said) in time order."""
         return self._timed("decision")
 
+    def placements(self) -> Iterator[tuple[int, Placement]]:
+        """Yield (time in ns, where the frame is on the screen from then on) in time order; none in others' files."""
+        for t_ns, value in self._timed("placement"):
+            yield t_ns, self._parse(decode_placement, value)
+
+    @cached_property
+    def excluded(self) -> tuple[Excluded, ...]:
+        """The spans that do not belong to the session, in order of their start; they may overlap."""
+        if not self._index.has_topic("excluded"):
+            return ()
+        return tuple(sorted(self._parse(decode_excluded, value) for _, value in self._decoded("excluded")))
+
     def screens(self) -> Iterator[ScreenRef]:
         """Yield the reference of each frame in time order, without decoding it."""
         for message, value in self._decoded("screen"):
@@ -170,8 +189,12 @@ class SessionReader:
         Raises:
             DataError: If the file is damaged.
         """
+        is_whole = topics is not None and topics <= _ALWAYS_READ
+        hole = _Hole(() if is_whole else self.excluded)
         with self._naming():
-            yield from self._index.messages(topics)
+            for message in self._index.messages(topics):
+                if not hole.holds(message.t_ns) or message.channel.topic in _ALWAYS_READ:
+                    yield message
 
     def _find(self, path: Path) -> Path:
         if path.suffix == PART_SUFFIX or (not path.exists() and part_path(path).exists()):
@@ -214,7 +237,7 @@ class SessionReader:
         return 0, 0
 
     def _count(self) -> tuple[Counter[str], int, int]:
-        statistics = self._index.statistics
+        statistics = None if self.excluded else self._index.statistics
         topics: Counter[str] = Counter()
         if statistics is not None:
             for channel_id, count in statistics.channel_message_counts.items():
@@ -229,6 +252,8 @@ class SessionReader:
         return topics, start_ns, end_ns
 
     def _last_frame_ns(self) -> int | None:
+        if self.excluded:
+            return max((ref.t_ns for ref in self.screens()), default=None)
         with self._naming():
             return self._index.last_time_ns("screen")
 
@@ -288,6 +313,20 @@ class SessionReader:
             raise DataError(text if text.startswith(str(self.path)) else f"{self.path}: {text}") from error
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}") from error
+
+
+class _Hole:
+    """Tells of rising times whether they lie in an excluded span."""
+
+    def __init__(self, spans: tuple[Excluded, ...]) -> None:
+        self._waiting = list(reversed(spans))
+        self._stop_ns = 0
+
+    def holds(self, t_ns: int) -> bool:
+        """Return whether a time, not before the one asked last, lies in a span."""
+        while self._waiting and self._waiting[-1].start_ns <= t_ns:
+            self._stop_ns = max(self._stop_ns, self._waiting.pop().stop_ns)
+        return t_ns < self._stop_ns
 
 
 def _window_origin(window: dict[str, Any], size: tuple[int, int] | None) -> tuple[int, int] | None:

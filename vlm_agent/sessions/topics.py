@@ -1,8 +1,9 @@
 """The topics of a session and their JSON messages, in both directions.
 
 Standard topics (`screen`, `keyboard`, `mouse`, ...) follow the OWAMcap profile, so that its tools read our files; ours
-(`gamestate`, `goal`, `control`, `decision`, `session`) have schemas named `vlm_agent/...`. Messages are told apart by
-topic, not by schema name: OWAMcap renamed its schemas in 0.4. This module knows no container and no video.
+(`gamestate`, `goal`, `control`, `decision`, `placement`, `excluded`, `session`) have schemas named `vlm_agent/...`.
+Messages are told apart by topic, not by schema name: OWAMcap renamed its schemas in 0.4. This module knows no container
+and no video.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
-from vlm_agent.errors import DataError
+from vlm_agent.actions.placement import Placement, Rect
+from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.sessions.keys import key_code, key_name
-from vlm_agent.sessions.types import Goal
+from vlm_agent.sessions.types import Excluded, Goal
 
 FORMAT_VERSION = 1
 """Written into the `session` message; a reader of this version refuses greater ones."""
@@ -79,6 +81,10 @@ SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
         ),
     ),
     "window": ("desktop/WindowInfo", _schema({"title": _TEXT, "rect": _pair(4), "hWnd": _INTEGER})),
+    "placement": (
+        "vlm_agent/Placement",
+        _schema({"screen": _pair(4), "frame": _pair(2), "content": _pair(4), "scale": {"type": "number"}}),
+    ),
     "gamestate": ("vlm_agent/GameState", _OPEN),
     "goal": (
         "vlm_agent/Goal",
@@ -93,6 +99,7 @@ SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "control": ("vlm_agent/Control", _schema({"who": {"enum": ["human", "agent"]}})),
     "decision": ("vlm_agent/Decision", _OPEN),
+    "excluded": ("vlm_agent/Excluded", _schema({"start_ns": _INTEGER, "stop_ns": _INTEGER, "reason": _TEXT})),
 }
 """Topic -> schema name and JSON schema."""
 
@@ -199,6 +206,33 @@ def decode_goal(t_ns: int, message: dict[str, Any]) -> Goal:
     level = _choice(message, "level", ("long", "short"))
     source = _choice(message, "source", ("human", "model", "game"))
     return Goal(t_ns, text, level, source, float(message.get("confidence", 1.0)))  # type: ignore[arg-type]
+
+
+def encode_placement(placement: Placement) -> dict[str, Any]:
+    """Return the message of where the frame is on the screen; rectangles are left, top, width, height."""
+    screen, content = placement.screen, placement.content
+    return {
+        "screen": [screen.x, screen.y, screen.width, screen.height],
+        "frame": [placement.frame_width_px, placement.frame_height_px],
+        "content": [content.x, content.y, content.width, content.height],
+        "scale": placement.scale,
+    }
+
+
+def decode_placement(message: dict[str, Any]) -> Placement:
+    """Return the placement of a `placement` message."""
+    try:
+        width_px, height_px = message["frame"]
+        return Placement(
+            Rect(*message["screen"]), width_px, height_px, Rect(*message["content"]), float(message["scale"])
+        )
+    except (ConfigError, KeyError) as error:
+        raise DataError(f"a placement message breaks the format: {error}") from error
+
+
+def decode_excluded(message: dict[str, Any]) -> Excluded:
+    """Return the span of an `excluded` message."""
+    return Excluded(_integer(message, "start_ns"), _integer(message, "stop_ns"), str(message.get("reason")))
 
 
 def _is_integer(value: Any) -> bool:

@@ -54,6 +54,17 @@ class RawMotion:
     """Counts downwards."""
 
 
+class Excluded(NamedTuple):
+    """A span that does not belong to the session, start <= t < stop: whatever the file holds in it is left out."""
+
+    start_ns: int
+    """First moment."""
+    stop_ns: int
+    """First moment after it."""
+    reason: str
+    """`discarded` by the player, `paused`, or `hidden`: the recorded window could not be seen."""
+
+
 @dataclass(frozen=True)
 class SessionInfo:
     """What a session holds, counted."""

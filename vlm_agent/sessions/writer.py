@@ -14,19 +14,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
+from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import AppendedFile, part_path
 from vlm_agent.sessions.keys import key_code
 from vlm_agent.sessions.matroska import Block, MatroskaWriter
 from vlm_agent.sessions.mcap_writer import ChannelSpec, LoggedMessage, McapWriter
-from vlm_agent.sessions.topics import FORMAT_VERSION, LIBRARY, PROFILE, SCHEMAS, encode_event, encode_goal, encode_json
-from vlm_agent.sessions.types import Controller, Goal, RawMotion
+from vlm_agent.sessions.topics import (
+    FORMAT_VERSION,
+    LIBRARY,
+    PROFILE,
+    SCHEMAS,
+    encode_event,
+    encode_goal,
+    encode_json,
+    encode_placement,
+)
+from vlm_agent.sessions.types import Controller, Excluded, Goal, RawMotion
 from vlm_agent.sessions.video import PictureEncoder
 
 FLUSH_NS = 500_000_000
@@ -34,7 +44,7 @@ FLUSH_NS = 500_000_000
 KEYFRAME_NS = 1_000_000_000
 """Seeking costs at most this much decoding, and a damaged piece at most this many frames."""
 STATE_NS = 1_000_000_000
-"""How often `keyboard/state`, `mouse/state` and `window` are told, as OWAMcap recorders do."""
+"""How often `keyboard/state`, `mouse/state`, `window` and `placement` are told, as OWAMcap recorders do."""
 
 
 def session_paths(stem: Path) -> tuple[Path, Path]:
@@ -48,10 +58,20 @@ def make_channel(topic: str) -> ChannelSpec:
     return ChannelSpec(topic, name, encode_json(schema))
 
 
+class EncodedFrame(NamedTuple):
+    """A frame as the video holds it."""
+
+    t_ns: int
+    """When it was captured."""
+    block: Block
+    """Its packet; each depends on those before it."""
+
+
 class SessionWriter:
     """Writes one session; a context manager that closes it, whatever ends the block.
 
-    Events may come a little out of order; frames must rise in time.
+    Events may come a little out of order; frames must rise in time. One thread writes; `encode_frame` alone may be
+    called by another, always the same.
     """
 
     def __init__(
@@ -95,7 +115,14 @@ class SessionWriter:
         self._keys: set[int] = set()
         self._buttons: set[str] = set()
         self._pointer = (0, 0)
+        self._title = str(self._meta.get("title", ""))
+        self._placement: Placement | None = None
         self._is_open = True
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of both files so far."""
+        return self._mcap_file.size_bytes + self._video_file.size_bytes
 
     def write_frame(self, t_ns: int, rgb: NDArray[np.uint8]) -> None:
         """Add a frame, (height, width, 3) uint8, later than the one before.
@@ -104,24 +131,42 @@ class SessionWriter:
             DataError: If the disk is full or fails.
             ValueError: If shape, dtype or time is wrong.
         """
+        self.write_encoded(self.encode_frame(t_ns, rgb))
+
+    def encode_frame(self, t_ns: int, rgb: NDArray[np.uint8]) -> EncodedFrame:
+        """Encode a frame, (height, width, 3) uint8, later than the one before; every one must then be written.
+
+        Raises:
+            ValueError: If shape, dtype or time is wrong.
+        """
         width_px, height_px = self._size
         if rgb.shape != (height_px, width_px, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"expected a ({height_px}, {width_px}, 3) uint8 frame, got {rgb.shape} {rgb.dtype}")
         if t_ns <= self._frame_ns:
             raise ValueError(f"frames must rise in time, got {t_ns} after {self._frame_ns}")
-        self._advance(t_ns)
         is_first = self._video_start_ns is None
         start_ns = t_ns if self._video_start_ns is None else self._video_start_ns
         is_keyframe = is_first or t_ns - self._keyframe_ns >= KEYFRAME_NS
         if is_keyframe:
-            # A cluster starts with its keyframe, so that seeking never has to look inside one.
-            self._guard(self._flush_video)
             self._keyframe_ns = t_ns
         self._video_start_ns, self._frame_ns = start_ns, t_ns
         self._video_ms = max((t_ns - start_ns) // 1_000_000, self._video_ms + 1)
-        self._blocks.append(self._encoder.encode(rgb, self._video_ms, is_keyframe=is_keyframe))
-        media_ref = {"uri": self._video_name, "pts_ns": self._video_ms * 1_000_000}
-        size = [width_px, height_px]
+        return EncodedFrame(t_ns, self._encoder.encode(rgb, self._video_ms, is_keyframe=is_keyframe))
+
+    def write_encoded(self, frame: EncodedFrame) -> None:
+        """Add a frame that `encode_frame` returned, in its order.
+
+        Raises:
+            DataError: If the disk is full or fails.
+        """
+        t_ns = frame.t_ns
+        self._advance(t_ns)
+        if frame.block.is_keyframe:
+            # A cluster starts with its keyframe, so that seeking never has to look inside one.
+            self._guard(self._flush_video)
+        self._blocks.append(frame.block)
+        media_ref = {"uri": self._video_name, "pts_ns": frame.block.pts_ms * 1_000_000}
+        size = list(self._size)
         self._add("screen", t_ns, {"utc_ns": t_ns, "source_shape": size, "shape": size, "media_ref": media_ref})
 
     def write_event(self, event: InputEvent) -> None:
@@ -139,9 +184,10 @@ class SessionWriter:
         """Add relative motion of the mouse itself."""
         self._write("mouse/raw", motion.t_ns, {"last_x": motion.dx, "last_y": motion.dy})
 
-    def write_game_state(self, t_ns: int, state: dict[str, Any]) -> None:
-        """Add the game's exported state, plain JSON data."""
-        self._write("gamestate", t_ns, state)
+    def write_game_state(self, t_ns: int, state: dict[str, Any], *, seen_ns: int | None = None) -> None:
+        """Add the game's exported state, plain JSON data, of a time; `seen_ns` is when it came, where that differs."""
+        self._advance(t_ns)
+        self._mcap.add(LoggedMessage(self._channels["gamestate"], t_ns, encode_json(state), seen_ns))
 
     def write_goal(self, t_ns: int, goal: Goal) -> None:
         """Add a goal that holds from `t_ns`; the goal's own time is not read."""
@@ -154,6 +200,19 @@ class SessionWriter:
     def write_decision(self, t_ns: int, decision: dict[str, Any]) -> None:
         """Add what a policy said and what became of it, plain JSON data."""
         self._write("decision", t_ns, decision)
+
+    def write_placement(self, t_ns: int, placement: Placement, title: str) -> None:
+        """Say where the frame is on the screen from now on, and what stands over the window; told again each second.
+
+        Raises:
+            DataError: If the disk is full or fails.
+        """
+        self._placement, self._title = placement, title
+        self._write("placement", t_ns, encode_placement(placement))
+
+    def write_excluded(self, excluded: Excluded) -> None:
+        """Leave out of the session what it holds in a span; readers do, the file keeps it."""
+        self._write("excluded", excluded.stop_ns, excluded._asdict())
 
     def flush(self) -> None:
         """Hand everything so far to the operating system.
@@ -237,7 +296,8 @@ class SessionWriter:
         if t_ns - self._state_ns >= STATE_NS:
             self._write_states()
             self._state_ns = t_ns
-        self._last_ns = t_ns
+        # What comes late must not take the clock back.
+        self._last_ns = max(t_ns, self._last_ns or 0)
 
     def _begin(self, t_ns: int) -> None:
         self._last_ns = self._flushed_ns = self._state_ns = t_ns
@@ -248,8 +308,10 @@ class SessionWriter:
     def _write_states(self) -> None:
         t_ns = self._last_ns or 0
         width_px, height_px = self._size
-        title = str(self._meta.get("title", ""))
-        self._add("window", t_ns, {"title": title, "rect": [0, 0, width_px, height_px], "hWnd": 0})
+        # Events are in frame pixels, so the window by which OWAMcap's tools shift them is the frame itself.
+        self._add("window", t_ns, {"title": self._title, "rect": [0, 0, width_px, height_px], "hWnd": 0})
+        if self._placement is not None:
+            self._add("placement", t_ns, encode_placement(self._placement))
         self._add("keyboard/state", t_ns, {"buttons": sorted(self._keys)})
         x, y = self._pointer
         self._add("mouse/state", t_ns, {"x": x, "y": y, "buttons": sorted(self._buttons)})

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.clips import (
-    NS_PER_MS,
     CutConfig,
     count_drops,
     cut_session,
@@ -148,10 +147,10 @@ def spans(clips):
 
 
 def test_what_was_left_out_of_a_session_is_in_no_used_clip() -> None:
-    ticks = list(range(0, 20_000 * NS_PER_MS, 600 * NS_PER_MS))
-    holes = [(5_050 * NS_PER_MS, 7_000 * NS_PER_MS), (6_500 * NS_PER_MS, 9_000 * NS_PER_MS)]
-    inputs = list(range(0, 20_000 * NS_PER_MS, 100 * NS_PER_MS))
-    clips = cut_session(0, 20_000 * NS_PER_MS, ticks_ns=ticks, input_times_ns=inputs, excluded_ns=holes)
+    ticks = list(range(0, 20_000 * MS, 600 * MS))
+    holes = [(5_050 * MS, 7_000 * MS), (6_500 * MS, 9_000 * MS)]
+    inputs = list(range(0, 20_000 * MS, 100 * MS))
+    clips = cut_session(0, 20_000 * MS, ticks_ns=ticks, input_times_ns=inputs, excluded_ns=holes)
     assert [clip.start_ns for clip in clips[1:]] == [clip.stop_ns for clip in clips[:-1]]
     for clip in clips:
         overlaps = any(clip.start_ns < stop and start < clip.stop_ns for start, stop in holes)

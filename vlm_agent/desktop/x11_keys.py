@@ -73,6 +73,8 @@ _SIDES = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}
 """A key without a side is pressed on the left."""
 _ONE_OF_A_PAIR = {f"{side}{name}": name for side in ("left", "right") for name in _SIDES}
 """Sides of a pair are heard as the same key, as the games and the action specs name them."""
+_HEARD_AS = {"KP_Enter": "enter", "ISO_Level3_Shift": "alt", "less": "vk_226"}
+"""Keys that are heard under a name but pressed by another key, or, `<` beside the left shift, by none."""
 _GROUP_LEVELS = 4
 """Symbols a key that are looked at: two levels of two groups."""
 
@@ -95,6 +97,10 @@ class KeyTable:
                 if name is not None:
                     self._codes.setdefault(name, code)
                     self._names.setdefault(code, name)
+        heard_as = {XK.string_to_keysym(symbol): name for symbol, name in _HEARD_AS.items()}
+        for code, row in enumerate(rows, start=first):
+            if row[0] in heard_as:
+                self._names.setdefault(code, heard_as[row[0]])
 
     def find_code(self, name: str) -> int | None:
         """Return the key code of a canonical name; None where this keyboard has no such key."""

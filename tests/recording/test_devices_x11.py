@@ -1,0 +1,77 @@
+"""Everything an X server's devices and a window do is heard, in order and in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from x_server import ListeningWindow
+from Xlib import X, display
+from Xlib.ext import xtest
+
+from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.recording.clock import SessionClock
+from vlm_agent.recording.devices_x11 import X11Devices
+from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.x11_time import ServerClock, ServerTime
+from vlm_agent.sessions.types import RawMotion
+
+
+def read_until(devices: X11Devices, done: Callable[[list[DeviceItem]], bool], seconds: float = 10.0) -> list[DeviceItem]:
+    items: list[DeviceItem] = []
+    until = time.monotonic() + seconds
+    while not done(items):
+        assert time.monotonic() < until, items
+        items += devices.read(0.05)
+    return items
+
+
+def test_every_kind_of_event_is_heard_in_the_servers_order(x_display: str) -> None:
+    with ListeningWindow(x_display, x=30, y=40) as window:
+        devices = X11Devices(SessionClock(), window.window_id)
+        hand = display.Display()
+        table = KeyTable(hand)
+        code = table.find_code("minus")
+        xtest.fake_input(hand, X.MotionNotify, x=60, y=70)
+        for button in (1, 2, 3, 4, 5, 6, 7):
+            xtest.fake_input(hand, X.ButtonPress, button)
+            xtest.fake_input(hand, X.ButtonRelease, button)
+        xtest.fake_input(hand, X.KeyPress, code)
+        xtest.fake_input(hand, X.KeyRelease, code)
+        hand.sync()
+        window.do("configure", x=100, y=90, width=200, height=150)
+        other = hand.screen().root.create_window(500, 0, 50, 50, 0, hand.screen().root_depth)
+        other.map()
+        hand.sync()
+        hand.set_input_focus(other, X.RevertToPointerRoot, X.CurrentTime)
+        xtest.fake_input(hand, X.KeyPress, code)
+        xtest.fake_input(hand, X.KeyRelease, code)
+        hand.sync()
+        window.do("set_input_focus", revert_to=X.RevertToParent, time=X.CurrentTime)
+        window.do("unmap")
+        window.do("map")
+        window.do("destroy")
+        items = read_until(devices, lambda items: any(isinstance(item, WindowClosed) for item in items))
+        devices.stop()
+        hand.close()
+    told = [item for item in items if not isinstance(item, RawMotion)]
+    places = [type(item)(0, *_rest(item)) for item in told]
+    buttons = [
+        ButtonChanged(0, 60, 70, name, pressed) for name in ("left", "middle", "right") for pressed in (True, False)
+    ]
+    wheel = [WheelTurned(0, 60, 70, dx, dy) for dx, dy in ((0, 1), (0, -1), (-1, 0), (1, 0))]
+    keys = [KeyChanged(0, "minus", pressed=True), KeyChanged(0, "minus", pressed=False)]
+    expected = [WindowMoved(0, Rect(30, 40, 400, 300)), FocusChanged(0, "inside"), PointerMoved(0, 60, 70)]
+    expected += [*buttons, *wheel, *keys, WindowMoved(0, Rect(100, 90, 200, 150))]
+    expected += [FocusChanged(0, "outside"), *keys, FocusChanged(0, "inside"), WindowShown(0, is_visible=False)]
+    assert places[: len(expected)] == expected
+    assert places[-1] == WindowClosed(0)
+    times_ns = [item.t_ns for item in told]
+    assert times_ns == sorted(times_ns)
+
+
+def _rest(item: DeviceItem) -> tuple[object, ...]:
+    return tuple(getattr(item, name) for name in item.__dataclass_fields__ if name != "t_ns")

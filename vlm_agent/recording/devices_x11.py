@@ -1,0 +1,295 @@
+"""Mouse, keyboard and the recorded window on X11, in one exact order.
+
+XRecord tells every device event, whoever has grabbed the device, and at the same time each event that the server
+delivers to a connection of ours which watches the window. Both come in one stream in the server's own order and with
+its time, so a key typed a moment after the window lost the keyboard is never taken for one typed into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from Xlib import X
+from Xlib import error as xlib_error
+from Xlib.ext import record
+
+from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.x11 import X11Desktop, connect
+from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.errors import ConfigError
+from vlm_agent.recording import x11_wire
+from vlm_agent.recording.clock import SessionClock
+from vlm_agent.recording.raw_motion import RawMotionListener
+from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.x11_time import ServerClock
+from vlm_agent.sessions.keys import KEY_CODES
+from vlm_agent.sessions.types import RawMotion
+
+_BUTTONS = {1: "left", 2: "middle", 3: "right", 8: "x1", 9: "x2"}
+_WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
+"""Button number -> notches right and up."""
+_POLL_S = 0.1
+"""How often the server is asked something, so that it hands over what XRecord holds back while nothing else happens."""
+_UNUSED_CODES = sorted(set(range(1, 256)) - set(KEY_CODES.values()))
+_GONE = (xlib_error.ConnectionClosedError, OSError)
+
+
+class _Heard(NamedTuple):
+    server_ms: int
+    event: bytes
+
+
+class _RawCounts(NamedTuple):
+    server_ms: int
+    dx: int
+    dy: int
+
+
+class X11Devices:
+    """The devices of an X server, and one of its windows; see `DeviceSource`."""
+
+    def __init__(self, clock: SessionClock, window_id: int | None = None, *, with_programs: bool = False) -> None:
+        """Start to listen.
+
+        Args:
+            clock: what times are told in.
+            window_id: the window to watch; None hears the devices only.
+            with_programs: see `RawMotionListener`.
+
+        Raises:
+            ConfigError: the server has no XRecord, or is not there.
+        """
+        self._clock = clock
+        self._window_id = window_id
+        self._stream: SimpleQueue[_Heard | _RawCounts | None] = SimpleQueue()
+        self._desktop, self._watcher, self._recorder = X11Desktop(), connect(), connect()
+        if not self._recorder.has_extension(record.extname):
+            raise ConfigError(
+                "the X server has no RECORD extension, so input can't be heard; enable it in its settings"
+            )
+        self._server_clock = ServerClock.measure(self._watcher)
+        self._keys = KeyTable(self._watcher)
+        self._root_id = self._watcher.screen().root.id
+        self._parent_id = self._root_id
+        self._rect: Rect | None = None
+        self._seen_elsewhere: Rect | None = None
+        self._polled_s = time.monotonic()
+        self._pending: list[DeviceItem] = []
+        self._watch_window()
+        self._start_recording()
+        self._raw = RawMotionListener(
+            lambda server_ms, dx, dy: self._stream.put(_RawCounts(server_ms, dx, dy)), with_programs=with_programs
+        )
+        self._tell_how_it_stands()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of this source."""
+        notes = []
+        if not self._server_clock.is_ours:
+            off_ms = self._server_clock.uncertainty_ns / 1e6
+            notes.append(f"the X server has a clock of its own: its times were aligned to within {off_ms:.1f} ms")
+        if not self._raw.is_available:
+            notes.append("the X server has no XInput 2: a locked pointer's motion (mouse/raw) is not recorded")
+        return notes
+
+    def read(self, timeout_s: float) -> list[DeviceItem]:
+        """Return what happened since the last call, in order; waits for the first of it, at most so long.
+
+        Raises:
+            ConfigError: the server is gone.
+        """
+        items, self._pending = self._pending, []
+        try:
+            if not items:
+                items += self._translate(self._stream.get(timeout=timeout_s))
+            # What came until now, and no more: a stream that never rests must not keep the caller.
+            for _ in range(self._stream.qsize()):
+                items += self._translate(self._stream.get_nowait())
+        except Empty:
+            pass
+        return items + self._poll()
+
+    def is_ours(self, x: int, y: int) -> bool:
+        """Return whether what lies topmost at a point of the screen belongs to the recorded window.
+
+        Another window of the same process (a menu) does, and so does what a window manager does not list.
+        """
+        if self._window_id is None:
+            return True
+        found = self._desktop.find_at(x, y)
+        if found is None or found == self._window_id:
+            return True
+        window, other = self._desktop.describe(self._window_id), self._desktop.describe(found)
+        return bool(window and other and window.pid is not None and window.pid == other.pid)
+
+    def stop(self) -> list[DeviceItem]:
+        """Stop listening, and return what was heard until then."""
+        self._raw.stop()
+        with contextlib.suppress(*_GONE):
+            self._watcher.record_disable_context(self._context)
+            self._watcher.sync()
+        self._thread.join(5)
+        items, self._pending = self._pending, []
+        with contextlib.suppress(Empty, ConfigError):
+            while True:
+                items += self._translate(self._stream.get_nowait())
+        for display in (self._watcher, self._recorder):
+            with contextlib.suppress(*_GONE):
+                display.close()
+        self._desktop.close()
+        return items
+
+    def _watch_window(self) -> None:
+        if self._window_id is None:
+            return
+        window = self._watcher.create_resource_object("window", self._window_id)
+        try:
+            window.change_attributes(event_mask=X.StructureNotifyMask | X.FocusChangeMask)
+            # Who has the keyboard where no window has it is told to the root alone.
+            self._watcher.screen().root.change_attributes(event_mask=X.FocusChangeMask)
+            self._parent_id = window.query_tree().parent.id
+        except xlib_error.BadWindow as error:
+            raise ConfigError("the window was closed before the recording began") from error
+
+    def _start_recording(self) -> None:
+        ours = self._watcher.display.info.resource_id_base
+        # Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22.
+        ranges = [
+            _range(device_events=(X.KeyPress, X.MotionNotify)),
+            _range(delivered_events=(X.FocusIn, X.FocusOut)),
+            _range(delivered_events=(X.DestroyNotify, X.ConfigureNotify)),
+        ]
+        self._context = self._recorder.record_create_context(record.FromServerTime, [ours], ranges)
+        self._recorder.sync()
+        is_started = threading.Event()
+        self._thread = threading.Thread(target=self._listen, args=(is_started,), name="xrecord", daemon=True)
+        self._thread.start()
+        if not is_started.wait(5):
+            raise ConfigError("the X server did not begin to tell its events within 5 s; is it busy or stopped?")
+
+    def _listen(self, is_started: threading.Event) -> None:
+        def hear(reply: Any) -> None:
+            if reply.category == record.StartOfData:
+                is_started.set()
+            elif reply.category == record.FromServer:
+                self._split(bytes(reply.data))
+
+        with contextlib.suppress(*_GONE):
+            self._recorder.record_enable_context(self._context, hear)
+        # The end, ordered or not: `read` tells which.
+        self._stream.put(None)
+
+    def _split(self, data: bytes) -> None:
+        # Each element is the server's time and one event.
+        step = 4 + x11_wire.EVENT_BYTES
+        for start in range(0, len(data) - step + 1, step):
+            server_ms = int.from_bytes(data[start : start + 4], sys.byteorder)
+            self._stream.put(_Heard(server_ms, data[start + 4 : start + step]))
+
+    def _tell_how_it_stands(self) -> None:
+        """Say at the start what later only changes are told of; asked after listening began, so no change is missed."""
+        if self._window_id is None:
+            return
+        now_ns = self._clock.now_ns()
+        window = self._desktop.describe(self._window_id)
+        if window is None:
+            self._pending.append(WindowShown(now_ns, is_visible=False))
+        else:
+            self._rect = window.rect
+            self._pending.append(WindowMoved(now_ns, window.rect))
+        self._pending.append(FocusChanged(now_ns, self._find_focus()))
+
+    def _find_focus(self) -> Focus:
+        if self._watcher.get_input_focus().focus == X.PointerRoot:
+            return "pointer"
+        return "inside" if self._desktop.find_focused() == self._window_id else "outside"
+
+    def _translate(self, heard: _Heard | _RawCounts | None) -> list[DeviceItem]:
+        if heard is None:
+            raise ConfigError("the X server is gone; what was recorded until then is kept")
+        t_ns = self._clock.of_monotonic(self._server_clock.to_monotonic_ns(heard.server_ms))
+        if isinstance(heard, _RawCounts):
+            return [RawMotion(t_ns, heard.dx, heard.dy)]
+        kind = x11_wire.kind_of(heard.event)
+        if kind <= X.MotionNotify:
+            return self._device_item(t_ns, x11_wire.parse_core(heard.event))
+        if kind in (X.FocusIn, X.FocusOut):
+            is_root = x11_wire.subject_of(heard.event) == self._root_id
+            focus = x11_wire.parse_focus(heard.event, is_root=is_root)
+            return [] if focus is None else [FocusChanged(t_ns, focus)]
+        return self._window_item(t_ns, kind, heard.event)
+
+    def _device_item(self, t_ns: int, event: x11_wire.CoreEvent) -> list[DeviceItem]:
+        if event.kind == X.MotionNotify:
+            return [PointerMoved(t_ns, event.x, event.y)]
+        is_press = event.kind in (X.KeyPress, X.ButtonPress)
+        if event.kind in (X.KeyPress, X.KeyRelease):
+            return [KeyChanged(t_ns, self._keys.find_name(event.detail) or _name_unknown(event.detail), is_press)]
+        if event.detail in _WHEEL:
+            return [WheelTurned(t_ns, event.x, event.y, *_WHEEL[event.detail])] if is_press else []
+        return [ButtonChanged(t_ns, event.x, event.y, _BUTTONS.get(event.detail, "unknown"), is_press)]
+
+    def _window_item(self, t_ns: int, kind: int, event: bytes) -> list[DeviceItem]:
+        match kind:
+            case X.DestroyNotify:
+                return [WindowClosed(t_ns)]
+            case X.UnmapNotify:
+                return [WindowShown(t_ns, is_visible=False)]
+            case X.MapNotify:
+                return [WindowShown(t_ns, is_visible=True)]
+            case X.ReparentNotify:
+                self._parent_id = x11_wire.parse_parent(event)
+            case X.ConfigureNotify:
+                placed = x11_wire.parse_configure(event)
+                if placed is not None:
+                    return self._moved(t_ns, placed.rect if self._is_on_screen(placed) else self._ask_rect())
+        return []
+
+    def _is_on_screen(self, placed: x11_wire.Configured) -> bool:
+        return placed.is_sent or self._parent_id == self._root_id
+
+    def _ask_rect(self) -> Rect | None:
+        window = self._desktop.describe(self._window_id) if self._window_id is not None else None
+        return None if window is None else window.rect
+
+    def _moved(self, t_ns: int, rect: Rect | None) -> list[DeviceItem]:
+        if rect is None or rect == self._rect:
+            return []
+        self._rect = rect
+        return [WindowMoved(t_ns, rect)]
+
+    def _poll(self) -> list[DeviceItem]:
+        """Look at the window itself now and then: not every window manager tells of every move."""
+        if time.monotonic() - self._polled_s < _POLL_S:
+            return []
+        self._polled_s = time.monotonic()
+        try:
+            while self._watcher.pending_events():
+                self._watcher.next_event()
+            rect = self._ask_rect()
+            self._watcher.sync()
+        except _GONE as error:
+            raise ConfigError("the X server is gone; what was recorded until then is kept") from error
+        # Once may be a change whose event is still on its way; twice the same is one that had none.
+        is_untold = rect is not None and rect != self._rect and rect == self._seen_elsewhere
+        self._seen_elsewhere = rect
+        return self._moved(self._clock.now_ns(), rect) if is_untold else []
+
+
+def _name_unknown(code: int) -> str:
+    """Return a name for a key without one: a virtual key code that no key of ours has, the same for a key each time."""
+    return f"vk_{_UNUSED_CODES[code % len(_UNUSED_CODES)]}"
+
+
+def _range(**wanted: tuple[int, int]) -> dict[str, Any]:
+    """Return an XRecord range that asks for nothing but what is named."""
+    nothing = {"core_requests": (0, 0), "core_replies": (0, 0), "ext_requests": (0, 0, 0, 0)}
+    nothing |= {"ext_replies": (0, 0, 0, 0), "delivered_events": (0, 0), "device_events": (0, 0), "errors": (0, 0)}
+    return {**nothing, "client_started": False, "client_died": False, **wanted}

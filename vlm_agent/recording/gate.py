@@ -1,0 +1,164 @@
+"""What is recorded of everything that devices tell: the events of the chosen window, in frame pixels, and no others.
+
+Kept are events inside the window and keys while it has the keyboard. A press that was kept always gets its release,
+wherever that comes; one that was not kept never does. Knows no system and no thread: items in, events out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, TypeVar, assert_never
+
+from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.placement import Placement
+from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.sessions.types import RawMotion
+
+DISCARD_NS = 10_000_000_000
+"""How far back `discard` may reach."""
+_ASK_NS = 100_000_000
+"""How often moves over a window without the keyboard are asked about: whether another lies above it."""
+
+Kept = InputEvent | RawMotion
+
+_Pointed = TypeVar("_Pointed", PointerMoved, ButtonChanged, WheelTurned)
+
+
+class _Release(NamedTuple):
+    pressed_ns: int
+    event: KeyChanged | ButtonChanged
+
+
+class Gate:
+    """Lets through what belongs to the recording."""
+
+    def __init__(
+        self, placement: Placement, *, focus: Focus, is_ours: Callable[[int, int], bool], has_window: bool = True
+    ) -> None:
+        """Start open.
+
+        Args:
+            placement: where the frame is on the screen.
+            focus: where keys go.
+            is_ours: whether a point of the screen shows the recorded window and no other above it.
+            has_window: False records a part of the screen, whatever lies there: every point in it and every key.
+        """
+        self.placement = placement
+        self.is_closed = False
+        """The window is gone."""
+        self.is_visible = True
+        """The window can be seen."""
+        self._focus = focus
+        self._has_window = has_window
+        self._is_ours = is_ours
+        self._is_open = True
+        self._pointer = (0, 0)
+        self._down: dict[str, tuple[int, KeyChanged | ButtonChanged]] = {}
+        """Keys and buttons whose press was kept, with its time."""
+        self._releases: deque[_Release] = deque()
+        self._asked: tuple[int, bool] = (-_ASK_NS, False)
+
+    def feed(self, item: DeviceItem) -> list[Kept]:
+        """Return what is recorded of an item: the event in frame pixels, or nothing."""
+        match item:
+            case FocusChanged():
+                self._focus = item.focus
+            case WindowMoved():
+                old = self.placement
+                self.placement = Placement.fit(item.rect, old.frame_width_px, old.frame_height_px, old.scale)
+            case WindowShown():
+                self.is_visible = item.is_visible
+            case WindowClosed():
+                self.is_closed = True
+            case KeyChanged():
+                return self._press(f"key {item.key}", item, keep=self._takes_keys())
+            case ButtonChanged():
+                self._pointer = item.x, item.y
+                return self._press(f"button {item.button}", item, keep=self._takes_point(item.x, item.y))
+            case WheelTurned():
+                self._pointer = item.x, item.y
+                return [self._placed(item)] if self._takes_point(item.x, item.y) else []
+            case PointerMoved():
+                self._pointer = item.x, item.y
+                return [self._placed(item)] if self._takes_move(item) else []
+            case RawMotion():
+                return [item] if self._takes_keys() else []
+            case _:
+                assert_never(item)
+        return []
+
+    def shut(self, t_ns: int) -> list[InputEvent]:
+        """Let nothing through from now on; return releases of all that is down, for their own will not be heard."""
+        self._is_open = False
+        down, self._down = list(self._down.values()), {}
+        self._releases.clear()
+        return [self._let_go(t_ns, press) for _, press in down]
+
+    def open(self) -> None:
+        """Let through again."""
+        self._is_open = True
+
+    def discard(self, start_ns: int, stop_ns: int) -> list[InputEvent]:
+        """Forget the presses of a span that is left out of the session, and return the releases that it swallowed.
+
+        The releases are dated at the span's end: whoever reads the session saw the presses before it.
+        """
+        swallowed = [release for release in self._releases if release.pressed_ns < start_ns <= release.event.t_ns]
+        self._releases.clear()
+        self._down = {name: entry for name, entry in self._down.items() if entry[0] < start_ns}
+        return [replace(release.event, t_ns=stop_ns) for release in swallowed]
+
+    def _press(self, name: str, event: KeyChanged | ButtonChanged, *, keep: bool) -> list[Kept]:
+        if event.pressed:
+            # A key that is held repeats itself; that is the keyboard's doing, not the player's.
+            if name in self._down or not keep:
+                return []
+            placed = self._placed(event) if isinstance(event, ButtonChanged) else event
+            self._down[name] = event.t_ns, placed
+            return [placed]
+        if name not in self._down:
+            return []
+        pressed_ns, _ = self._down.pop(name)
+        placed = self._placed(event) if isinstance(event, ButtonChanged) else event
+        self._releases.append(_Release(pressed_ns, placed))
+        while self._releases[0].event.t_ns < event.t_ns - DISCARD_NS:
+            self._releases.popleft()
+        return [placed]
+
+    def _let_go(self, t_ns: int, press: KeyChanged | ButtonChanged) -> InputEvent:
+        if isinstance(press, KeyChanged):
+            return KeyChanged(t_ns, press.key, pressed=False)
+        return ButtonChanged(t_ns, *self.placement.to_frame(*self._pointer), press.button, pressed=False)
+
+    def _takes_keys(self) -> bool:
+        if not self._is_open or not self.is_visible:
+            return False
+        if not self._has_window or self._focus == "inside":
+            return True
+        return self._focus == "pointer" and self._takes_point(*self._pointer)
+
+    def _takes_point(self, x: int, y: int) -> bool:
+        if not self._is_open or not self.is_visible or not self.placement.holds(x, y):
+            return False
+        return not self._has_window or self._is_ours(x, y)
+
+    def _takes_move(self, move: PointerMoved) -> bool:
+        if not self._is_open or not self.is_visible:
+            return False
+        if any(isinstance(press, ButtonChanged) for _, press in self._down.values()):
+            return True
+        if not self.placement.holds(move.x, move.y):
+            return False
+        if not self._has_window or self._focus == "inside":
+            return True
+        asked_ns, answer = self._asked
+        if move.t_ns - asked_ns >= _ASK_NS:
+            answer = self._is_ours(move.x, move.y)
+            self._asked = move.t_ns, answer
+        return answer
+
+    def _placed(self, event: _Pointed) -> _Pointed:
+        x, y = self.placement.to_frame(event.x, event.y)
+        return replace(event, x=x, y=y)

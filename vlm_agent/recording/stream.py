@@ -1,0 +1,76 @@
+"""What devices and windows tell a recorder, in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from vlm_agent.actions.events import InputEvent
+from vlm_agent.actions.placement import Rect
+from vlm_agent.sessions.types import RawMotion
+
+Focus = Literal["inside", "outside", "pointer"]
+"""Whether keys go to the recorded window, to another, or to whichever window the pointer is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class FocusChanged:
+    """Keys go elsewhere from now on."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+    focus: Focus
+    """Where to."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowMoved:
+    """The recorded window has another place or size."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+    rect: Rect
+    """Its client area on the screen, device pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShown:
+    """The recorded window can be seen from now on, or can't: minimised, or on another desktop."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+    is_visible: bool
+    """Whether it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowClosed:
+    """The recorded window is gone."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+
+
+DeviceItem = InputEvent | RawMotion | FocusChanged | WindowMoved | WindowShown | WindowClosed
+"""Points of input events are on the screen here, in units of pointer events."""
+
+
+class DeviceSource(Protocol):
+    """The devices and windows of one desktop; used by one thread."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of this source: how times were aligned, what can't be heard."""
+
+    def read(self, timeout_s: float) -> list[DeviceItem]:
+        """Return what happened since the last call, in order; waits for the first of it, at most so long.
+
+        Raises:
+            ConfigError: the desktop is gone.
+        """
+
+    def is_ours(self, x: int, y: int) -> bool:
+        """Return whether what lies topmost at a point of the screen belongs to the recorded window."""
+
+    def stop(self) -> list[DeviceItem]:
+        """Stop listening, and return what was heard until then."""

@@ -43,6 +43,7 @@ def test_the_usage_names_every_command():
     "name",
     [
         "play",
+        "record",
         "record-demo",
         "import",
         "info",

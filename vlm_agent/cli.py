@@ -49,6 +49,11 @@ def _stage(help_line: str, module: str, config: str, function: str = "run") -> S
 
 STAGES = {
     "play": _stage("play ringcraft yourself in a window, and record it", __name__, "PlayConfig", "play"),
+    "record": Stage(
+        "record yourself at a window, a part of the screen or a monitor: pictures, mouse, keyboard, game state",
+        "vlm_agent.recording.config:RecordConfig",
+        "vlm_agent.recording.command:run",
+    ),
     "record-demo": _stage("let the demonstrator play, and record it", __name__, "RecordDemoConfig", "record_demo"),
     "import": _stage("make sessions of another program's recordings", "vlm_agent.importing.command", "ImportArgs"),
     "info": _stage("say what a session holds", __name__, "InfoConfig", "info"),

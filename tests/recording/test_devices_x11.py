@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pytest
 from x_server import ListeningWindow
 from Xlib import X, display
 from Xlib.ext import xtest
@@ -16,11 +15,12 @@ from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_x11 import X11Devices
 from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
-from vlm_agent.recording.x11_time import ServerClock, ServerTime
 from vlm_agent.sessions.types import RawMotion
 
 
-def read_until(devices: X11Devices, done: Callable[[list[DeviceItem]], bool], seconds: float = 10.0) -> list[DeviceItem]:
+def read_until(
+    devices: X11Devices, done: Callable[[list[DeviceItem]], bool], seconds: float = 10.0
+) -> list[DeviceItem]:
     items: list[DeviceItem] = []
     until = time.monotonic() + seconds
     while not done(items):

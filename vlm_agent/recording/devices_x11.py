@@ -81,6 +81,7 @@ class X11Devices:
         self._seen_elsewhere: Rect | None = None
         self._polled_s = time.monotonic()
         self._pending: list[DeviceItem] = []
+        self._is_stopped = False
         self._watch_window()
         self._start_recording()
         self._raw = RawMotionListener(
@@ -130,7 +131,10 @@ class X11Devices:
         return bool(window and other and window.pid is not None and window.pid == other.pid)
 
     def stop(self) -> list[DeviceItem]:
-        """Stop listening, and return what was heard until then."""
+        """Stop listening, and return what was heard until then; nothing the second time."""
+        if self._is_stopped:
+            return []
+        self._is_stopped = True
         self._raw.stop()
         with contextlib.suppress(*_GONE):
             self._watcher.record_disable_context(self._context)

@@ -171,7 +171,7 @@ class FolderSource:
 
     def poll(self) -> list[Exported]:
         """Read what is new, oldest first; at a half-written file it stops, so that none is passed over."""
-        found = []
+        found: list[Exported] = []
         for place in self._list_new():
             if self._open is None or self._open[0] != place:
                 self._open = place, FileSource(self._folder / place[1], self._clock)

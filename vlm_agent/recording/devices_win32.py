@@ -1,0 +1,173 @@
+"""Mouse, keyboard and the recorded window on Windows; see `DeviceSource`.
+
+Hooks are called while an event is on its way, so it is dated by the recorder's own clock: Windows' time of it is as
+coarse as 16 ms. Which window has the keyboard, and where the recorded one is, is asked in the same moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import wintypes
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.placement import Rect
+from vlm_agent.errors import ConfigError
+from vlm_agent.recording.clock import SessionClock
+from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.win32_hooks import HookThread, KeyInfo, MouseInfo
+from vlm_agent.sessions.keys import key_name
+from vlm_agent.sessions.types import RawMotion
+
+_MOVE, _WHEEL, _SIDEWAYS = 0x0200, 0x020A, 0x020E
+_X_DOWN, _X_UP = 0x020B, 0x020C
+_BUTTONS = {
+    0x0201: ("left", True),
+    0x0202: ("left", False),
+    0x0204: ("right", True),
+    0x0205: ("right", False),
+    0x0207: ("middle", True),
+    0x0208: ("middle", False),
+}
+_KEY_DOWN, _KEY_UP = (0x0100, 0x0104), (0x0101, 0x0105)
+_NOTCH = 120
+_SIDES = {f"{side}{name}": name for side in ("left", "right") for name in ("shift", "ctrl", "alt")}
+"""Sides of a pair are heard as the same key, as on X11."""
+_GA_ROOTOWNER = 3
+
+
+class Win32Devices:
+    """The devices of a Windows desktop, and one of its windows."""
+
+    def __init__(self, clock: SessionClock, window_id: int | None = None, *, libraries: Any = None) -> None:
+        """Start to listen.
+
+        Args:
+            clock: what times are told in.
+            window_id: the window to watch; None hears the devices only.
+            libraries: what has `user32` and `kernel32`; by default `ctypes.windll`.
+
+        Raises:
+            ConfigError: Windows refuses to tell.
+        """
+        if libraries is None:
+            if sys.platform != "win32":
+                raise ConfigError("expected Windows")
+            libraries = ctypes.windll  # type: ignore[attr-defined,unused-ignore]
+        self._clock = clock
+        self._window_id = window_id
+        self._user32 = libraries.user32
+        self._items: SimpleQueue[DeviceItem] = SimpleQueue()
+        self._turned = {_WHEEL: 0, _SIDEWAYS: 0}
+        self._focus: Focus | None = None
+        self._rect: Rect | None = None
+        self._is_visible = True
+        self._is_stopped = self._is_closed = False
+        self._look(clock.now_ns())
+        self._hooks = HookThread(
+            libraries.user32,
+            libraries.kernel32,
+            on_mouse=self._hear_mouse,
+            on_key=self._hear_key,
+            on_raw=lambda dx, dy: self._items.put(RawMotion(self._clock.now_ns(), dx, dy)),
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of this source."""
+        return []
+
+    def read(self, timeout_s: float) -> list[DeviceItem]:
+        """Return what happened since the last call, in order; waits for the first of it, at most so long."""
+        found: list[DeviceItem] = []
+        try:
+            found.append(self._items.get(timeout=timeout_s))
+        except Empty:
+            # Nothing was pressed, but the window may have gone somewhere.
+            self._look(self._clock.now_ns())
+        return found + self._drain()
+
+    def is_ours(self, x: int, y: int) -> bool:
+        """Return whether what lies topmost at a point of the screen belongs to the recorded window."""
+        if self._window_id is None:
+            return True
+        found = self._user32.WindowFromPoint(wintypes.POINT(x, y))
+        return self._find_owner(found) == self._find_owner(self._window_id)
+
+    def stop(self) -> list[DeviceItem]:
+        """Stop listening, and return what was heard until then; nothing the second time."""
+        if self._is_stopped:
+            return []
+        self._is_stopped = True
+        self._hooks.stop()
+        return self._drain()
+
+    def _drain(self) -> list[DeviceItem]:
+        found: list[DeviceItem] = []
+        while True:
+            try:
+                found.append(self._items.get_nowait())
+            except Empty:
+                return found
+
+    def _hear_mouse(self, message: int, info: MouseInfo) -> None:
+        t_ns, x, y = self._clock.now_ns(), info.x, info.y
+        high = ctypes.c_short(info.data >> 16).value
+        if message == _MOVE:
+            self._items.put(PointerMoved(t_ns, x, y))
+            return
+        self._look(t_ns)
+        if message in _BUTTONS:
+            self._items.put(ButtonChanged(t_ns, x, y, *_BUTTONS[message]))
+        elif message in (_X_DOWN, _X_UP):
+            self._items.put(ButtonChanged(t_ns, x, y, f"x{high}", message == _X_DOWN))
+        elif message in self._turned:
+            # Fine wheels turn by parts of a notch; they add up.
+            self._turned[message] += high
+            notches = int(self._turned[message] / _NOTCH)
+            self._turned[message] -= notches * _NOTCH
+            if notches:
+                dx, dy = (0, notches) if message == _WHEEL else (notches, 0)
+                self._items.put(WheelTurned(t_ns, x, y, dx, dy))
+
+    def _hear_key(self, message: int, info: KeyInfo) -> None:
+        if message not in (*_KEY_DOWN, *_KEY_UP):
+            return
+        t_ns = self._clock.now_ns()
+        self._look(t_ns)
+        name = key_name(info.code)
+        self._items.put(KeyChanged(t_ns, _SIDES.get(name, name), message in _KEY_DOWN))
+
+    def _look(self, t_ns: int) -> None:
+        """Note what has changed about the window; its owner's dialogs count as it, as far as keys go."""
+        if self._window_id is None or self._is_closed:
+            return
+        if not self._user32.IsWindow(self._window_id):
+            self._is_closed = True
+            self._items.put(WindowClosed(t_ns))
+            return
+        is_visible = bool(self._user32.IsWindowVisible(self._window_id)) and not self._user32.IsIconic(self._window_id)
+        if is_visible != self._is_visible:
+            self._is_visible = is_visible
+            self._items.put(WindowShown(t_ns, is_visible))
+        rect = self._ask_rect() if is_visible else None
+        if rect is not None and rect != self._rect:
+            self._rect = rect
+            self._items.put(WindowMoved(t_ns, rect))
+        is_inside = self._find_owner(self._user32.GetForegroundWindow()) == self._find_owner(self._window_id)
+        focus: Focus = "inside" if is_inside else "outside"
+        if focus != self._focus:
+            self._focus = focus
+            self._items.put(FocusChanged(t_ns, focus))
+
+    def _ask_rect(self) -> Rect | None:
+        client, origin = wintypes.RECT(), wintypes.POINT(0, 0)
+        self._user32.GetClientRect(self._window_id, ctypes.byref(client))
+        self._user32.ClientToScreen(self._window_id, ctypes.byref(origin))
+        width, height = client.right - client.left, client.bottom - client.top
+        return Rect(origin.x, origin.y, width, height) if width > 0 and height > 0 else None
+
+    def _find_owner(self, window: int) -> int:
+        return int(self._user32.GetAncestor(window, _GA_ROOTOWNER) or 0) if window else 0

@@ -7,17 +7,15 @@ coarse as 16 ms. Which window has the keyboard, and where the recorded one is, i
 from __future__ import annotations
 
 import ctypes
-import sys
+import threading
 from ctypes import wintypes
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
-from vlm_agent.errors import ConfigError
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
-from vlm_agent.recording.win32_hooks import HookThread, KeyInfo, MouseInfo
+from vlm_agent.recording.win32_hooks import HookThread, KeyInfo, Libraries, MouseInfo, load_libraries
 from vlm_agent.sessions.keys import key_name
 from vlm_agent.sessions.types import RawMotion
 
@@ -41,21 +39,20 @@ _GA_ROOTOWNER = 3
 class Win32Devices:
     """The devices of a Windows desktop, and one of its windows."""
 
-    def __init__(self, clock: SessionClock, window_id: int | None = None, *, libraries: Any = None) -> None:
+    def __init__(
+        self, clock: SessionClock, window_id: int | None = None, *, libraries: Libraries | None = None
+    ) -> None:
         """Start to listen.
 
         Args:
             clock: what times are told in.
             window_id: the window to watch; None hears the devices only.
-            libraries: what has `user32` and `kernel32`; by default `ctypes.windll`.
+            libraries: what is called; by default Windows itself.
 
         Raises:
             ConfigError: Windows refuses to tell.
         """
-        if libraries is None:
-            if sys.platform != "win32":
-                raise ConfigError("expected Windows")
-            libraries = ctypes.windll  # type: ignore[attr-defined,unused-ignore]
+        libraries = libraries or load_libraries()
         self._clock = clock
         self._window_id = window_id
         self._user32 = libraries.user32
@@ -65,10 +62,10 @@ class Win32Devices:
         self._rect: Rect | None = None
         self._is_visible = True
         self._is_stopped = self._is_closed = False
+        self._looking = threading.Lock()
         self._look(clock.now_ns())
         self._hooks = HookThread(
-            libraries.user32,
-            libraries.kernel32,
+            libraries,
             on_mouse=self._hear_mouse,
             on_key=self._hear_key,
             on_raw=lambda dx, dy: self._items.put(RawMotion(self._clock.now_ns(), dx, dy)),
@@ -142,6 +139,11 @@ class Win32Devices:
 
     def _look(self, t_ns: int) -> None:
         """Note what has changed about the window; its owner's dialogs count as it, as far as keys go."""
+        # Hooks look from their thread, and `read` from its own.
+        with self._looking:
+            self._note_window(t_ns)
+
+    def _note_window(self, t_ns: int) -> None:
         if self._window_id is None or self._is_closed:
             return
         if not self._user32.IsWindow(self._window_id):

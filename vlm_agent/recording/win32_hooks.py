@@ -7,10 +7,11 @@ for the hook: callbacks only note what came. Structures and numbers: Windows SDK
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from ctypes import wintypes
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlm_agent.errors import ConfigError
 
@@ -90,13 +91,58 @@ class RawMouse(ctypes.Structure):
     )
 
 
+class Libraries(NamedTuple):
+    """The two libraries of Windows that are called."""
+
+    user32: Any
+    """Windows, input, messages."""
+    kernel32: Any
+    """Threads and modules."""
+
+
+def load_libraries() -> Libraries:
+    """Load both and say what is passed to them: without that, ctypes cuts handles and addresses to 32 bits.
+
+    Raises:
+        ConfigError: this is not Windows.
+    """
+    if sys.platform != "win32":
+        raise ConfigError(f"expected Windows, this is {sys.platform}")
+    # Loaded anew, because signatures of `ctypes.windll` are everybody's.
+    user32, kernel32 = ctypes.WinDLL("user32"), ctypes.WinDLL("kernel32")
+    word, handle = ctypes.c_int, ctypes.c_void_p
+    kernel32.GetModuleHandleW.argtypes, kernel32.GetModuleHandleW.restype = [wintypes.LPCWSTR], handle
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "SetWindowsHookExW": (handle, [word, _CALLBACK, handle, wintypes.DWORD]),
+        "UnhookWindowsHookEx": (wintypes.BOOL, [handle]),
+        "CallNextHookEx": (ctypes.c_ssize_t, [handle, word, wintypes.WPARAM, wintypes.LPARAM]),
+        "CreateWindowExW": (
+            handle,
+            [wintypes.DWORD, wintypes.LPCWSTR, wintypes.LPCWSTR, wintypes.DWORD, *[word] * 4, *[handle] * 4],
+        ),
+        "PostThreadMessageW": (wintypes.BOOL, [wintypes.DWORD, wintypes.UINT, wintypes.WPARAM, wintypes.LPARAM]),
+        "SetProcessDpiAwarenessContext": (wintypes.BOOL, [handle]),
+        "GetForegroundWindow": (handle, []),
+        "GetAncestor": (handle, [handle, wintypes.UINT]),
+        "WindowFromPoint": (handle, [wintypes.POINT]),
+        "IsWindow": (wintypes.BOOL, [handle]),
+        "IsWindowVisible": (wintypes.BOOL, [handle]),
+        "IsIconic": (wintypes.BOOL, [handle]),
+        "GetClientRect": (wintypes.BOOL, [handle, handle]),
+        "ClientToScreen": (wintypes.BOOL, [handle, handle]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(user32, name)
+        function.restype, function.argtypes = result, arguments
+    return Libraries(user32, kernel32)
+
+
 class HookThread:
     """Hears mouse, keyboard and raw motion of the whole desktop in a thread of its own."""
 
     def __init__(
         self,
-        user32: Any,
-        kernel32: Any,
+        libraries: Libraries,
         *,
         on_mouse: Callable[[int, MouseInfo], None],
         on_key: Callable[[int, KeyInfo], None],
@@ -105,8 +151,7 @@ class HookThread:
         """Set the hooks.
 
         Args:
-            user32: `ctypes.windll.user32`.
-            kernel32: `ctypes.windll.kernel32`.
+            libraries: what is called.
             on_mouse: given the message's number and what it tells.
             on_key: the same for a key.
             on_raw: given counts right and down.
@@ -114,7 +159,7 @@ class HookThread:
         Raises:
             ConfigError: Windows refuses them.
         """
-        self._user32, self._kernel32 = user32, kernel32
+        self._user32, self._kernel32 = libraries
         self._on_raw = on_raw
         # Kept, because Windows holds only their addresses.
         self._mouse_hook = self._make_hook(MouseInfo, on_mouse)
@@ -145,8 +190,9 @@ class HookThread:
         self._thread_id = self._kernel32.GetCurrentThreadId()
         # Points must be device pixels, as pictures are. Refused where the process has said so before.
         user32.SetProcessDpiAwarenessContext(ctypes.c_void_p(_PER_MONITOR_AWARE))
+        module = self._kernel32.GetModuleHandleW(None)
         hooks = [
-            user32.SetWindowsHookExW(kind, callback, None, 0)
+            user32.SetWindowsHookExW(kind, callback, module, 0)
             for kind, callback in ((_WH_MOUSE_LL, self._mouse_hook), (_WH_KEYBOARD_LL, self._key_hook))
         ]
         if not all(hooks):

@@ -82,6 +82,7 @@ class X11Devices:
         self._polled_s = time.monotonic()
         self._pending: list[DeviceItem] = []
         self._is_stopped = False
+        self._last_ns = 0
         self._watch_window()
         self._start_recording()
         self._raw = RawMotionListener(
@@ -221,6 +222,8 @@ class X11Devices:
         t_ns = self._clock.of_monotonic(self._server_clock.to_monotonic_ns(heard.server_ms))
         if isinstance(heard, _RawCounts):
             return [RawMotion(t_ns, heard.dx, heard.dy)]
+        # The server counts milliseconds; what it tells within one still has an order, a nanosecond apart.
+        t_ns = self._last_ns = max(t_ns, self._last_ns + 1)
         kind = x11_wire.kind_of(heard.event)
         if kind <= X.MotionNotify:
             return self._device_item(t_ns, x11_wire.parse_core(heard.event))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -126,7 +127,6 @@ class Recorder:
         self._input_ns: int | None = self._started_ns
         self._typed: SimpleQueue[str] = SimpleQueue()
         self._is_stopping = threading.Event()
-        self._routed = threading.Event()
 
     def stop(self) -> None:
         """End the recording; may be called by any thread, and by a signal."""
@@ -160,8 +160,7 @@ class Recorder:
         self._begin()
         self._pipeline.start()
         routing = self._workers.start(self._route)
-        if self._feed is not None:
-            self._workers.start(self._feed.run)
+        feeding = self._workers.start(self._feed.run) if self._feed is not None else None
         until = None if self._plan.seconds is None else time.monotonic() + self._plan.seconds
         try:
             while not (routing.done() or self._workers.failed.is_set()):
@@ -171,7 +170,7 @@ class Recorder:
                     self.stop()
                 self._is_stopping.wait(TICK_S)
         finally:
-            self._finish()
+            self._finish(routing, feeding)
             on_tick()
         self._workers.join()
 
@@ -183,12 +182,13 @@ class Recorder:
         if self._plan.is_waiting:
             self._close(PAUSED, self._started_ns)
 
-    def _finish(self) -> None:
+    def _finish(self, routing: Future[None], feeding: Future[None] | None) -> None:
         self.stop()
         self._pipeline.stop_frames()
-        if self._feed is not None:
+        if self._feed is not None and feeding is not None:
             self._feed.stop()
-        self._routed.wait(10)
+            feeding.exception()
+        routing.exception()
         # Only now is nobody left who could put anything.
         self._pipeline.stop()
 
@@ -205,7 +205,6 @@ class Recorder:
             self._take([item for item in self._parts.devices.stop() if item.t_ns <= ended_ns])
         finally:
             self._end(ended_ns or self._clock.now_ns())
-            self._routed.set()
 
     def _end(self, t_ns: int) -> None:
         self._put_events(self._gate.shut(t_ns))

@@ -16,7 +16,7 @@ WARN_MS = 100.0
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 _UNITS_NS = (1, 1_000, 1_000_000, 1_000_000_000)
-_YEAR_NS = 366 * 86_400 * NS_PER_S
+_DAY_NS = 86_400 * NS_PER_S
 _RATE_NS = 2 * NS_PER_S
 """Time a stamp of unknown unit is watched before its unit is known."""
 _SPAN_NS = 30 * NS_PER_S
@@ -70,13 +70,12 @@ class ExporterClock:
             self._reference_ns = self._offset_ns
 
     def _find_unit(self, stamp: float, arrived_ns: int) -> None:
-        for unit_ns in _UNITS_NS:
-            # A time of day: in only one unit does it fall anywhere near now.
-            if abs(stamp * unit_ns - arrived_ns) < 10 * _YEAR_NS and arrived_ns > 10 * _YEAR_NS:
-                self.unit_ns = unit_ns
-                return
         if self._first is None or stamp < self._first[0]:
-            self._first = stamp, arrived_ns
+            is_new, self._first = self._first is None, (stamp, arrived_ns)
+            # A time of day, in whichever unit it is near now. Only the first stamp is looked at so: a clock of
+            # nanoseconds that began at 0 comes by the seconds of our age as well.
+            near = (unit for unit in _UNITS_NS if abs(stamp * unit - arrived_ns) < _DAY_NS)
+            self.unit_ns = next(near, None) if is_new else None
             return
         passed, passed_ns = stamp - self._first[0], arrived_ns - self._first[1]
         if passed_ns >= _RATE_NS and passed > 0:
@@ -90,10 +89,11 @@ class ReactionCheck:
 
     Of the states only those count in which something changed that seldom does: a tick counter tells nothing. The first
     `SAMPLE` answered clicks give the usual time from click to change, each further sample is held against it. It warns
-    when the medians differ by more than 100 ms, and by more than twice the standard error of their difference.
+    when the means differ by more than 100 ms, and by more than three standard errors of their difference: in a game of
+    600 ms ticks a single answer comes anywhere within one.
     """
 
-    SAMPLE = 20
+    SAMPLE = 40
     """Answers that are looked at together."""
     _REACH_NS = (-500 * NS_PER_MS, 3_000 * NS_PER_MS)
     _OFTEN = 0.5
@@ -109,7 +109,7 @@ class ReactionCheck:
         self._lags_ms: list[float] = []
         self._usual: tuple[float, float] | None = None
         self.drift_ms: float | None = None
-        """Difference of the last sample's median from the first's; None before there are two."""
+        """Difference of the last sample's mean from the first's, milliseconds; None before there are two."""
 
     def add_click(self, t_ns: int) -> None:
         """Note that a button went down in the window."""
@@ -144,13 +144,12 @@ class ReactionCheck:
 
     def _judge(self) -> bool:
         lags_ms, self._lags_ms = self._lags_ms, []
-        # The standard error of a median is about 1.25 times that of a mean.
-        median_ms, error_ms = statistics.median(lags_ms), 1.25 * statistics.stdev(lags_ms) / len(lags_ms) ** 0.5
+        mean_ms, error_ms = statistics.fmean(lags_ms), statistics.stdev(lags_ms) / len(lags_ms) ** 0.5
         if self._usual is None:
-            self._usual = median_ms, error_ms
+            self._usual = mean_ms, error_ms
             return False
-        self.drift_ms = median_ms - self._usual[0]
-        sure_ms = 2 * (error_ms**2 + self._usual[1] ** 2) ** 0.5
+        self.drift_ms = mean_ms - self._usual[0]
+        sure_ms = 3 * (error_ms**2 + self._usual[1] ** 2) ** 0.5
         return abs(self.drift_ms) > max(WARN_MS, sure_ms)
 
 

@@ -105,7 +105,9 @@ class Gate:
 
         The releases are dated at the span's end: whoever reads the session saw the presses before it.
         """
-        swallowed = [release for release in self._releases if release.pressed_ns < start_ns <= release.event.t_ns]
+        swallowed = [
+            release for release in self._releases if release.pressed_ns < start_ns <= release.event.t_ns < stop_ns
+        ]
         self._releases.clear()
         self._down = {name: entry for name, entry in self._down.items() if entry[0] < start_ns}
         return [replace(release.event, t_ns=stop_ns) for release in swallowed]

@@ -1,0 +1,123 @@
+"""The gate: whatever devices tell, only what belongs to the window gets through, and nothing is left pressed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.placement import Placement, Rect
+from vlm_agent.recording.gate import Gate
+from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowMoved, WindowShown
+from vlm_agent.sessions.types import RawMotion
+
+SECOND = 1_000_000_000
+RECT = Rect(100, 50, 40, 30)
+INSIDE, OUTSIDE = (110, 60), (10, 10)
+
+
+def make_gate(**values: Any) -> Gate:
+    return Gate(Placement.fit(RECT, 40, 30), **{"focus": "inside", "is_ours": lambda x, y: True, **values})
+
+
+points = st.sampled_from([INSIDE, OUTSIDE, (100, 50), (139, 79), (140, 79), (99, 50)])
+items = st.one_of(
+    st.builds(lambda key, pressed: KeyChanged(0, key, pressed), st.sampled_from("ab"), st.booleans()),
+    st.builds(
+        lambda p, b, pressed: ButtonChanged(0, *p, b, pressed), points, st.sampled_from(["left", "x1"]), st.booleans()
+    ),
+    st.builds(lambda p: PointerMoved(0, *p), points),
+    st.builds(lambda p: WheelTurned(0, *p, 0, 1), points),
+    st.builds(lambda dx: RawMotion(0, dx, 0), st.integers(-9, 9)),
+    st.builds(lambda focus: FocusChanged(0, focus), st.sampled_from(["inside", "outside", "pointer"])),
+    st.builds(lambda shown: WindowShown(0, shown), st.booleans()),
+    st.builds(lambda x: WindowMoved(0, Rect(x, 50, 40, 30)), st.sampled_from([100, 0, 500])),
+)
+
+
+def dated(stream: list[DeviceItem]) -> list[DeviceItem]:
+    return [type(item)(**{**_fields(item), "t_ns": 1 + step}) for step, item in enumerate(stream)]
+
+
+def _fields(item: DeviceItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+@given(st.lists(items, max_size=60))
+def test_nothing_from_elsewhere_and_nothing_left_pressed(stream: list[DeviceItem]) -> None:
+    gate = make_gate()
+    focus, is_visible, screen, pointer = "inside", True, RECT, (0, 0)
+    down: set[str] = set()
+    for item in dated(stream):
+        if isinstance(item, FocusChanged):
+            focus = item.focus
+        elif isinstance(item, WindowShown):
+            is_visible = item.is_visible
+        elif isinstance(item, WindowMoved):
+            screen = item.rect
+        elif isinstance(item, PointerMoved | ButtonChanged | WheelTurned):
+            pointer = item.x, item.y
+        has_keys = is_visible and (focus == "inside" or (focus == "pointer" and screen.contains(*pointer)))
+        is_inside = is_visible and screen.contains(*pointer)
+        kept = gate.feed(item)
+        assert len(kept) <= 1
+        for event in kept:
+            assert event.t_ns == item.t_ns
+            if isinstance(event, KeyChanged | ButtonChanged):
+                name = event.key if isinstance(event, KeyChanged) else event.button
+                assert event.pressed != (name in down)
+                assert not event.pressed or (has_keys if isinstance(event, KeyChanged) else is_inside)
+                (down.add if event.pressed else down.discard)(name)
+            elif isinstance(event, RawMotion):
+                assert has_keys
+            elif isinstance(event, WheelTurned):
+                assert is_inside
+            if isinstance(event, ButtonChanged | PointerMoved | WheelTurned):
+                assert (event.x + screen.x, event.y + screen.y) == pointer
+        if not kept and isinstance(item, KeyChanged) and has_keys:
+            # Left out is only the repeat of a held key, or a release whose press was not recorded.
+            assert item.pressed == (item.key in down)
+        if isinstance(item, KeyChanged | ButtonChanged) and not item.pressed:
+            assert (item.key if isinstance(item, KeyChanged) else item.button) not in down
+    released = gate.shut(10**6)
+    assert {event.key if isinstance(event, KeyChanged) else event.button for event in released} == down
+    assert not any(event.pressed for event in released)
+    assert gate.shut(10**6) == []
+
+
+def test_a_window_above_keeps_its_clicks() -> None:
+    gate = make_gate(is_ours=lambda x, y: x < 120, focus="outside")
+    assert gate.feed(ButtonChanged(1, 130, 60, "left", pressed=True)) == []
+    assert gate.feed(WheelTurned(2, 130, 60, 0, 1)) == []
+    assert gate.feed(PointerMoved(3, 130, 60)) == []
+    # Moves are asked about ten times a second, presses each time.
+    assert gate.feed(PointerMoved(SECOND, 110, 60)) == [PointerMoved(SECOND, 10, 10)]
+    assert gate.feed(ButtonChanged(SECOND, 110, 60, "left", pressed=True)) != []
+    assert gate.feed(ButtonChanged(SECOND, 130, 60, "left", pressed=False)) != []
+
+
+def test_a_part_of_the_screen_takes_every_key_but_only_its_own_clicks() -> None:
+    gate = make_gate(has_window=False, focus="outside", is_ours=lambda x, y: False)
+    assert gate.feed(KeyChanged(1, "a", pressed=True)) != []
+    assert gate.feed(ButtonChanged(2, *INSIDE, "left", pressed=True)) != []
+    assert gate.feed(ButtonChanged(3, *OUTSIDE, "right", pressed=True)) == []
+
+
+def test_discarding_gives_back_the_releases_it_swallowed() -> None:
+    gate = make_gate()
+    for event in (
+        KeyChanged(1 * SECOND, "w", pressed=True),
+        ButtonChanged(2 * SECOND, *INSIDE, "left", pressed=True),
+        KeyChanged(6 * SECOND, "w", pressed=False),
+        KeyChanged(7 * SECOND, "e", pressed=True),
+        KeyChanged(8 * SECOND, "e", pressed=False),
+        KeyChanged(9 * SECOND, "q", pressed=True),
+    ):
+        assert gate.feed(event)
+    assert gate.discard(5 * SECOND, 10 * SECOND) == [KeyChanged(10 * SECOND, "w", pressed=False)]
+    # Pressed in the span: its release belongs to nothing any more. Pressed before it and still down: it does.
+    assert gate.feed(KeyChanged(11 * SECOND, "q", pressed=False)) == []
+    assert gate.feed(ButtonChanged(12 * SECOND, *OUTSIDE, "left", pressed=False)) != []
+    assert gate.discard(5 * SECOND, 12 * SECOND) == []

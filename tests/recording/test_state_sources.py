@@ -1,0 +1,261 @@
+"""Game states from an endpoint, a file, a folder and a program: whole ones, in order, within bounds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorder_support import wait_until
+
+from vlm_agent.recording import state_sources
+from vlm_agent.recording.clock import SessionClock
+from vlm_agent.recording.game_states import GameStateFeed
+from vlm_agent.recording.state_sources import Exported, SourceProblem, StateSource, open_source
+
+
+class Exporter(HTTPServer):
+    """A game's endpoint, answering with what a test puts into it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status, self.body, self.trickle_s = 200, b"{}", 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Exporter
+
+    def do_GET(self) -> None:  # noqa: N802
+        self.send_response(self.server.status)
+        self.end_headers()
+        if self.server.status != 204:
+            for start in range(0, len(self.server.body), 1 << 20):
+                self.wfile.write(self.server.body[start : start + (1 << 20)])
+                time.sleep(self.server.trickle_s)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def exporter() -> Iterator[Exporter]:
+    with Exporter() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def open_it() -> Iterator[Callable[[str], StateSource]]:
+    sources: list[StateSource] = []
+
+    def open_one(text: str) -> StateSource:
+        sources.append(open_source(text, SessionClock()))
+        return sources[-1]
+
+    yield open_one
+    for source in sources:
+        source.close()
+
+
+def states(found: list[Exported]) -> list[dict[str, Any]]:
+    return [exported.state for exported in found]
+
+
+def test_an_endpoint_tells_each_state_once(exporter: Exporter, open_it: Callable[[str], StateSource]) -> None:
+    source = open_it(f"{exporter.url}/events")
+    exporter.body = b'{"game tick": 1, "npc health ": 5}'
+    before_ns = SessionClock().now_ns()
+    [found] = source.poll()
+    assert found.state == {"game tick": 1, "npc health ": 5}
+    assert found.arrived_ns > before_ns
+    assert source.poll() == []
+    exporter.body = b'{"game tick": 2}'
+    assert states(source.poll()) == [{"game tick": 2}]
+    # Nobody is logged in.
+    exporter.status = 204
+    assert source.poll() == []
+
+
+def test_a_list_gets_the_name_of_its_endpoint(exporter: Exporter, open_it: Callable[[str], StateSource]) -> None:
+    exporter.body = b'[{"id": 1592, "quantity": 1}]'
+    assert states(open_it(f"{exporter.url}/inv").poll()) == [{"inv": [{"id": 1592, "quantity": 1}]}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [(200, b"<html>", "not JSON"), (500, b"{}", "does not answer"), (200, b'{"x": NaN}', "is no number")],
+)
+def test_an_endpoint_that_errs_says_how(
+    exporter: Exporter, open_it: Callable[[str], StateSource], status: int, body: bytes, says: str
+) -> None:
+    exporter.status, exporter.body = status, body
+    with pytest.raises(SourceProblem, match=says):
+        open_it(exporter.url).poll()
+
+
+def test_an_endpoint_is_bounded_in_size_and_time(
+    exporter: Exporter, open_it: Callable[[str], StateSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_it(exporter.url)
+    exporter.body = b'{"x": "' + b"y" * (9 << 20) + b'"}'
+    with pytest.raises(SourceProblem, match="larger than 8 MiB"):
+        source.poll()
+    monkeypatch.setattr(state_sources, "HTTP_TIMEOUT_S", 0.2)
+    exporter.body, exporter.trickle_s = b'{"x": "' + b"y" * (6 << 20) + b'"}', 0.15
+    began_s = time.monotonic()
+    with pytest.raises(SourceProblem, match="longer than"):
+        source.poll()
+    assert time.monotonic() - began_s < 5
+
+
+def test_nobody_there_is_told(open_it: Callable[[str], StateSource]) -> None:
+    with pytest.raises(SourceProblem, match="does not answer: .*refused"):
+        open_it("http://127.0.0.1:9/").poll()
+
+
+def test_a_file_is_read_when_it_changes_and_waited_for_when_half_written(
+    tmp_path: Path, open_it: Callable[[str], StateSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    source = open_it(str(path))
+    with pytest.raises(SourceProblem, match="No such file"):
+        source.poll()
+    path.write_text('{"tick": 1}')
+    assert states(source.poll()) == [{"tick": 1}]
+    assert source.poll() == []
+    path.write_text('{"tick": 2, "inv')
+    assert source.poll() == []
+    path.write_text('{"tick": 2, "inventory": []}')
+    assert states(source.poll()) == [{"tick": 2, "inventory": []}]
+    monkeypatch.setattr(state_sources, "HALF_WRITTEN_S", 0.05)
+    path.write_text('{"tick": 3')
+    assert source.poll() == []
+    time.sleep(0.08)
+    with pytest.raises(SourceProblem, match="not JSON"):
+        source.poll()
+
+
+def test_a_folder_gives_the_newest_and_then_every_new_file_in_order(
+    tmp_path: Path, open_it: Callable[[str], StateSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(tick: int, text: str | None = None) -> None:
+        path = tmp_path / f"{tick}.json"
+        path.write_text(text if text is not None else json.dumps({"tick": tick}))
+        os.utime(path, (1_000 + tick, 1_000 + tick))
+
+    for tick in (7, 8, 9):
+        export(tick)
+    source = open_it(str(tmp_path))
+    assert states(source.poll()) == [{"tick": 9}]
+    assert source.poll() == []
+    (tmp_path / "notes.txt").write_text("no state")
+    for tick in (10, 11):
+        export(tick)
+    export(12, '{"ti')
+    export(13)
+    assert states(source.poll()) == [{"tick": 10}, {"tick": 11}]
+    assert source.poll() == []
+    export(12)
+    assert states(source.poll()) == [{"tick": 12}, {"tick": 13}]
+    # One that stays broken is told, and does not stand in the way for ever.
+    monkeypatch.setattr(state_sources, "HALF_WRITTEN_S", 0.01)
+    export(14, "{")
+    export(15)
+    assert source.poll() == []
+    time.sleep(0.03)
+    with pytest.raises(SourceProblem, match=r"14\.json: not JSON"):
+        source.poll()
+    assert states(source.poll()) == [{"tick": 15}]
+
+
+def test_a_programs_lines_are_states(open_it: Callable[[str], StateSource]) -> None:
+    code = "print('{\"tick\": 1}'); print(); print('{\"tick\": 2}')"
+    source = open_it(f"cmd:{sys.executable} -c {json.dumps(code)}")
+    found: list[dict[str, Any]] = []
+
+    def has_both() -> bool:
+        found.extend(states(source.poll()))
+        return len(found) == 2
+
+    wait_until(has_both)
+    assert found == [{"tick": 1}, {"tick": 2}]
+
+    def has_ended() -> bool:
+        try:
+            return bool(source.poll())
+        except SourceProblem as problem:
+            assert "ended with exit code 0" in str(problem)
+            return True
+
+    wait_until(has_ended)
+
+
+def test_a_program_that_runs_on_is_ended(open_it: Callable[[str], StateSource]) -> None:
+    source = open_it(f"cmd:{sys.executable} -c 'import time; time.sleep(600)'")
+    source.close()
+    assert source._process.returncode is not None
+
+
+class Scripted:
+    """Gives one prepared answer a poll; a text is a problem."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self._answers = answers
+        self.feed: GameStateFeed | None = None
+
+    def poll(self) -> list[Exported]:
+        if len(self._answers) == 1 and self.feed is not None:
+            self.feed.stop()
+        answer = self._answers.pop(0) if self._answers else []
+        if isinstance(answer, str):
+            raise SourceProblem(answer)
+        return answer
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def run_feed(answers: list[Any], **settings: Any) -> tuple[list[tuple[int, Exported]], list[str]]:
+    taken: list[tuple[int, Exported]] = []
+    said: list[str] = []
+    source = Scripted(answers)
+    source.feed = GameStateFeed(
+        source, take=lambda t_ns, exported: taken.append((t_ns, exported)), say=said.append, every_ms=0.01, **settings
+    )
+    source.feed.run()
+    return taken, said
+
+
+def test_trouble_is_told_once_and_its_end() -> None:
+    ok = [Exported({"tick": 1}, 10)]
+    taken, said = run_feed(["refused", "refused", ok, [], "refused", ok])
+    assert said == ["no game state: refused", "game state again", "no game state: refused", "game state again"]
+    assert len(taken) == 2
+
+
+def test_states_are_dated_by_their_own_stamp_and_drift_is_told() -> None:
+    start_ns = 1_795_000_000_000_000_000
+    ms = 1_000_000
+    # The exporter's clock loses 4 ms a tick; its stamps are found under another name.
+    answers = [
+        [Exported({"exported": (start_ns // ms + tick * 596)}, start_ns + tick * 600 * ms + 20 * ms)]
+        for tick in range(120)
+    ]
+    taken, said = run_feed(answers, stamp="exported")
+    assert len(taken) == 120
+    assert taken[0][0] == taken[0][1].arrived_ns
+    assert len(said) == 1
+    assert "exporter's clock has drifted by +1" in said[0]

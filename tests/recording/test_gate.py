@@ -45,44 +45,67 @@ def _fields(item: DeviceItem) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
+def name_of(event: Any) -> str:
+    return event.key if isinstance(event, KeyChanged) else event.button
+
+
+class World:
+    """What is the case, told another way: what may be recorded at each moment, and what is down in the recording."""
+
+    def __init__(self) -> None:
+        self.focus, self.is_visible, self.screen, self.pointer = "inside", True, RECT, (0, 0)
+        self.down: set[str] = set()
+
+    @property
+    def is_inside(self) -> bool:
+        return self.is_visible and self.screen.contains(*self.pointer)
+
+    @property
+    def has_keys(self) -> bool:
+        return self.is_visible and (self.focus == "inside" or (self.focus == "pointer" and self.is_inside))
+
+    def follow(self, item: DeviceItem) -> None:
+        if isinstance(item, FocusChanged):
+            self.focus = item.focus
+        elif isinstance(item, WindowShown):
+            self.is_visible = item.is_visible
+        elif isinstance(item, WindowMoved):
+            self.screen = item.rect
+        elif isinstance(item, PointerMoved | ButtonChanged | WheelTurned):
+            self.pointer = item.x, item.y
+
+    def check(self, event: Any) -> None:
+        if isinstance(event, KeyChanged | ButtonChanged):
+            name = name_of(event)
+            assert event.pressed != (name in self.down)
+            assert not event.pressed or (self.has_keys if isinstance(event, KeyChanged) else self.is_inside)
+            (self.down.add if event.pressed else self.down.discard)(name)
+        elif isinstance(event, RawMotion):
+            assert self.has_keys
+        elif isinstance(event, WheelTurned):
+            assert self.is_inside
+        if isinstance(event, ButtonChanged | PointerMoved | WheelTurned):
+            assert (event.x + self.screen.x, event.y + self.screen.y) == self.pointer
+
+
 @given(st.lists(items, max_size=60))
 def test_nothing_from_elsewhere_and_nothing_left_pressed(stream: list[DeviceItem]) -> None:
     gate = make_gate()
-    focus, is_visible, screen, pointer = "inside", True, RECT, (0, 0)
-    down: set[str] = set()
+    world = World()
     for item in dated(stream):
-        if isinstance(item, FocusChanged):
-            focus = item.focus
-        elif isinstance(item, WindowShown):
-            is_visible = item.is_visible
-        elif isinstance(item, WindowMoved):
-            screen = item.rect
-        elif isinstance(item, PointerMoved | ButtonChanged | WheelTurned):
-            pointer = item.x, item.y
-        has_keys = is_visible and (focus == "inside" or (focus == "pointer" and screen.contains(*pointer)))
-        is_inside = is_visible and screen.contains(*pointer)
+        world.follow(item)
         kept = gate.feed(item)
         assert len(kept) <= 1
         for event in kept:
             assert event.t_ns == item.t_ns
-            if isinstance(event, KeyChanged | ButtonChanged):
-                name = event.key if isinstance(event, KeyChanged) else event.button
-                assert event.pressed != (name in down)
-                assert not event.pressed or (has_keys if isinstance(event, KeyChanged) else is_inside)
-                (down.add if event.pressed else down.discard)(name)
-            elif isinstance(event, RawMotion):
-                assert has_keys
-            elif isinstance(event, WheelTurned):
-                assert is_inside
-            if isinstance(event, ButtonChanged | PointerMoved | WheelTurned):
-                assert (event.x + screen.x, event.y + screen.y) == pointer
-        if not kept and isinstance(item, KeyChanged) and has_keys:
+            world.check(event)
+        if not kept and isinstance(item, KeyChanged) and world.has_keys:
             # Left out is only the repeat of a held key, or a release whose press was not recorded.
-            assert item.pressed == (item.key in down)
+            assert item.pressed == (item.key in world.down)
         if isinstance(item, KeyChanged | ButtonChanged) and not item.pressed:
-            assert (item.key if isinstance(item, KeyChanged) else item.button) not in down
+            assert name_of(item) not in world.down
     released = gate.shut(10**6)
-    assert {event.key if isinstance(event, KeyChanged) else event.button for event in released} == down
+    assert {name_of(event) for event in released} == world.down
     assert not any(event.pressed for event in released)
     assert gate.shut(10**6) == []
 

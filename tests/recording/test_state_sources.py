@@ -36,7 +36,7 @@ class Exporter(HTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Exporter
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(self.server.status)
         self.end_headers()
         if self.server.status != 204:
@@ -122,7 +122,7 @@ def test_an_endpoint_is_bounded_in_size_and_time(
 
 
 def test_nobody_there_is_told(open_it: Callable[[str], StateSource]) -> None:
-    with pytest.raises(SourceProblem, match="does not answer: .*refused"):
+    with pytest.raises(SourceProblem, match=r"does not answer: .*refused"):
         open_it("http://127.0.0.1:9/").poll()
 
 
@@ -193,14 +193,9 @@ def test_a_programs_lines_are_states(open_it: Callable[[str], StateSource]) -> N
     wait_until(has_both)
     assert found == [{"tick": 1}, {"tick": 2}]
 
-    def has_ended() -> bool:
-        try:
-            return bool(source.poll())
-        except SourceProblem as problem:
-            assert "ended with exit code 0" in str(problem)
-            return True
-
-    wait_until(has_ended)
+    wait_until(lambda: source._process.poll() is not None)
+    with pytest.raises(SourceProblem, match="ended with exit code 0"):
+        source.poll()
 
 
 def test_a_program_that_runs_on_is_ended(open_it: Callable[[str], StateSource]) -> None:

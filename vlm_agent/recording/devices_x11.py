@@ -219,19 +219,27 @@ class X11Devices:
     def _translate(self, heard: _Heard | _RawCounts | None) -> list[DeviceItem]:
         if heard is None:
             raise ConfigError("the X server is gone; what was recorded until then is kept")
-        t_ns = self._clock.of_monotonic(self._server_clock.to_monotonic_ns(heard.server_ms))
         if isinstance(heard, _RawCounts):
-            return [RawMotion(t_ns, heard.dx, heard.dy)]
-        # The server counts milliseconds; what it tells within one still has an order, a nanosecond apart.
-        t_ns = self._last_ns = max(t_ns, self._last_ns + 1)
+            return [RawMotion(self._date(heard.server_ms), heard.dx, heard.dy)]
         kind = x11_wire.kind_of(heard.event)
         if kind <= X.MotionNotify:
-            return self._device_item(t_ns, x11_wire.parse_core(heard.event))
+            # XRecord's own time is when it was told, the event's when it happened.
+            event = x11_wire.parse_core(heard.event)
+            return self._device_item(self._date_in_order(event.server_ms), event)
+        t_ns = self._date_in_order(heard.server_ms)
         if kind in (X.FocusIn, X.FocusOut):
             is_root = x11_wire.subject_of(heard.event) == self._root_id
             focus = x11_wire.parse_focus(heard.event, is_root=is_root)
             return [] if focus is None else [FocusChanged(t_ns, focus)]
         return self._window_item(t_ns, kind, heard.event)
+
+    def _date(self, server_ms: int) -> int:
+        return self._clock.of_monotonic(self._server_clock.to_monotonic_ns(server_ms))
+
+    def _date_in_order(self, server_ms: int) -> int:
+        # The server counts milliseconds; what it tells within one still has an order, a nanosecond apart.
+        self._last_ns = max(self._date(server_ms), self._last_ns + 1)
+        return self._last_ns
 
     def _device_item(self, t_ns: int, event: x11_wire.CoreEvent) -> list[DeviceItem]:
         if event.kind == X.MotionNotify:

@@ -34,6 +34,7 @@ from vlm_agent.desktop.windows import choose_window, open_desktop
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_x11 import X11Devices
 from vlm_agent.recording.hotkeys import Hotkeys
+from vlm_agent.recording.probing import probe_encoder
 from vlm_agent.recording.recorder import Parts, Plan, Recorder
 from vlm_agent.recording.screens import open_grabber
 from vlm_agent.recording.targets import Target
@@ -52,6 +53,8 @@ class Row:
 
     benchmark: str
     what: str
+    preset: str
+    """How hard the encoder worked, as the recorder's probe chose."""
     seconds: float
     cpu: float
     """User and system seconds of the recorder for each second."""
@@ -72,8 +75,7 @@ class Row:
 def run_x_server() -> Iterator[None]:
     """Run a server of a full-HD screen, and make it this program's display."""
     program = shutil.which("Xvfb")
-    if program is None:
-        raise SystemExit("error: expected Xvfb (Debian: apt-get install xvfb)")
+    assert program is not None
     reader, writer = os.pipe()
     arguments = ["-screen", "0", "1920x1080x24", "-nolisten", "tcp", "-noreset", "-displayfd", str(writer)]
     server = subprocess.Popen([program, *arguments], pass_fds=[writer], stderr=subprocess.DEVNULL)
@@ -212,7 +214,10 @@ def measure(width_px: int, height_px: int, fps: float, seconds: float) -> Row:
         clock = SessionClock()
         devices = X11Devices(clock, window.window_id)
         target = Target(window.rect, window.title, window.app, window.window_id)
-        with SessionWriter(Path(folder) / "a", width_px=width_px, height_px=height_px, fps=fps) as writer:
+        preset = probe_encoder(width_px, height_px, fps).preset
+        with SessionWriter(
+            Path(folder) / "a", width_px=width_px, height_px=height_px, fps=fps, preset=preset
+        ) as writer:
             parts = Parts(target, clock, devices, open_grabber)
             recorder = Recorder(parts, Plan(fps, Hotkeys({})), writer)
             answer: list[str] = []
@@ -243,6 +248,7 @@ def measure(width_px: int, height_px: int, fps: float, seconds: float) -> Row:
         return Row(
             benchmark="recording",
             what=f"{width_px}x{height_px} at {fps:g} fps",
+            preset=preset,
             seconds=watch.wall_s,
             cpu=watch.cpu_s / watch.wall_s,
             mss_alone_cpu=mss_cpu,
@@ -266,6 +272,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.play:
         play(args.play)
+        return
+    if shutil.which("Xvfb") is None:
+        say("no Xvfb here (Debian: apt-get install xvfb): nothing measured")
         return
     with run_x_server():
         rows = [measure(*size, fps, args.seconds) for size in SIZES for fps in RATES]

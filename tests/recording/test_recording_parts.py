@@ -155,7 +155,11 @@ def test_the_watch_tells_each_trouble_once_and_its_end() -> None:
 
 def test_the_probe_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     for width_px, height_px in ((65, 47), (2, 1), (765, 503)):
-        assert probe_encoder(width_px, height_px, 10) > 0
+        probe = probe_encoder(width_px, height_px, 0.5)
+        assert probe.preset == "veryfast"
+        assert probe.each_ms > 0
+    # Nothing is quick enough for a million frames a second, so it is the quickest.
+    assert probe_encoder(65, 47, 1e6).preset == "ultrafast"
     with pytest.raises(ConfigError, match="can't be encoded here"):
         probe_encoder(20_000, 16, 10)
     monkeypatch.setattr(

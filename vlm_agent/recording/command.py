@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vlm_agent.recording.recorder import Plan
     from vlm_agent.recording.stream import DeviceSource
     from vlm_agent.recording.targets import Target
+    from vlm_agent.sessions.video import Preset
 
 _NAME_LENGTH = 40
 
@@ -39,16 +40,15 @@ def run(config: RecordConfig) -> Path:
     console = Console(stderr=True)
     plan = _make_plan(config)
     target = choose_target(config)
-    width_px, height_px = target.rect.width, target.rect.height
-    each_ms = probe_encoder(width_px, height_px, config.fps)
-    if each_ms > 1000 / config.fps:
-        console.print(f"encoding a frame takes {each_ms:.0f} ms: at {config.fps:g} fps frames will be dropped")
-    path = _record(config, plan, target, console)
+    probe = probe_encoder(target.rect.width, target.rect.height, config.fps)
+    if probe.each_ms > 1000 / config.fps:
+        console.print(f"encoding a frame takes {probe.each_ms:.0f} ms: at {config.fps:g} fps frames may be dropped")
+    path = _record(config, plan, target, probe.preset, console)
     sys.stdout.write(f"{path}\n")
     return path
 
 
-def _record(config: RecordConfig, plan: Plan, target: Target, console: Console) -> Path:
+def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, console: Console) -> Path:
     from vlm_agent.recording.clock import SessionClock
     from vlm_agent.recording.recorder import Parts, Recorder
     from vlm_agent.recording.screens import open_grabber
@@ -73,6 +73,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, console: Console) 
                 height_px=rect.height,
                 fps=config.fps,
                 meta=_describe(config, target, devices),
+                preset=preset,
             )
         )
         recorder = Recorder(Parts(target, clock, devices, open_grabber, states), plan, writer)

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import av
 import numpy as np
@@ -42,6 +42,8 @@ from vlm_agent.sessions.matroska import (
 
 Picture = NDArray[np.uint8]
 
+Preset = Literal["veryfast", "superfast", "ultrafast"]
+
 _MILLISECOND = Fraction(1, 1000)
 _BT601, _LIMITED = 5, 1
 """ffmpeg's numbers for the colour conversion both ways; without them decoders guess by picture size."""
@@ -63,8 +65,15 @@ class Video(Protocol):
 class PictureEncoder:
     """H.264 for screens."""
 
-    def __init__(self, width_px: int, height_px: int, fps: float) -> None:
-        """Open the encoder; odd sizes are padded by one pixel that repeats the edge."""
+    def __init__(self, width_px: int, height_px: int, fps: float, preset: Preset = "veryfast") -> None:
+        """Open the encoder; odd sizes are padded by one pixel that repeats the edge.
+
+        Args:
+            width_px: Width of the pictures.
+            height_px: Height of the pictures.
+            fps: About how many pictures come in a second.
+            preset: How much work goes into size; the pictures are as good with each.
+        """
         self._pad = (height_px % 2, width_px % 2)
         context = av.CodecContext.create("libx264", "w")
         context.width, context.height = width_px + width_px % 2, height_px + height_px % 2
@@ -75,7 +84,7 @@ class PictureEncoder:
         context.flags |= Flags.global_header
         context.thread_count = 1
         context.options = {
-            "preset": "veryfast",
+            "preset": preset,
             "tune": "zerolatency",
             "crf": "18",
             # Keyframes are set by time in `encode`; x264 must not add its own ones between them.

@@ -37,7 +37,7 @@ from vlm_agent.sessions.topics import (
     encode_placement,
 )
 from vlm_agent.sessions.types import Controller, Excluded, Goal, RawMotion
-from vlm_agent.sessions.video import PictureEncoder
+from vlm_agent.sessions.video import PictureEncoder, Preset
 
 FLUSH_NS = 500_000_000
 """A piece is at most this long, on the session's clock and on the wall."""
@@ -75,7 +75,14 @@ class SessionWriter:
     """
 
     def __init__(
-        self, stem: Path, *, width_px: int, height_px: int, fps: float, meta: dict[str, Any] | None = None
+        self,
+        stem: Path,
+        *,
+        width_px: int,
+        height_px: int,
+        fps: float,
+        meta: dict[str, Any] | None = None,
+        preset: Preset = "veryfast",
     ) -> None:
         """Create both files.
 
@@ -85,13 +92,14 @@ class SessionWriter:
             height_px: Height of the frames.
             fps: About how many frames come in a second; a hint for the encoder.
             meta: Plain JSON data to keep with the session, such as game and seed; `title` names the window.
+            preset: How much work the encoder puts into the size of the video.
 
         Raises:
             DataError: If the session exists, was left unfinished, or can't be created.
         """
         self.path, video_path = session_paths(stem)
         self._size = (width_px, height_px)
-        self._encoder = PictureEncoder(width_px, height_px, fps)
+        self._encoder = PictureEncoder(width_px, height_px, fps, preset)
         self._meta = meta or {}
         self._session = {
             "format": FORMAT_VERSION,

@@ -156,15 +156,14 @@ def _play(config: DesktopDemoConfig, display: str) -> dict[str, Any]:
     """Let the agent play a window; return what became of it."""
     game = ["play", "ringcraft", "--no-record", "--seed", str(config.agent_seed), "--goal", GOAL]
     with _open_game(config, display, game) as (_, url):
-        now = url.replace("/state", "/now")
-        before = _ask(now)
-        agent = ["run", "--env", "desktop", "--window", "Ringcraft", "--live", "--gamestate", now, "--goal", GOAL]
+        before = _ask(url)
+        agent = ["run", "--env", "desktop", "--window", "Ringcraft", "--live", "--gamestate", url, "--goal", GOAL]
         how = ["--model", str(config.run), "--max-ticks", str(config.ticks), "--temperature", f"{config.temperature:g}"]
         began = time.monotonic()
         with _start(config, display, "run", [*agent, *how, "--out", str(config.out / "episodes")]) as playing:
             _wait(playing, config.ticks * 1.2 + 2 * _ENDS_WITHIN_S, "run")
         minutes = (time.monotonic() - began) / 60
-        rings = _ask(now)["sim"]["ringsMade"] - before["sim"]["ringsMade"]
+        rings = _ask(url)["sim"]["ringsMade"] - before["sim"]["ringsMade"]
     episode_minutes = config.ticks * 0.6 / 60
     return {
         "rings": rings,

@@ -162,8 +162,13 @@ def test_what_cannot_be_recorded_is_one_line_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_wayland_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wayland_says_what_to_do(window: ListeningWindow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_SESSION_TYPE", "wayland")
-    with pytest.raises(ConfigError, match="log in with an Xorg session"):
-        run(RecordConfig(out=tmp_path / "out"))
+    # A whole X server inside the session can be recorded; the session's own XWayland, and no X server, can't.
+    run(RecordConfig(window="A game", out=tmp_path / "nested", seconds=0.2))
+    monkeypatch.setattr("vlm_agent.desktop.x11.is_xwayland", lambda display: True)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="log in with an Xorg session"):
+            run(RecordConfig(window="A game", out=tmp_path / "out"))
+        monkeypatch.delenv("DISPLAY", raising=False)
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vlm_agent.actions.placement import Placement, Rect
+from vlm_agent.desktop.x11 import is_xwayland
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording import x11_wire
 from vlm_agent.recording.clock import SessionClock
@@ -80,6 +81,36 @@ def test_the_server_of_the_tests_is_on_our_clock(x_display: str) -> None:
     display = connect()
     assert ServerClock.measure(display).is_ours
     display.close()
+
+
+class XServer:
+    """A server with some extensions and one output."""
+
+    def __init__(self, extensions: set[str], output: str) -> None:
+        self._extensions, self._output = extensions, output
+
+    def has_extension(self, name: str) -> bool:
+        return name in self._extensions
+
+    def screen(self) -> SimpleNamespace:
+        resources = SimpleNamespace(outputs=[1], config_timestamp=0)
+        return SimpleNamespace(root=SimpleNamespace(xrandr_get_screen_resources=lambda: resources))
+
+    def xrandr_get_output_info(self, output: int, timestamp: int) -> SimpleNamespace:
+        return SimpleNamespace(name=self._output)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "output", "expected"),
+    [
+        ({"RANDR", "XWAYLAND"}, "eDP-1", True),
+        ({"RANDR"}, "XWAYLAND0", True),
+        ({"RANDR"}, "eDP-1", False),
+        (set(), "", False),
+    ],
+)
+def test_xwayland_is_told_from_other_servers(extensions: set[str], output: str, expected: bool) -> None:
+    assert is_xwayland(XServer(extensions, output)) == expected
 
 
 def raw_event(values: dict[int, float], *, words: int = 2, source: int = 9) -> bytes:

@@ -240,8 +240,8 @@ def test_mistakes_are_one_line_and_leave_nothing(x_display, tmp_path, changes, s
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("carried", "size"), [({"frame_px": [765, 503]}, (765, 503)), ({}, (384, 256))])
-def test_frames_have_the_size_of_the_recordings_or_of_the_pictures(tmp_path, carried, size):
+@pytest.mark.parametrize(("carried", "size"), [({"frame_px": [765, 503]}, (765, 503)), ({}, (800, 600))])
+def test_frames_have_the_size_of_the_recordings_or_of_the_window(tmp_path, carried, size):
     base = {"source": "base", "fingerprint": "", "quantization": "none"}
     (tmp_path / "recipe.json").write_text(json.dumps({"base": base, **carried}))
     recipe = SimpleNamespace(image_width_px=384, image_height_px=256)

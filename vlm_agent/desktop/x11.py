@@ -41,6 +41,20 @@ def connect(name: str | None = None) -> Any:
         ) from error
 
 
+def is_xwayland(display: Any) -> bool:
+    """Return whether a server is XWayland: it shows its own windows' input and pictures to nobody but a compositor.
+
+    Newer ones have an extension for this very question (`XWAYLAND`, 2022), older ones name their outputs so.
+    """
+    if display.has_extension("XWAYLAND"):
+        return True
+    if not display.has_extension("RANDR"):
+        return False
+    resources = display.screen().root.xrandr_get_screen_resources()
+    names = [display.xrandr_get_output_info(output, resources.config_timestamp).name for output in resources.outputs]
+    return any(str(name).startswith("XWAYLAND") for name in names)
+
+
 class X11Desktop:
     """A connection to an X server that answers questions about its windows."""
 

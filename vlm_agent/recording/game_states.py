@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ class GameStateFeed:
             self._add(exported)
 
     def _add(self, exported: Exported) -> None:
-        stamp = self._find_stamp(exported.state)
+        stamp = find_stamp(exported.state, self._stamps)
         t_ns = exported.arrived_ns if stamp is None else self._clock.align(stamp, exported.arrived_ns)
         self._take(t_ns, exported)
         self.state.states += 1
@@ -115,9 +115,11 @@ class GameStateFeed:
             late_ms = self._reactions.drift_ms
             self._say(f"game states answer clicks {late_ms:+.0f} ms later than at first: is the exporter late?")
 
-    def _find_stamp(self, state: dict[str, Any]) -> float | None:
-        for name in self._stamps:
-            value = state.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return value
-        return None
+
+def find_stamp(state: dict[str, Any], names: Sequence[str]) -> float | None:
+    """Return the exporter's own time of a state, in its own unit; None where no field of these names holds a number."""
+    for name in names:
+        value = state.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+    return None

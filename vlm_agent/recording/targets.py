@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from vlm_agent.actions.placement import Rect
@@ -32,16 +33,28 @@ def choose_target(config: RecordConfig) -> Target:
     Raises:
         ConfigError: there is no such window, part or monitor, or no desktop that can be recorded.
     """
-    if is_wayland():
-        raise ConfigError(
-            "a Wayland session shows no program the screen, the mouse and the keyboard of another;"
-            " log in with an Xorg session, or start the game in `Xephyr :1` and record with DISPLAY=:1"
-        )
+    if is_wayland() and os.environ.get("DISPLAY"):
+        _refuse_xwayland()
     desktop = open_desktop()
     try:
         return _choose(config, desktop)
     finally:
         desktop.close()
+
+
+def _refuse_xwayland() -> None:
+    # An X server that runs inside the session, such as Xephyr, is as good as one on its own.
+    from vlm_agent.desktop.x11 import connect, is_xwayland
+
+    display = connect()
+    try:
+        if is_xwayland(display):
+            raise ConfigError(
+                "a Wayland session shows no program the screen, the mouse and the keyboard of another;"
+                " log in with an Xorg session, or start the game in `Xephyr :1` and record with DISPLAY=:1"
+            )
+    finally:
+        display.close()
 
 
 def _choose(config: RecordConfig, desktop: Desktop) -> Target:

@@ -28,6 +28,8 @@ from vlm_agent.executors.client import ExecutorClient
 GameStateReader = Callable[[], dict[str, Any] | None]
 """Returns the game's latest export at once; None where there is none."""
 
+TICK_SLACK = 0.1
+"""A state that comes so much of a horizon early is the next tick's; one that is so much late is not waited for."""
 _ASK_AGAIN_S = 0.1
 
 
@@ -43,6 +45,10 @@ class View:
     """Takes its pictures."""
     read_state: GameStateReader = lambda: None
     """Tells the game's state."""
+    wait_for_news: Callable[[float], bool] | None = None
+    """Waits so many seconds for a new state; None where there is none to wait for."""
+    state_age_ns: Callable[[], int | None] = lambda: None
+    """Tells how old the state is, nanoseconds."""
 
 
 class DesktopEnvironment:
@@ -73,7 +79,7 @@ class DesktopEnvironment:
         self._tell = tell
         self._codec = make_codec("json")
         self._utc_ns = 0
-        self._captured_ns = self._due_ns = 0
+        self._captured_ns = self._due_ns = self._tick_ns = 0
         self._size = (view.window.rect.width, view.window.rect.height)
         self._frame = np.zeros((spec.extent_height, spec.extent_width, 3), np.uint8)
         self._pointer = (0, 0)
@@ -108,21 +114,21 @@ class DesktopEnvironment:
         self._note("")
         self._utc_ns = time.time_ns() - time.perf_counter_ns()
         self._capture()
-        self._due_ns = self._captured_ns
+        self._due_ns = self._tick_ns = self._captured_ns
         self._ask_events()
         return self._frame, self._describe(())
 
     def step(self, action: ActionChunk) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Have a chunk played from the last frame's time on, and return the frame one horizon later.
+        """Have a chunk played from the last tick on, and return the frame of the next tick.
 
-        On a clock that does not wait a horizon may be over already; then the present frame is returned at once.
+        Where the game tells its state, its next state is the tick, as it was for the recordings that were learnt from
+        (see `clips.tick_times`); else, and where none comes, one horizon later. On a clock that does not wait the tick
+        may be past already; then the present frame is returned at once.
         """
-        self._submit(action, self._captured_ns)
-        self._due_ns += self._spec.horizon_ms * NS_PER_MS
-        left_ns = self._due_ns - time.perf_counter_ns()
-        if left_ns > 0:
-            time.sleep(left_ns / 1e9)
+        self._submit(action, self._tick_ns)
+        self._wait_for_tick()
         is_there = self._capture()
+        self._tick_ns = self._find_tick()
         status = self._ask_events()
         is_over = status["state"] == "stopped" or not is_there
         if status["state"] in ("paused", "stopped"):
@@ -141,6 +147,27 @@ class DesktopEnvironment:
         self.counts = self._client.close()
         self._view.grabber.close()
         self._view.desktop.close()
+
+    def _wait_for_tick(self) -> None:
+        horizon_ns = self._spec.horizon_ms * NS_PER_MS
+        wait_for_news = self._view.wait_for_news
+        if wait_for_news is None:
+            self._due_ns += horizon_ns
+            _sleep_until(self._due_ns)
+            return
+        slack_ns = round(TICK_SLACK * horizon_ns)
+        # What has come by then is of the tick that was decided on.
+        _sleep_until(self._tick_ns + horizon_ns - slack_ns)
+        wait_for_news(0.0)
+        left_ns = self._tick_ns + horizon_ns + slack_ns - time.perf_counter_ns()
+        wait_for_news(max(0.0, left_ns / 1e9))
+
+    def _find_tick(self) -> int:
+        """Return when the tick was that the last frame shows: a state comes a little after it."""
+        age_ns = self._view.state_age_ns()
+        if age_ns is None or not 0 <= age_ns < TICK_SLACK * self._spec.horizon_ms * NS_PER_MS:
+            return self._captured_ns
+        return min(self._captured_ns, time.perf_counter_ns() - age_ns)
 
     def _submit(self, chunk: ActionChunk, start_ns: int) -> dict[str, Any]:
         self._number += 1
@@ -183,6 +210,12 @@ class DesktopEnvironment:
         if line and line != self._told:
             self._tell(line)
         self._told = line
+
+
+def _sleep_until(due_ns: int) -> None:
+    left_ns = due_ns - time.perf_counter_ns()
+    if left_ns > 0:
+        time.sleep(left_ns / 1e9)
 
 
 def read_event(told: dict[str, Any], at: tuple[int, int], utc_ns: int) -> InputEvent | None:

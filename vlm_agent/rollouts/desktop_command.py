@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,16 +50,17 @@ def open_desktop_play(
         policy = load(ActionSpec(*(settings.frame_size or (rect.width, rect.height)), keys=settings.keys))
         frame = settings.frame_size or find_frame_size(policy, window)
         spec = policy.recipe.spec.with_extent(*frame)
-        read_state = _open_state(settings, stack)
+        state = _open_state(settings, stack)
         grabber = ScreenGrabber()
         stack.callback(grabber.close)
         audit = settings.audit or _free_audit(config.out, f"{Path(config.model).name or 'model'}-{config.seed}")
         client = ExecutorClient(_choose_executor(settings, spec, frame, audit))
         stack.callback(client.close)
         tell(_say_what_is_done(settings, window))
-        env = DesktopEnvironment(
-            client, View(desktop, window, grabber, read_state), spec, wait_s=settings.wait_s, tell=tell
-        )
+        view = View(desktop, window, grabber)
+        if state is not None:
+            view = replace(view, read_state=state, wait_for_news=state.wait_for_news, state_age_ns=lambda: state.age_ns)
+        env = DesktopEnvironment(client, view, spec, wait_s=settings.wait_s, tell=tell)
         try:
             yield env, policy
         finally:
@@ -115,9 +117,9 @@ def _choose_executor(
     )
 
 
-def _open_state(settings: DesktopSettings, stack: ExitStack) -> Callable[[], dict[str, Any] | None]:
+def _open_state(settings: DesktopSettings, stack: ExitStack) -> LiveState | None:
     if settings.gamestate is None:
-        return lambda: None
+        return None
     state = LiveState(settings.gamestate)
     stack.callback(state.close)
     return state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,8 +31,6 @@ FRAMES_PER_S = 10.0
 """As many as a desktop recorder keeps, unless told otherwise."""
 _MOST_FRAMES_PER_S = 50.0
 """One a client tick: between two of them nothing changes."""
-_STATE_NS = 100_000_000
-"""A published state is at most this old, and never of an earlier world tick."""
 
 
 Starts = Literal["fresh", "anywhere"]
@@ -177,7 +175,7 @@ def play_in_window(
     """Open a window and let someone play in it; see `record_person`."""
     from vlm_agent.desktop.signals import ask_for_signals
     from vlm_agent.games.ringcraft.state_server import StateServer
-    from vlm_agent.games.ringcraft.window import play
+    from vlm_agent.games.ringcraft.window import Hooks, play
 
     with ExitStack() as stack:
         is_over = stack.enter_context(ask_for_signals())
@@ -190,29 +188,29 @@ def play_in_window(
         beats.publish_if_due()
 
         def tick() -> None:
-            beats.publish_if_due()
             if recorder is not None:
                 recorder.write_scene(game)
             if on_tick is not None:
                 on_tick(game)
 
-        on_events = None if recorder is None else recorder.write_events
-        play(game, seconds=config.seconds, is_over=is_over, on_tick=tick, on_events=on_events, scale=config.scale)
+        hooks = Hooks(is_over=is_over, on_tick=tick, on_advance=beats.publish_if_due)
+        if recorder is not None:
+            hooks = replace(hooks, on_events=recorder.write_events)
+        play(game, hooks, seconds=config.seconds, scale=config.scale)
 
 
 class _StateBeat:
-    """Publishes the state a little more often than anyone would ask for it."""
+    """Publishes the state of every world tick, as exporters of other games do."""
 
     def __init__(self, game: Ringcraft, server: StateServer | None) -> None:
         self._game, self._server = game, server
-        self._due_ns = 0
         self._tick = -1
 
     def publish_if_due(self) -> None:
-        now_ns, tick = self._game.now_ns, self._game.state.tick
-        if self._server is not None and (now_ns >= self._due_ns or tick != self._tick):
-            self._server.publish(self._game.export(), is_tick=tick != self._tick)
-            self._due_ns, self._tick = now_ns + _STATE_NS, tick
+        tick = self._game.state.tick
+        if self._server is not None and tick != self._tick:
+            self._tick = tick
+            self._server.publish(self._game.export())
 
 
 class GameRecorder:

@@ -11,7 +11,7 @@ import pytest
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved
 from vlm_agent.errors import ConfigError
 from vlm_agent.games.ringcraft.core import Ringcraft
-from vlm_agent.games.ringcraft.window import GameWindow, play
+from vlm_agent.games.ringcraft.window import GameWindow, Hooks, play
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_closing_ends_play_and_the_game_has_heard_the_player() -> None:
         if len(frames) == 5:
             post(pygame.QUIT)
 
-    play(game, seconds=20, on_events=heard.extend, on_frame=watch)
+    play(game, Hooks(on_events=heard.extend, on_frame=watch), seconds=20)
     assert PointerMoved in {type(event) for event in heard}
     assert (game.state.pointer.x, game.state.pointer.y) == (123, 234)
     assert 5 <= len(frames) < 20

@@ -5,7 +5,7 @@ import pytest
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.env import RingcraftEnv
-from vlm_agent.games.ringcraft.window import GameWindow, key_name, play
+from vlm_agent.games.ringcraft.window import GameWindow, Hooks, key_name, play
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_a_person_plays_in_real_time_and_everything_can_be_recorded():
         frames.append(t_ns)
 
     yaw = game.state.camera.yaw
-    play(game, seconds=0.5, on_events=read.extend, on_frame=on_frame)
+    play(game, Hooks(on_events=read.extend, on_frame=on_frame), seconds=0.5)
     assert len(frames) >= 2
     assert frames == sorted(frames)
     assert any(isinstance(event, KeyChanged) and event.key == "left" for event in read)

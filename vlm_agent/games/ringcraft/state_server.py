@@ -1,8 +1,7 @@
 """The game's state over HTTP on this machine, as game-state exporters of other games offer it.
 
-`GET /state` answers the state of the last world tick, as exporters write it; `GET /now` that of a moment ago. The one
-is for recorders, so that each state is told once, the other for who has to act. The server listens on loopback only;
-the game's loop feeds it and it never touches the game itself, so that a slow reader can't hold the game up.
+`GET` on any path answers the state of the last world tick. The server listens on loopback only; the game's loop feeds
+it and it never touches the game itself, so that a slow reader can't hold the game up.
 """
 
 from __future__ import annotations
@@ -18,12 +17,8 @@ from vlm_agent.errors import ConfigError
 _SLOWEST_READER_S = 5.0
 
 
-STATE, NOW = "/state", "/now"
-"""What can be asked for."""
-
-
 class StateServer:
-    """Answers with the states that were published last; a context manager that stops it."""
+    """Answers with the state that was published last; a context manager that stops it."""
 
     def __init__(self, port: int = 0) -> None:
         """Listen on loopback.
@@ -34,7 +29,7 @@ class StateServer:
         Raises:
             ConfigError: the port is taken, or may not be used.
         """
-        self._bodies = {STATE: b"{}", NOW: b"{}"}
+        self._body = b"{}"
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _make_handler(self))
         except (OSError, OverflowError) as error:
@@ -45,19 +40,16 @@ class StateServer:
 
     @property
     def url(self) -> str:
-        """Where the state of the last world tick is to be had."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}{STATE}"
+        """Where the state is to be had."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/state"
 
-    def publish(self, state: dict[str, Any], *, is_tick: bool) -> None:
-        """Answer with this state, plain JSON data, from now on; `is_tick` says that a world tick has just passed."""
-        body = json.dumps(state, separators=(",", ":"), allow_nan=False).encode()
-        self._bodies[NOW] = body
-        if is_tick:
-            self._bodies[STATE] = body
+    def publish(self, state: dict[str, Any]) -> None:
+        """Answer with this state, plain JSON data, from now on."""
+        self._body = json.dumps(state, separators=(",", ":"), allow_nan=False).encode()
 
-    def read(self, path: str) -> bytes | None:
-        """Return what a path answers now; None where there is nothing."""
-        return self._bodies.get(path)
+    def read(self) -> bytes:
+        """Return what is answered now."""
+        return self._body
 
     def close(self) -> None:
         """Stop listening; harmless the second time."""
@@ -79,10 +71,7 @@ def _make_handler(server: StateServer) -> type[BaseHTTPRequestHandler]:
         timeout = _SLOWEST_READER_S
 
         def do_GET(self) -> None:
-            body = server.read(self.path)
-            if body is None:
-                self.send_error(404, f"there are {STATE} and {NOW}")
-                return
+            body = server.read()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -118,39 +119,44 @@ def key_name(name: str) -> str:
     return {"return": "enter"}.get(name, name.replace(" ", ""))
 
 
-def play(
-    game: Ringcraft,
-    *,
-    seconds: float | None = None,
-    is_over: Callable[[], bool] = lambda: False,
-    on_tick: Callable[[], object] | None = None,
-    on_events: Callable[[list[InputEvent]], None] | None = None,
-    on_frame: Callable[[int, Frame], None] | None = None,
-    scale: int = 1,
-) -> None:
+@dataclass(frozen=True)
+class Hooks:
+    """What is told of play in a window, and asked."""
+
+    is_over: Callable[[], bool] = lambda: False
+    """Asked before every client tick whether to end."""
+    on_tick: Callable[[], object] = lambda: None
+    """Called before every client tick, before what the person did is read."""
+    on_events: Callable[[list[InputEvent]], object] = lambda _: None
+    """Called with the events read in a client tick, if there are any, before the game reads them."""
+    on_advance: Callable[[], object] = lambda: None
+    """Called as soon as a client tick has passed."""
+    on_frame: Callable[[int, Frame], object] = lambda _, __: None
+    """Called with the game time in nanoseconds and each frame that was shown."""
+
+
+def play(game: Ringcraft, hooks: Hooks | None = None, *, seconds: float | None = None, scale: int = 1) -> None:
     """Let a person play in a window in real time, until it is closed or the time is over.
 
     The game passes one client tick after another; where drawing takes longer than that, frames are left out.
 
     Args:
         game: The game to play.
+        hooks: Who is told.
         seconds: How long; None for no end.
-        is_over: Asked before every client tick whether to end.
-        on_tick: Called before every client tick, before what the person did is read.
-        on_events: Called with the events read in each client tick, before the game reads them.
-        on_frame: Called with the game time in nanoseconds and each frame that was shown.
         scale: Screen pixels a frame pixel.
 
     Raises:
         ConfigError: No window can be opened.
     """
+    hooks = hooks or Hooks()
     renderer = Renderer()
     window = GameWindow(scale=scale)
     window.show(renderer.draw(game.state))
     begun_ns = time.monotonic_ns()
     offset_ns = begun_ns - game.now_ns
     try:
-        while window.is_open and not is_over():
+        while window.is_open and not hooks.is_over():
             if seconds is not None and time.monotonic_ns() - begun_ns >= seconds * 1e9:
                 return
             behind_ms = (time.monotonic_ns() - offset_ns - game.now_ns) / NS_PER_MS
@@ -159,17 +165,16 @@ def play(
                 continue
             if behind_ms > _LONGEST_STALL_MS:
                 offset_ns += round((behind_ms - CLIENT_TICK_MS) * NS_PER_MS)
-            if on_tick is not None:
-                on_tick()
+            hooks.on_tick()
             events = window.read_events(game.now_ns)
-            if on_events is not None and events:
-                on_events(events)
+            if events:
+                hooks.on_events(events)
             game.feed(events)
             game.advance(CLIENT_TICK_MS)
+            hooks.on_advance()
             if behind_ms < _LEAVES_OUT_MS:
                 frame = renderer.draw(game.state)
                 window.show(frame)
-                if on_frame is not None:
-                    on_frame(game.now_ns, frame)
+                hooks.on_frame(game.now_ns, frame)
     finally:
         window.close()

@@ -49,9 +49,9 @@ def test_a_pass_over_one_token_reads_packed_weights_and_the_cache(shape):
 
 
 def test_operations_by_hand(shape):
-    assert count_language_flops(shape, 1000) == 2000 * shape.language + 4 * 36 * 4096 * 1000 * 1000
-    assert count_language_flops(shape, 10, seen_tokens=1000) == 20 * shape.language + 4 * 36 * 4096 * 10 * 1000
-    assert count_vision_flops(shape, 3520) == 7040 * shape.vision + 4 * 27 * 1152 * 3520**2
+    assert count_language_flops(shape, 1000) == 2000 * shape.matrices + 4 * 36 * 4096 * 1000 * 1000
+    assert count_language_flops(shape, 10, seen_tokens=1000) == 20 * shape.matrices + 4 * 36 * 4096 * 10 * 1000
+    assert count_vision_flops(shape, 3520) == 7040 * shape.vision_matrices + 4 * 27 * 1152 * 3520**2
 
 
 def _work(tokens=1.0e6):
@@ -63,7 +63,7 @@ def test_a_run_by_hand_and_which_way_times_go(shape):
     run = CardRun(shape, cuda_setting(2, "nf4"), find_card("h100"), Assumptions(share_of_peak=0.5, layer_call_ms=0.0))
     work = _work()
     operations = (
-        6 * shape.language * work.tokens
+        6 * shape.matrices * work.tokens
         + 12 * 36 * 4096 * work.pairs
         + 6 * shape.count_lora(16) * work.tokens
         + 4 * 151_936 * 4096 * work.targets

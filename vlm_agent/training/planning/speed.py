@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlm_agent.training.flops import ATTENTION_PASSES, TrainingFlops
 from vlm_agent.training.planning.cards import Assumptions, Card
 from vlm_agent.training.planning.memory import NF4_BYTES, Setting
 from vlm_agent.training.planning.shapes import ModelShape
@@ -59,23 +58,12 @@ def count_language_flops(shape: ModelShape, tokens: int, *, seen_tokens: float |
         seen_tokens: how many tokens each looks at; by default all (masked ones are computed too).
     """
     seen = tokens if seen_tokens is None else seen_tokens
-    return 2.0 * shape.language * tokens + 4.0 * shape.layers * shape.query_width * tokens * seen
-
-
-def count_training(shape: ModelShape, rank: int) -> TrainingFlops:
-    """Return what training costs, from a shape alone (see `flops`)."""
-    return TrainingFlops(
-        per_token=4.0 * shape.language + 6.0 * shape.count_lora(rank),
-        per_pair=4.0 * shape.query_width * shape.layers * ATTENTION_PASSES,
-        per_target=4.0 * shape.vocabulary * shape.hidden,
-        per_patch=2.0 * shape.vision,
-        per_patch_pair=4.0 * shape.vision_hidden * shape.vision_layers,
-    )
+    return 2.0 * shape.matrices * tokens + 4.0 * shape.layers * shape.query_width * tokens * seen
 
 
 def count_vision_flops(shape: ModelShape, patches: int) -> float:
     """Return the operations of the vision tower over one picture."""
-    return 2.0 * shape.vision * patches + 4.0 * shape.vision_layers * shape.vision_hidden * patches**2
+    return 2.0 * shape.vision_matrices * patches + 4.0 * shape.vision_layers * shape.vision_hidden * patches**2
 
 
 def predict_decision(run: CardRun, *, new_tokens: int, prompt_tokens: int, patches: int, passes: int) -> DecisionTime:
@@ -108,7 +96,7 @@ def predict_training(run: CardRun, work: Work, rank: int, *, patches: int) -> fl
     """
     shape = run.shape
     forwards = 3 if run.setting.recomputes else 2
-    linear = 2.0 * shape.language * (forwards * work.tokens + work.evaluated_tokens)
+    linear = 2.0 * shape.matrices * (forwards * work.tokens + work.evaluated_tokens)
     attention = 4.0 * shape.layers * shape.query_width * forwards * work.pairs
     adapter = 6.0 * shape.count_lora(rank) * work.tokens
     head = 4.0 * shape.vocabulary * shape.hidden * work.targets

@@ -121,6 +121,18 @@ def test_recomputing_keeps_a_fraction_and_longer_passes_take_more(folder):
     assert full.total == full.weights + full.adapter + full.activations + full.moment + full.kept + full.reserve
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_passes_side_by_side_share_the_holes_of_one_heap(folder, at_once):
+    shape = read_shape(folder)
+    setting = cpu_setting(shape, "nf4")
+    one, several = (
+        estimate_training(shape, setting, RANK, PassSize(1000, 100, at_once=n), has_dropout=False, kept_bytes=0)
+        for n in (1, at_once)
+    )
+    assert several.activations + several.moment == at_once * (one.activations + one.moment)
+    assert several.reserve == one.reserve == 45_000_000 + round(0.65 * (one.activations + one.moment))
+
+
 def test_a_card_computes_in_what_it_can(folder):
     shape = read_shape(folder)
     assert find_card("T4").value_bytes == 4

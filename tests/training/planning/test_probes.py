@@ -132,7 +132,7 @@ def test_a_run_that_was_told_its_outlook_has_the_same_bits(model, tmp_path):
     assert losses[0] == losses[1]
     first = (tmp_path / "shown").read_text().splitlines()[0]
     assert first.startswith("24 windows of ")
-    assert re.search(r"6 steps: about \d+ s, up to 0\.0 GB of memory; 21 of 21 language layers in 4 bits", first)
+    assert re.search(r"6 steps: about \d+ s, up to 0\.1 GB of memory; 21 of 21 language layers in 4 bits", first)
     again = Console(file=(tmp_path / "again").open("w"), width=200)
     run_loop(model, tmp_path / "told", config, ProgressWatcher(again))
     again.file.close()

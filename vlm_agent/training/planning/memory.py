@@ -24,8 +24,11 @@ CARD_RESERVE_BYTES = 1_200_000_000
 estimate, to be measured on the card at hand."""
 CARD_SHARE = 0.92
 """A pass needs blocks of many sizes, and the allocator can't fill a card to the brim."""
-CPU_HEAP_SHARE = 0.85
-"""The C library's heap has holes: measured, a process grows by 1.6 to 2.2 times what is alive of its passes."""
+CPU_RESERVE_BYTES = 45_000_000
+"""Pages of the libraries that the first pass touches, 20 MB measured, and what they set up for themselves."""
+CPU_HEAP_SHARE = 0.65
+"""The C library's heap has holes: measured, 0.4 to 0.9 of what one pass keeps. Passes that run side by side on one heap
+(see `models.heap`) fill each other's, so there are no more of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Setting:
     reserve_bytes: int = 0
     """Taken before a model is loaded."""
     heap_share: float = 0.0
-    """What the allocator holds beyond what is alive, as a share of what comes and goes with a pass."""
+    """What the allocator holds beyond what is alive, as a share of what comes and goes with one pass."""
 
 
 def cuda_setting(value_bytes: int, quantization: Quantization, *, recomputes: bool = True) -> Setting:
@@ -58,7 +61,14 @@ def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
     """Return how a model runs on a CPU."""
     is_packed = quantization == "nf4"
     keeps = is_packed and shape.total <= UNPACKED_LIMIT_PARAMETERS
-    return Setting(FLOAT_BYTES, is_packed, keeps_unpacked=keeps, recomputes=False, heap_share=CPU_HEAP_SHARE)
+    return Setting(
+        FLOAT_BYTES,
+        is_packed,
+        keeps_unpacked=keeps,
+        recomputes=False,
+        reserve_bytes=CPU_RESERVE_BYTES,
+        heap_share=CPU_HEAP_SHARE,
+    )
 
 
 @dataclass(frozen=True)
@@ -162,14 +172,14 @@ def estimate_training(
     # Embeddings as looked up and with features put in, and the last hidden states before and after their norm.
     saved = layers + 4 * streams
     one = _count_head(shape, setting, pass_size) + _count_layer_moment(shape, setting, tokens)
-    moment = max(one * pass_size.at_once, _count_unpacking(shape, setting))
+    unpacking = _count_unpacking(shape, setting)
     return MemoryUse(
         weights=count_weights(shape, setting),
         adapter=lora * (4 + pass_size.at_once),
         activations=saved * pass_size.at_once,
-        moment=moment,
+        moment=max(one * pass_size.at_once, unpacking),
         kept=kept_bytes,
-        reserve=setting.reserve_bytes + round(setting.heap_share * (saved * pass_size.at_once + moment)),
+        reserve=setting.reserve_bytes + round(setting.heap_share * (saved + max(one, unpacking))),
     )
 
 

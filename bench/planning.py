@@ -39,7 +39,7 @@ from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.nano.build import export_nano
 from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import sum_losses
-from vlm_agent.training.planning.memory import MemoryUse, cpu_setting, estimate_training
+from vlm_agent.training.planning.memory import MemoryUse, cpu_setting, describe_trained, estimate_training
 from vlm_agent.training.planning.pace import MeasuredPace
 from vlm_agent.training.planning.probes import PeakMemory, StepTiming, count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import shape_of
@@ -158,9 +158,9 @@ def _foretell(
         picture_tokens=picture_tokens,
         value_bytes=4,
         cache_bytes=2 * CACHE_BYTES,
-        lora=shape.count_lora(rank),
+        best=shape.count_lora(rank),
     )
-    estimate = partial(estimate_training, shape, setting, rank, has_dropout=config.lora.dropout > 0)
+    estimate = partial(estimate_training, shape, setting, describe_trained(shape, config, rank))
     foretold_s = MeasuredPace(0, 0, 0, timing, setting, keeps_features=True).train(work, 0)
     return (
         estimate(work.largest, kept_bytes=kept),

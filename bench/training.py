@@ -54,7 +54,7 @@ from vlm_agent.training.planning.needs import settle_recomputing
 from vlm_agent.training.progress import SilentWatcher
 from vlm_agent.training.windows import FrameLoader, choose_recipe
 
-PLAY_S, QUICK_PLAY_S = 45, 15
+PLAY_S, QUICK_PLAY_S = 60, 15
 IMAGE_TOKENS = 216
 """Of one picture at most."""
 LOSS_TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ import pytest
 from tests.training.planning.bare_models import write_large
 from vlm_agent.errors import ConfigError
 from vlm_agent.training.planning.cards import CARDS, Assumptions, find_card
-from vlm_agent.training.planning.memory import PassSize, count_weights, cuda_setting, estimate_training
+from vlm_agent.training.planning.memory import PassSize, Trained, count_weights, cuda_setting, estimate_training
 from vlm_agent.training.planning.shapes import read_shape
 from vlm_agent.training.planning.speed import (
     CardRun,
@@ -95,7 +95,7 @@ def test_which_cards_hold_an_8b_model(shape):
     def fits(name, quantization):
         card = CARDS[name]
         setting = cuda_setting(card.value_bytes, quantization)
-        use = estimate_training(shape, setting, 16, size, has_dropout=False, kept_bytes=0)
+        use = estimate_training(shape, setting, Trained(shape.count_lora(16), 16), size, kept_bytes=0)
         assert use.adapter == 4 * 5 * 43_646_976
         assert use.total == use.alive + use.reserve
         return use.total < 1e9 * card.memory_gb

@@ -2,7 +2,8 @@
 
 Operations are counted as in PaLM (Chowdhery et al. 2022, appendix B): two for each weight and token of a forward pass,
 and four for each pair of tokens and each value of the queries in a layer. A backward pass through frozen weights costs
-as much again as the forward pass, for gradients of activations alone; weights' gradients are those of the adapter.
+as much again as the forward pass, for gradients of activations alone; gradients of trained weights, an adapter's or the
+layers' own, as much once more.
 Where layers are recomputed, a third forward pass comes on top.
 
 A single token is bound by reading: all weights of the language layers, and what is cached of the tokens before.
@@ -91,17 +92,17 @@ def predict_training(run: CardRun, work: Work, rank: int, *, patches: int) -> fl
     Args:
         run: what, and where.
         work: the run's.
-        rank: of the adapter.
+        rank: of the adapter; 0 where the language layers are trained themselves.
         patches: of one picture; features are not kept on a card.
     """
     shape = run.shape
     forwards = 3 if run.setting.recomputes else 2
     linear = 2.0 * shape.matrices * (forwards * work.tokens + work.evaluated_tokens)
     attention = 4.0 * shape.layers * shape.query_width * forwards * work.pairs
-    adapter = 6.0 * shape.count_lora(rank) * work.tokens
-    head = 4.0 * shape.vocabulary * shape.hidden * work.targets
+    trained = (6.0 * shape.count_lora(rank) if rank else 2.0 * shape.matrices) * work.tokens
+    head = (4.0 if rank else 6.0) * shape.vocabulary * shape.hidden * work.targets
     vision = count_vision_flops(shape, patches) * work.picture_visits
-    seconds = (linear + attention + adapter + head + vision) / (run.assumed.share_of_peak * run.card.tflops * 1e12)
+    seconds = (linear + attention + trained + head + vision) / (run.assumed.share_of_peak * run.card.tflops * 1e12)
     # Short passes wait for their launches.
     return max(seconds, work.passes * forwards * shape.layers * run.assumed.layer_call_ms / 1000)
 

@@ -1,7 +1,8 @@
 """What the training benchmark trains on: a random Qwen3-VL of some size, and windows that share their pictures.
 
 Windows are cut from recorded play. A moment is asked with several wordings of its goal, as many as its pictures are
-shared by; with more than one picture, those of the decisions before are shown too, and no two moments share any.
+shared by; with more than one picture, those of the decisions before are shown too, as the dataset's own histories have
+them (see `dataset.histories`), and no two moments share any. Conversations are those that training would make.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from vlm_agent.chat import Message, PromptInput, Recipe, render_answer, render_prompt
+from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window, prompt_input, target_chunk
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import ImageSettings, RgbFrame, resize_frame
 from vlm_agent.models.nano_config import nano_config, train_tokenizer
+from vlm_agent.training.conversations import list_conversations
+from vlm_agent.training.moments import spread
 from vlm_agent.training.nano.build import corpus
 from vlm_agent.training.rows import Example
 from vlm_agent.training.windows import TRAIN_SPLIT
@@ -159,35 +163,52 @@ class Asked:
 
 def ask_windows(dataset: Dataset, recipe: Recipe, *, count: int, share: int, images: int) -> list[Asked]:
     """Return windows of which `share` have the same pictures, `images` each."""
-    moments = _find_moments(list(dataset.windows(TRAIN_SPLIT)), images)
+    shown = replace(recipe, history_frames=images)
+    moments = _find_moments(list(dataset.windows(TRAIN_SPLIT)), shown)
     num_moments = count // share
     if len(moments) < num_moments:
         raise SystemExit(f"{num_moments} moments of {images} pictures are needed, the recording has {len(moments)}")
     asked = []
-    for windows in moments[:num_moments]:
-        frames = tuple(_read(dataset, window, recipe) for window in windows)
-        last = windows[-1]
-        inp = replace(prompt_input(last, recipe, frames[-1]), frames=frames)
-        answer = render_answer(target_chunk(last, recipe), recipe)
-        keys = tuple(window.frame_id for window in windows)
-        goals = [wording.format(goal=last.goal) for wording in WORDINGS[:share]]
+    for earlier, window in moments[:num_moments]:
+        before = [(one, _read(dataset, one, recipe)) for one in earlier]
+        inp = prompt_input(window, shown, _read(dataset, window, recipe), before)
+        answer = render_answer(target_chunk(window, recipe), recipe)
+        keys = (*(one.frame_id for one in earlier), window.frame_id)
+        goals = [wording.format(goal=window.goal) for wording in WORDINGS[:share]]
         asked += [Asked(replace(inp, goal=goal), keys, answer) for goal in goals]
     return asked
 
 
-def _find_moments(windows: Sequence[Window], images: int) -> list[tuple[Window, ...]]:
-    """Cut windows into runs of so many with pictures of their own; each run is one moment and what came before it."""
-    seen: set[str] = set()
-    fresh = []
-    for window in windows:
-        if window.frame_id not in seen:
-            seen.add(window.frame_id)
-            fresh.append(window)
+Moment = tuple[tuple[Window, ...], Window]
+"""The decisions that are shown with a window, and the window."""
+
+
+def _find_moments(windows: Sequence[Window], recipe: Recipe) -> list[Moment]:
+    """Return windows with whole histories, no picture in two of them."""
+    histories = Histories(windows, recipe)
+    found: list[Moment]
+    if recipe.history_frames == 1:
+        by_picture: dict[str, Window] = {}
+        for window in windows:
+            by_picture.setdefault(window.frame_id, window)
+        found = [((), window) for window in by_picture.values()]
+    else:
+        images = recipe.history_frames
+        found = [(histories.before(one), one) for run in histories.runs for one in run[images - 1 :: images]]
     # Moments of a press and of waiting by turns, as a balanced training set has them.
-    runs = [tuple(fresh[start : start + images]) for start in range(0, len(fresh) - images + 1, images)]
-    acting = [run for run in runs if run[-1].target.actions]
-    waiting = [run for run in runs if not run[-1].target.actions]
-    return [run for pair in itertools.zip_longest(acting, waiting) for run in pair if run is not None]
+    acting = [moment for moment in found if moment[1].target.actions]
+    waiting = [moment for moment in found if not moment[1].target.actions]
+    return [moment for pair in itertools.zip_longest(acting, waiting) for moment in pair if moment is not None]
+
+
+def take_conversations(dataset: Dataset, recipe: Recipe, count: int) -> list[list[Window]]:
+    """Return conversations of as many turns as the recipe allows, of so many windows in all."""
+    windows = list(dataset.windows(TRAIN_SPLIT))
+    turns = recipe.conversation_turns
+    found = [one for one in list_conversations(Histories(windows, recipe), recipe, windows) if len(one) == turns]
+    if len(found) < count // turns:
+        raise SystemExit(f"{count // turns} conversations of {turns} turns are needed, the recording has {len(found)}")
+    return list(spread(found, count // turns))
 
 
 def _read(dataset: Dataset, window: Window, recipe: Recipe) -> RgbFrame:

@@ -39,7 +39,7 @@ from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.nano.build import export_nano
 from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import sum_losses
-from vlm_agent.training.planning.memory import MemoryUse, cpu_setting, estimate_training
+from vlm_agent.training.planning.memory import MemoryUse, cpu_setting, describe_trained, estimate_training
 from vlm_agent.training.planning.pace import MeasuredPace
 from vlm_agent.training.planning.probes import PeakMemory, StepTiming, count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import shape_of
@@ -106,7 +106,7 @@ def measure(case: Case, dataset: Path, num_windows: int, num_steps: int, out: Pa
     gc.collect()
 
     peak = PeakMemory(torch.device("cpu"))
-    tuned = make_trainable(load_model(case.model, device="cpu"), config)
+    tuned = make_trainable(load_model(case.model, device="cpu", trainable=True), config)
     probed = Material(rows, [], FeatureCache(tuned, load_frame, CACHE_BYTES), LAYOUT)
     timing = time_steps(tuned, probed, config, most_steps=4, most_s=1.0)
     trained = replace(probed, features=FeatureCache(tuned, load_frame, CACHE_BYTES))
@@ -138,7 +138,7 @@ def measure(case: Case, dataset: Path, num_windows: int, num_steps: int, out: Pa
 
 def _make_rows(case: Case, store: Dataset, num_windows: int, config: TrainConfig) -> tuple[list[Row], Recipe]:
     """Tokenize windows. What libraries take when they are first used is taken here, and is not the run's."""
-    loaded = load_model(case.model, device="cpu")
+    loaded = load_model(case.model, device="cpu", trainable=True)
     recipe = choose_recipe(loaded, store, RecipeSettings())
     windows = itertools.islice(store.windows(TRAIN_SPLIT), num_windows)
     return build_rows(encode_windows(loaded.encoder, windows, recipe), loaded.encoder, LAYOUT, config), recipe
@@ -158,9 +158,9 @@ def _foretell(
         picture_tokens=picture_tokens,
         value_bytes=4,
         cache_bytes=2 * CACHE_BYTES,
-        lora=shape.count_lora(rank),
+        best=shape.count_lora(rank),
     )
-    estimate = partial(estimate_training, shape, setting, rank, has_dropout=config.lora.dropout > 0)
+    estimate = partial(estimate_training, shape, setting, describe_trained(shape, config, rank))
     foretold_s = MeasuredPace(0, 0, 0, timing, setting, keeps_features=True).train(work, 0)
     return (
         estimate(work.largest, kept_bytes=kept),
@@ -237,7 +237,7 @@ def main() -> None:
                 rows.append(pool.submit(measure, case, dataset, args.windows, steps, _make(folder, index)).result())
     shown = Shown(
         f"memory and time foretold and taken, {torch.get_num_threads()} threads",
-        "ratio: foretold by taken. process: the C library's heap differs by a fifth from run to run.",
+        "ratio: foretold by taken. process: the C library's heap differs by a tenth from run to run.",
     )
     print_rows(rows, shown, as_json=args.json)
 

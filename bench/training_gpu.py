@@ -33,7 +33,8 @@ import torch
 from _material import build_play
 from _measuring import Shown, make_parser, print_rows, say
 from _shared_windows import LARGE, TINY, ask_windows, write_random_model
-from training import LAYOUTS, Run, Task, train_ours, train_trl
+from _tasks import Task
+from training import LAYOUTS, Run, train_ours, train_trl
 from transformers.utils import logging as hf_logging
 
 from vlm_agent.errors import ConfigError

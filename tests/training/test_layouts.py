@@ -18,10 +18,11 @@ from vlm_agent.models.forward import run_language
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.batches import collate_rows, lay_out
 from vlm_agent.training.config import LoraSettings, TrainConfig
-from vlm_agent.training.flops import measure_flops
+from vlm_agent.training.flops import count_training, measure_flops
 from vlm_agent.training.layouts import build_rows, pick_layout
 from vlm_agent.training.order import plan_epoch
 from vlm_agent.training.passes import add_gradients, measure_loss
+from vlm_agent.training.planning.shapes import shape_of
 from vlm_agent.training.rows import LEAST_SHARED, NO_PICTURE, Example, join_rows, make_row, merge_rows
 from vlm_agent.training.windows import weigh_example
 
@@ -274,6 +275,34 @@ def test_the_formula_counts_the_matrices_of_the_tiny_model(loaded):
     assert padded == 2 * longer * flops.per_token + longer * (longer + 1) * flops.per_pair + flops.per_target * (
         one.num_target_tokens + two.num_target_tokens
     )
+
+
+def test_a_mask_over_padded_rows_computes_every_pair(loaded):
+    flops = measure_flops(loaded)
+    [one], [two] = ([make_row([example], loaded.encoder)] for example in make_examples(loaded, 2, goals=1))
+    longer = max(len(one.ids), len(two.ids))
+    assert len(one.ids) != len(two.ids)
+    more = longer**2 - longer * (longer + 1) // 2
+    assert flops.count([one, two], is_masked=True) - flops.count([one, two]) == 2 * more * flops.per_pair
+    assert flops.count([one, one], is_masked=True) == flops.count([one, one])
+
+
+def test_the_formula_counts_the_vision_tower_and_full_training(loaded):
+    visual = loaded.model.model.visual
+    matrices = {
+        name: m.weight.numel() for name, m in visual.named_modules() if getattr(m, "weight", torch.ones(1)).ndim > 1
+    }
+    mergers = sum(size for name, size in matrices.items() if name.startswith(("merger", "deepstack_merger")))
+    tables = sum(size for name, size in matrices.items() if name == "pos_embed")
+    expected = sum(matrices.values()) - tables - mergers + mergers / loaded.encoder.images.merge**2
+    flops = measure_flops(loaded)
+    assert mergers > 0
+    assert flops.per_patch == 2 * expected
+    shape = shape_of(loaded.family, loaded.model.config)
+    whole = count_training(shape, 0, full=True)
+    assert whole.per_token == 6 * shape.matrices > flops.per_token
+    assert whole.per_target == 1.5 * flops.per_target
+    assert measure_flops(replace(loaded, peft=None)) == whole
 
 
 def test_a_budget_below_one_is_refused():

@@ -24,6 +24,7 @@ from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_recipe
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.heap import share_one_heap
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.patch_embedding import multiply_patches
 from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
@@ -149,7 +150,8 @@ def load_model(
         quantization: precision of the language layers; a checkpoint that is already in NF4 can't be had as `none`.
         adapter: folder of a LoRA adapter made for this base.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` (CUDA where there is one).
-        trainable: whether the adapter's weights are to get gradients.
+        trainable: whether the model is to be trained: the adapter's weights get gradients, and on a CPU the threads of
+            this process share one heap from then on.
         library: what loads it; `unsloth` must have been imported before transformers (see `training.engines`).
         in_float32: keep the weights in float32 also where a card has bfloat16: small steps are lost in that.
 
@@ -166,7 +168,10 @@ def load_model(
     tuned = find_tuned(Path(name)) if name not in BUNDLED_NAMES else None
     if tuned is not None:
         quantization = read_adapter_recipe(tuned)["base"]["quantization"]
-    loaded = _load_base(name, quantization, pick_device(device), library, in_float32=in_float32)
+    place = pick_device(device)
+    if trainable and place.type == "cpu":
+        share_one_heap()
+    loaded = _load_base(name, quantization, place, library, in_float32=in_float32)
     if adapter is None:
         return loaded
     folder = find_adapter(Path(adapter))

@@ -111,10 +111,10 @@ def attend(
     """
     if token_tree is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-    parts = []
-    for segment, (start, stop) in enumerate(token_tree.spans):
-        path = token_tree.path(segment)
-        parts.append(_attend_along(query[:, :, start:stop], _gather(key, path), _gather(value, path), scaling))
+    paths = [token_tree.path(segment) for segment in range(len(token_tree.parents))]
+    queries = query.split([stop - start for start, stop in token_tree.spans], dim=2)
+    keys, values = _Gather.apply(key, paths), _Gather.apply(value, paths)
+    parts = [_attend_along(*seen, scaling) for seen in zip(queries, keys, values, strict=True)]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -131,9 +131,29 @@ def _attend_along(query: Tensor, key: Tensor, value: Tensor, scaling: float | No
     )
 
 
-def _gather(tensor: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    pieces = [tensor[:, :, start:stop] for start, stop in spans]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+class _Gather(torch.autograd.Function):
+    """Gives what every segment sees of keys or values: a view where it lies in one piece, else a copy.
+
+    Backwards, all segments add to one gradient in place. Slices would each have one of the whole length, mostly zeros:
+    in a pass of 19 segments that took 6 % of the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, paths: list[list[tuple[int, int]]]) -> tuple[Tensor, ...]:
+        """Return one tensor a path, (batch, heads, tokens of the path, head_dim)."""
+        ctx.paths, ctx.shape = paths, tensor.shape
+        pieces = [[tensor[:, :, start:stop] for start, stop in path] for path in paths]
+        return tuple(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2) for parts in pieces)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the sum of what comes from all paths."""
+        total = gradients[0].new_zeros(ctx.shape)
+        for path, gradient in zip(ctx.paths, gradients, strict=True):
+            pieces = gradient.split([stop - start for start, stop in path], dim=2)
+            for (start, stop), piece in zip(path, pieces, strict=True):
+                total[:, :, start:stop] += piece
+        return total, None
 
 
 @lru_cache(maxsize=64)  # all layers of a pass use the same

@@ -138,11 +138,7 @@ def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
         raise ConfigError(f"--train.engine {engine}: the model was loaded for {loaded.library}")
     if engine == "trl":
         check_settings(config, loaded.device)
-    for flag, is_given in (("--train.full", config.full), ("--train.shard", config.shard)):
-        if is_given and loaded.quantization != "none":
-            raise ConfigError(f"{flag} needs --quantization none: weights in 4 bits can be neither trained nor parted")
-    if config.full and loaded.peft is not None:
-        raise ConfigError("--train.full starts from a whole model, got an adapter; give its base as --model")
+    config.check_base(loaded.quantization, has_adapter=loaded.peft is not None)
     return engine
 
 

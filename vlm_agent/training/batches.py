@@ -49,6 +49,16 @@ def count_pairs(rows: Sequence[Row]) -> int:
     return longest * (longest + 1) // 2 * len(rows)
 
 
+def count_masked_pairs(rows: Sequence[Row]) -> int:
+    """Return the pairs that attention computes over rows of one window each where padding is told by a mask.
+
+    Rows of one length need no mask, and the upper half is left out.
+    """
+    longest = max(len(row.ids) for row in rows)
+    is_padded = any(len(row.ids) < longest for row in rows)
+    return len(rows) * longest**2 if is_padded else count_pairs(rows)
+
+
 def _has_trees(rows: Sequence[Row]) -> bool:
     return any(row.has_branches for row in rows)
 

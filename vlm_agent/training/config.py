@@ -225,6 +225,16 @@ class TrainConfig:
             _check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("feature_cache_mb", (self.feature_cache_mb or 0) >= 0, "0 or more", self.feature_cache_mb)
 
+    def check_base(self, quantization: str, *, has_adapter: bool) -> None:
+        """Raise ConfigError where a model that is loaded in that way can't be trained as asked."""
+        for flag, is_given in (("--train.full", self.full), ("--train.shard", self.shard)):
+            if is_given and quantization != "none":
+                raise ConfigError(
+                    f"{flag} needs --quantization none: weights in 4 bits can be neither trained nor parted"
+                )
+        if self.full and has_adapter:
+            raise ConfigError("--train.full starts from a whole model, got an adapter; give its base as --model")
+
     def read_field_weights(self) -> dict[str, float]:
         """Return `field_weights` by field; raises ConfigError for an unknown one."""
         return _read_weights("--train.field-weights", self.field_weights, [str(part) for part in Part])

@@ -16,10 +16,10 @@ from vlm_agent.errors import ConfigError
 from vlm_agent.training.command import TrainArgs
 from vlm_agent.training.config import EngineName
 from vlm_agent.training.differences import find_differences
+from vlm_agent.training.flops import count_training
 from vlm_agent.training.material import choose_material, prepare_rows
 from vlm_agent.training.order import count_steps, plan_epoch
 from vlm_agent.training.planning.candidates import read_candidate
-from vlm_agent.training.planning.speed import count_training
 from vlm_agent.training.processes import Processes
 from vlm_agent.training.runs import read_versions
 from vlm_agent.training.windows import settle_recipe
@@ -51,7 +51,7 @@ def look(args: TrainArgs, processes: Processes, device: str, engine: EngineName)
     candidate = read_candidate(args.model, args.quantization)
     recipe = settle_recipe(candidate.recipe, candidate, store, args.recipe)
     chosen = choose_material(store, recipe, args.train)
-    flops = count_training(candidate.shape, candidate.rank or args.train.lora.rank)
+    flops = count_training(candidate.shape, candidate.rank or args.train.lora.rank, full=args.train.full)
     prepared = prepare_rows(candidate.encoder, chosen, recipe, args.train, flops)
     passes = [len(processes.deal(step)) for step in plan_epoch(prepared.train, args.train, 0)]
     windows = sum(row.num_windows for row in prepared.train)

@@ -15,13 +15,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from transformers import PrinterCallback, ProcessorMixin, Qwen2_5_VLProcessor, Qwen3VLProcessor, TrainerCallback
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from vlm_agent.chat import Message
 from vlm_agent.errors import ConfigError
 from vlm_agent.models.compat import is_recomputing
 from vlm_agent.models.dropout import leave_dropout_to_torch
@@ -44,6 +45,15 @@ _UNKNOWN = (
 _TURN_END = "{{- '<|im_end|>\\n' -}}"
 _QUIET_TURN_END = "{{- '<|im_end|>' -}}{%- if not loop.last or add_generation_prompt -%}{{- '\\n' -}}{%- endif -%}"
 """In a chat template: the line break only where something follows."""
+_CONTENT = "{%- if message.content is string -%}"
+_MARKED_CONTENT = (
+    "{%- if message.role == 'assistant' -%}{%- generation -%}{{- message.content[0].text + '<|im_end|>' -}}"
+    "{%- endgeneration -%}{%- elif message.content is string -%}"
+)
+_MARKED_TURN_END = (
+    "{%- if message.role != 'assistant' -%}{{- '<|im_end|>\\n' -}}{%- elif not loop.last -%}{{- '\\n' -}}{%- endif -%}"
+)
+"""The same with answers and the ends of their turns marked as what is learnt."""
 
 
 def can_run(device: torch.device) -> bool:
@@ -78,6 +88,13 @@ class ShownWindows:
     load_frame: Callable[[str], RgbFrame]
     """Gives a resized picture by its identifier."""
 
+    marks_answers: ClassVar[bool] = False
+    """Whether what is learnt is marked in the text, instead of standing behind a prompt."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.asked)
+
     def show(self, numbers: Sequence[int]) -> dict[str, list[Any]]:
         """Return some windows by their numbers: prompts, answers and pictures."""
         windows = [self.asked[number] for number in numbers]
@@ -86,6 +103,30 @@ class ShownWindows:
             "prompt": [window.messages for window in windows],
             "completion": [[{"role": "assistant", "content": [answer]}] for answer in answers],
             "images": [[Image.fromarray(self.load_frame(key)) for key in one.frame_ids] for one in windows],
+        }
+
+
+@dataclass(frozen=True)
+class ShownChats:
+    """Conversations of several turns as TRL takes them; every answer is learnt."""
+
+    chats: Sequence[tuple[list[Message], tuple[str, ...]]]
+    """All messages, answers among them, and identifiers of the pictures in order."""
+    load_frame: Callable[[str], RgbFrame]
+    """Gives a resized picture by its identifier."""
+    marks_answers: ClassVar[bool] = True
+    """Whether what is learnt is marked in the text."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.chats)
+
+    def show(self, numbers: Sequence[int]) -> dict[str, list[Any]]:
+        """Return some conversations by their numbers: messages and pictures."""
+        chats = [self.chats[number] for number in numbers]
+        return {
+            "messages": [messages for messages, _ in chats],
+            "images": [[Image.fromarray(self.load_frame(key)) for key in keys] for _, keys in chats],
         }
 
 
@@ -141,7 +182,7 @@ class TrlLoop(TrainingLoop):
 
 def make_trainer(
     loaded: LoadedModel,
-    shown: ShownWindows,
+    shown: ShownWindows | ShownChats,
     config: TrainConfig,
     folder: Path,
     *,
@@ -149,11 +190,11 @@ def make_trainer(
     optimizer: torch.optim.Optimizer,
     on_step: Callable[[dict[str, Any]], bool],
 ) -> Any:
-    """Return TRL's trainer over windows.
+    """Return TRL's trainer over windows, or over conversations.
 
     Args:
         loaded: a model with a trainable adapter whose dropout is torch's own.
-        shown: the windows.
+        shown: what is learnt.
         config: this project's settings.
         folder: where a Trainer may write; it writes nothing.
         num_steps: optimizer steps of the whole run.
@@ -166,7 +207,7 @@ def make_trainer(
     def show(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         return shown.show(batch["index"])
 
-    windows = datasets.Dataset.from_dict({"index": list(range(len(shown.asked)))}).with_transform(show)
+    windows = datasets.Dataset.from_dict({"index": list(range(len(shown)))}).with_transform(show)
     for group in optimizer.param_groups:
         group["lr"] = 1.0
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, num_steps, config))
@@ -174,9 +215,9 @@ def make_trainer(
         warnings.simplefilter("ignore", FutureWarning)
         trainer = trl.SFTTrainer(
             loaded.peft,
-            _translate(config, loaded, folder, num_steps),
+            _translate(config, loaded, folder, num_steps, marks_answers=shown.marks_answers),
             train_dataset=windows,
-            processing_class=make_processor(loaded),
+            processing_class=make_processor(loaded, marks_answers=shown.marks_answers),
             callbacks=[_Follower(on_step)],
             optimizers=(optimizer, schedule),
         )
@@ -191,14 +232,15 @@ def make_trainer(
     return trainer
 
 
-def _translate(config: TrainConfig, loaded: LoadedModel, folder: Path, num_steps: int) -> Any:
+def _translate(config: TrainConfig, loaded: LoadedModel, folder: Path, num_steps: int, *, marks_answers: bool) -> Any:
     import trl
 
     on_card = loaded.device.type == "cuda"
     return trl.SFTConfig(
         output_dir=str(folder),
         max_length=None,
-        completion_only_loss=True,
+        completion_only_loss=not marks_answers,
+        assistant_only_loss=marks_answers,
         per_device_train_batch_size=config.batch_windows,
         gradient_accumulation_steps=config.accumulation,
         max_steps=num_steps,
@@ -229,11 +271,18 @@ class _Follower(TrainerCallback):
             control.should_training_stop = self._on_step(logs) or control.should_training_stop
 
 
-def make_processor(loaded: LoadedModel) -> Any:
-    """Return transformers' processor of a model's generation without its video half, which wants torchvision."""
+def make_processor(loaded: LoadedModel, *, marks_answers: bool = False) -> Any:
+    """Return transformers' processor of a model's generation without its video half, which wants torchvision.
+
+    With `marks_answers` this project's own chat template says which of its text is learnt; of others TRL knows some.
+    """
     images = loaded.encoder.images.to_preprocessor_json()
     images.pop("image_processor_type")
-    template = loaded.tokenizer.chat_template.replace(_TURN_END, _QUIET_TURN_END)
+    template = loaded.tokenizer.chat_template
+    if marks_answers and _CONTENT in template:
+        template = template.replace(_CONTENT, _MARKED_CONTENT, 1).replace(_TURN_END, _MARKED_TURN_END)
+    else:
+        template = template.replace(_TURN_END, _QUIET_TURN_END)
     kind = _Qwen3PictureProcessor if loaded.family.model_type == "qwen3_vl" else _Qwen2PictureProcessor
     return kind(Qwen2VLImageProcessorPil(**images), loaded.tokenizer, template)
 

@@ -12,6 +12,7 @@ from vlm_agent.models.loading import load_model
 from vlm_agent.models.quantized import UnpackedLinear4bit
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.models.token_trees import TokenTree
+from vlm_agent.training.config import LoraSettings, TrainConfig
 from vlm_agent.training.planning.cards import find_card
 from vlm_agent.training.planning.memory import (
     PassSize,
@@ -21,6 +22,7 @@ from vlm_agent.training.planning.memory import (
     count_weights,
     cpu_setting,
     cuda_setting,
+    describe_trained,
     estimate_play,
     estimate_training,
 )
@@ -31,6 +33,10 @@ pytestmark = pytest.mark.model
 RANK = 8
 TREE = TokenTree((0, 12, 22, 30, 40), (-1, 0, 0, -1))
 """A start of 12 tokens with two branches, the second not behind what it sees, and a window of its own."""
+
+
+def _train(shape, dropout=0.0):
+    return describe_trained(shape, TrainConfig(lora=LoraSettings(dropout=dropout)), RANK)
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +76,65 @@ def test_a_layer_keeps_what_is_said_to_the_byte(folder, dtype, dropout, rows, tr
     tokens, shape = 40, read_shape(folder)
     setting = Setting(dtype.itemsize, quantization == "nf4", quantization == "nf4", recomputes=False)
     size = PassSize(rows * tokens, 10, tree is not None, *(count_copies(tree) if tree else (0, 0)))
-    layer = count_saved(shape, setting, RANK, size, has_dropout=dropout > 0)
+    layer = count_saved(shape, setting, _train(shape, dropout), size)
     # Layers share sines and cosines. The first layer's input needs no gradient: its norm keeps none, the last norm
     # does; and dropout keeps no mask for its three adapters on that input.
     shared = 2 * rows * tokens * shape.head_size * dtype.itemsize
     spared = 3 * rows * tokens * shape.hidden * 4 if dropout else 0
     assert _count_kept(model, rows, tokens, tree) == shape.layers * layer + shared - spared
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize(("rows", "tree"), [(1, None), (2, None), (1, TREE)])
+def test_a_layer_that_is_trained_itself_keeps_what_is_said(folder, mixes, rows, tree):
+    model = load_model(folder, quantization="none", device="cpu", in_float32=True).model
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".visual." not in f".{name}")
+    tokens, shape = 40, read_shape(folder)
+    setting = Setting(2 if mixes else 4, False, False, recomputes=False, keeps_float=mixes)
+    size = PassSize(rows * tokens, 10, tree is not None, *(count_copies(tree) if tree else (0, 0)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixes):
+        kept = _count_kept(model, rows, tokens, tree)
+    layer = count_saved(shape, setting, describe_trained(shape, TrainConfig(full=True), 0), size)
+    # Sines and cosines, the input of the first layer and the last norm's, and weights as they are multiplied.
+    shared = 2 * rows * tokens * shape.head_size * 4 + 2 * rows * tokens * shape.hidden * 4
+    casts = 2 * shape.matrices if mixes else 0
+    # In two precisions some values are kept in both.
+    assert kept == pytest.approx(shape.layers * layer + shared + casts, rel=0.05 if mixes else 0.001)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rank", "per_parameter"),
+    [
+        ("adamw", 128, 4 + 4 + 4 + 8),
+        ("adamw-8bit", 128, 4 + 4 + 4 + 2 + 1 / 32),
+        ("adamw-8bit", 8, 4 + 4 + 4 + 8),  # matrices of 8 x 64 are too small for 8 bits
+        ("paged-adamw-8bit", 128, 4 + 4 + 4),
+    ],
+)
+def test_what_a_trained_parameter_takes_by_optimizer(folder, optimizer, rank, per_parameter):
+    shape = read_shape(folder)
+    trained = describe_trained(shape, TrainConfig(optimizer=optimizer), rank)
+    use = estimate_training(shape, cpu_setting(shape, "nf4"), trained, PassSize(100, 10), kept_bytes=0)
+    assert use.adapter == round(shape.count_lora(rank) * per_parameter)
+
+
+def test_shared_weights_are_a_share_and_what_is_gathered(folder):
+    shape, config = read_shape(folder), TrainConfig(full=True, shard=True)
+    setting = Setting(4, False, False, recomputes=False)
+
+    def estimate(processes):
+        trained = describe_trained(shape, config, 0, processes)
+        return estimate_training(shape, setting, trained, PassSize(100, 10), kept_bytes=0)
+
+    alone, two, four = map(estimate, (1, 2, 4))
+    gathered = 2 * 4 * (shape.total - shape.language + 2 * shape.language // shape.layers)
+    assert two.weights == 4 * shape.total // 2 + gathered
+    assert four.weights == 4 * shape.total // 4 + gathered
+    assert alone.weights == 4 * shape.total
+    parameters = shape.total - shape.vision
+    assert (alone.adapter, two.adapter, four.adapter) == (16 * parameters, 6 * parameters, 3 * parameters)
+    assert alone.activations == two.activations == four.activations
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
@@ -112,13 +171,25 @@ def test_recomputing_keeps_a_fraction_and_longer_passes_take_more(folder):
     keeping = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=False)
     sparing = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=True)
     full, spared = (
-        estimate_training(shape, setting, RANK, size, has_dropout=False, kept_bytes=7) for setting in (keeping, sparing)
+        estimate_training(shape, setting, _train(shape), size, kept_bytes=7) for setting in (keeping, sparing)
     )
     assert spared.activations < full.activations
     assert (spared.weights, spared.adapter, spared.kept, spared.moment) == (full.weights, full.adapter, 7, full.moment)
-    longer = estimate_training(shape, sparing, RANK, PassSize(2000, 100), has_dropout=False, kept_bytes=7)
+    longer = estimate_training(shape, sparing, _train(shape), PassSize(2000, 100), kept_bytes=7)
     assert longer.total > spared.total
     assert full.total == full.weights + full.adapter + full.activations + full.moment + full.kept + full.reserve
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_passes_side_by_side_share_the_holes_of_one_heap(folder, at_once):
+    shape = read_shape(folder)
+    setting = cpu_setting(shape, "nf4")
+    one, several = (
+        estimate_training(shape, setting, _train(shape), PassSize(1000, 100, at_once=n), kept_bytes=0)
+        for n in (1, at_once)
+    )
+    assert several.activations + several.moment == at_once * (one.activations + one.moment)
+    assert several.reserve == one.reserve == 45_000_000 + round(0.65 * (one.activations + one.moment))
 
 
 def test_a_card_computes_in_what_it_can(folder):

@@ -23,8 +23,8 @@ from vlm_agent.training.config import EvaluationSettings
 from vlm_agent.training.loop import TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.order import count_steps, plan_epoch
-from vlm_agent.training.planning.memory import cpu_setting, estimate_training
-from vlm_agent.training.planning.outlook import describe_outlook
+from vlm_agent.training.planning.memory import cpu_setting, describe_trained, estimate_training
+from vlm_agent.training.planning.outlook import describe_outlook, tell_idle_cores
 from vlm_agent.training.planning.probes import PeakMemory, count_machine_bytes, count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import read_shape, shape_of
 from vlm_agent.training.planning.work import count_kept_bytes, list_windows, weigh_work
@@ -132,7 +132,7 @@ def test_a_run_that_was_told_its_outlook_has_the_same_bits(model, tmp_path):
     assert losses[0] == losses[1]
     first = (tmp_path / "shown").read_text().splitlines()[0]
     assert first.startswith("24 windows of ")
-    assert re.search(r"6 steps: about \d+ s, up to 0\.0 GB of memory; 21 of 21 language layers in 4 bits", first)
+    assert re.search(r"6 steps: about \d+ s, up to 0\.1 GB of memory; 21 of 21 language layers in 4 bits", first)
     again = Console(file=(tmp_path / "again").open("w"), width=200)
     run_loop(model, tmp_path / "told", config, ProgressWatcher(again))
     again.file.close()
@@ -143,6 +143,15 @@ def test_an_outlook_of_a_run_that_goes_on(case):
     loaded, material = case
     outlook = describe_outlook(loaded, material, CONFIG, done_steps=4)
     assert "24 steps, 4 of them done: about" in outlook
+
+
+def test_an_outlook_names_cores_that_wait(case):
+    _, material = case
+    work = weigh_work(material.train, [], "shared", replace(CONFIG, batch_windows=24, accumulation=8), at_once=2)
+    assert work.passes == work.steps
+    assert tell_idle_cores(work, 2).startswith("; a step has 1 passes for 2 cores")
+    assert tell_idle_cores(work, 1) == ""
+    assert tell_idle_cores(weigh_work(material.train, [], "shared", CONFIG, at_once=2), 2) == ""
 
 
 def test_memory_is_measured():
@@ -180,7 +189,9 @@ def test_what_is_alive_in_a_pass_is_estimated_within_15_percent(model):
         if event.name() == "[memory]"
     )
     measured = int(np.cumsum([size for _, size in changes]).max())
-    use = estimate_training(shape, cpu_setting(shape, "nf4"), 4, work.largest, has_dropout=False, kept_bytes=0)
+    use = estimate_training(
+        shape, cpu_setting(shape, "nf4"), describe_trained(shape, config, 4), work.largest, kept_bytes=0
+    )
     assert use.activations + use.moment == pytest.approx(measured, rel=0.15)
 
 
@@ -191,7 +202,7 @@ def test_kept_bytes_by_hand(case):
     rows = 27 * work.row_tokens
 
     def count(cache_bytes):
-        return count_kept_bytes(work, shape, picture_tokens=4, value_bytes=4, cache_bytes=cache_bytes, lora=10)
+        return count_kept_bytes(work, shape, picture_tokens=4, value_bytes=4, cache_bytes=cache_bytes, best=10)
 
     assert count(1 << 30) == features + rows + 40
     assert count(0) == rows + 40

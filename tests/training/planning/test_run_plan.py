@@ -200,13 +200,67 @@ def test_conversations_are_planned_as_they_are_trained(capsys, dataset, model, t
     assert any("laid out as: conversation" in note for note in plan["notes"])
     assert plan["outcomes"][0]["decision_ms"]["usual"] > 0
     changes = [outcome["change"] for outcome in plan["outcomes"]]
-    assert not any("history-ticks" in change or "batch-windows" in change for change in changes)
+    talks = [change for change in changes if "conversation-turns 1" not in change]
+    assert not any("history-ticks" in change or "batch-windows" in change for change in talks)
+    assert "--recipe.conversation-turns 2" in talks
     settings = RecipeSettings(conversation_turns=3)
     config = TrainConfig(evaluation=EvaluationSettings(every_steps=0), max_steps=1)
     result = train_adapter(dataset, load_model(model, device="cpu"), config, tmp_path / "run", settings=settings)
     assert (result.layout, result.num_steps) == ("conversation", plan["work"]["steps"])
     [step] = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert step["windows"] == plan["work"]["windows"] == 12
+
+
+@pytest.mark.parametrize(("flag", "given", "fewer"), [("history-frames", 4, [2, 1]), ("conversation-turns", 4, [2, 1])])
+def test_fewer_pictures_are_tried_and_take_what_a_plan_of_them_says(capsys, dataset, bare, flag, given, fewer):
+    plan = _plan(capsys, dataset, bare, f"--recipe.{flag}", str(given))
+    by_change = {outcome["change"]: outcome for outcome in plan["outcomes"]}
+    tried = [by_change[f"--recipe.{flag} {count}"] for count in fewer]
+    totals = [plan["outcomes"][0], *tried]
+    tokens = [outcome["window"]["largest"] for outcome in totals]
+    memory = [outcome["memory_total_bytes"]["training"] for outcome in totals]
+    assert tokens == sorted(tokens, reverse=True)
+    assert memory == sorted(memory, reverse=True)
+    assert memory[0] > memory[-1]
+    for count, outcome in zip(fewer, tried, strict=True):
+        alone = _plan(capsys, dataset, bare, f"--recipe.{flag}", str(count))["outcomes"][0]
+        assert {**outcome, "change": ""} == alone
+    assert plan["outcomes"][-1]["change"].startswith(f"--recipe.{flag} 1 --recipe.codec line")
+
+
+def test_a_context_too_small_for_a_history_is_mended_by_a_shorter_one(capsys, dataset, tmp_path):
+    folder = write_bare(tmp_path / "short")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    two = _plan(capsys, dataset, folder, "--recipe.history-frames", "2")["outcomes"][0]["longest"]
+    config["text_config"]["max_position_embeddings"] = two - 1
+    path.write_text(json.dumps(config))
+    plan = _plan(capsys, dataset, folder, "--recipe.history-frames", "2", "--recipe.codec", "line", code=0)
+    assert plan["is_go"]
+    plan = _plan(capsys, dataset, folder, "--recipe.history-frames", "4", "--recipe.codec", "line", code=1)
+    assert plan["verdicts"][0]["mend"].startswith("--recipe.history-")
+
+
+FULL = ["--quantization", "none", "--train.full", "--train.recompute", "on", "--hours", "1000"]
+
+
+def test_all_weights_of_an_8b_model_need_several_cards(capsys, dataset, large):
+    """Weights, gradients of the step and of a pass, and two averages, 4 bytes each; beside them 2 for products."""
+    plan = _plan(capsys, dataset, large, "--gpu", "h200", *FULL, code=1)
+    given, *others = plan["outcomes"]
+    trained = plan["shape"]["language"] + plan["shape"]["embedding"] + plan["shape"]["head"]
+    assert given["training"]["weights"] == 4 * (trained + plan["shape"]["vision"])
+    assert given["training"]["adapter"] == 16 * trained
+    assert given["play"]["weights"] == given["training"]["weights"] // 2
+    by_change = {outcome["change"]: outcome["training"] for outcome in others}
+    assert by_change["--train.optimizer adamw-8bit"]["adapter"] == pytest.approx((8 + 2 + 1 / 32) * trained, rel=1e-6)
+    assert plan["verdicts"][1]["mend"] == "an adapter, without --train.full"
+    small = _plan(capsys, dataset, large, "--gpu", "h200", *FULL, "--train.optimizer", "adamw-8bit", code=1)
+    assert small["outcomes"][0]["training"] == by_change["--train.optimizer adamw-8bit"]
+    shared = _plan(capsys, dataset, large, "--gpu", "h200", *FULL, "--train.shard", "--processes", "4")
+    assert shared["is_go"]
+    assert shared["outcomes"][0]["training"]["adapter"] == 12 * trained // 4
+    assert shared["outcomes"][0]["run_s"] == pytest.approx(given["run_s"] / 4)
 
 
 def test_an_earlier_run_brings_its_recipe(capsys, dataset, model, tmp_path):
@@ -236,6 +290,8 @@ def test_the_tables_are_for_people(capsys, dataset, large):
         (["--gpu", "abacus"], ConfigError, "--gpu abacus: not in the table"),
         (["--sample", "0"], ConfigError, "--sample"),
         (["--hours", "0"], ConfigError, "--hours"),
+        (["--train.full"], ConfigError, "--train.full needs --quantization none"),
+        (["--train.shard", "--quantization", "none"], ConfigError, "say how many: --processes 2"),
         (["--train.field-weights", "colour=2"], ConfigError, "colour=2"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from tests.training.planning.bare_models import write_large
 from vlm_agent.errors import ConfigError
 from vlm_agent.training.planning.cards import CARDS, Assumptions, find_card
-from vlm_agent.training.planning.memory import PassSize, count_weights, cuda_setting, estimate_training
+from vlm_agent.training.planning.memory import PassSize, Trained, count_weights, cuda_setting, estimate_training
 from vlm_agent.training.planning.shapes import read_shape
 from vlm_agent.training.planning.speed import (
     CardRun,
@@ -49,9 +49,9 @@ def test_a_pass_over_one_token_reads_packed_weights_and_the_cache(shape):
 
 
 def test_operations_by_hand(shape):
-    assert count_language_flops(shape, 1000) == 2000 * shape.language + 4 * 36 * 4096 * 1000 * 1000
-    assert count_language_flops(shape, 10, seen_tokens=1000) == 20 * shape.language + 4 * 36 * 4096 * 10 * 1000
-    assert count_vision_flops(shape, 3520) == 7040 * shape.vision + 4 * 27 * 1152 * 3520**2
+    assert count_language_flops(shape, 1000) == 2000 * shape.matrices + 4 * 36 * 4096 * 1000 * 1000
+    assert count_language_flops(shape, 10, seen_tokens=1000) == 20 * shape.matrices + 4 * 36 * 4096 * 10 * 1000
+    assert count_vision_flops(shape, 3520) == 7040 * shape.vision_matrices + 4 * 27 * 1152 * 3520**2
 
 
 def _work(tokens=1.0e6):
@@ -63,7 +63,7 @@ def test_a_run_by_hand_and_which_way_times_go(shape):
     run = CardRun(shape, cuda_setting(2, "nf4"), find_card("h100"), Assumptions(share_of_peak=0.5, layer_call_ms=0.0))
     work = _work()
     operations = (
-        6 * shape.language * work.tokens
+        6 * shape.matrices * work.tokens
         + 12 * 36 * 4096 * work.pairs
         + 6 * shape.count_lora(16) * work.tokens
         + 4 * 151_936 * 4096 * work.targets
@@ -95,7 +95,7 @@ def test_which_cards_hold_an_8b_model(shape):
     def fits(name, quantization):
         card = CARDS[name]
         setting = cuda_setting(card.value_bytes, quantization)
-        use = estimate_training(shape, setting, 16, size, has_dropout=False, kept_bytes=0)
+        use = estimate_training(shape, setting, Trained(shape.count_lora(16), 16), size, kept_bytes=0)
         assert use.adapter == 4 * 5 * 43_646_976
         assert use.total == use.alive + use.reserve
         return use.total < 1e9 * card.memory_gb

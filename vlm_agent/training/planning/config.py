@@ -34,6 +34,9 @@ class PlanConfig:
     """Precision of the frozen language layers; an earlier run brings its own."""
     device: str = "auto"
     """Where to measure: `cpu`, `cuda`, or `auto`."""
+    processes: int = 1
+    """Processes that `torchrun` would start, a card each: they share the passes of a step, and with `--train.shard` the
+    weights."""
     hours: float = 12.0
     """Longest run that is a go."""
     sample: int = 512
@@ -57,7 +60,9 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a plan of nothing."""
-        if min(self.sample, self.probe_steps, self.decisions) < 1:
-            raise ConfigError("--sample, --probe-steps and --decisions must be at least 1")
+        if min(self.sample, self.probe_steps, self.decisions, self.processes) < 1:
+            raise ConfigError("--sample, --probe-steps, --decisions and --processes must be at least 1")
+        if self.train.shard and self.processes == 1:
+            raise ConfigError("--train.shard parts weights among processes; say how many: --processes 2")
         if self.hours <= 0 or self.probe_s <= 0:
             raise ConfigError("--hours and --probe-s must be above 0")

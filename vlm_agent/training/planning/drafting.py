@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
-from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.models.loading import pick_device, pick_dtype
 from vlm_agent.training.adapters import CPU_CACHE_MB
@@ -20,22 +17,18 @@ from vlm_agent.training.planning.memory import CARD_SHARE, cpu_setting, cuda_set
 from vlm_agent.training.planning.needs import must_recompute
 from vlm_agent.training.planning.pace import CardPace, TimeDecisions
 from vlm_agent.training.planning.plan import (
-    PICTURE_SHARES,
     Limits,
     Outcome,
     Place,
     Plan,
     Planner,
     judge,
-    resize_work,
-    shrink_pictures,
-    split_passes,
 )
 from vlm_agent.training.planning.probes import count_machine_bytes, count_passes_at_once
-from vlm_agent.training.planning.samples import Sample, take_sample
+from vlm_agent.training.planning.proposals import Proposals, count_picture, look
+from vlm_agent.training.planning.samples import take_sample
 from vlm_agent.training.planning.speed import CardRun
-from vlm_agent.training.planning.survey import Survey, survey_windows
-from vlm_agent.training.planning.work import Work, weigh_work
+from vlm_agent.training.planning.work import weigh_work
 
 
 def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
@@ -52,15 +45,17 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
     """
     store = open_dataset(config.dataset)
     candidate = read_candidate(config.model, config.quantization)
-    rank = candidate.rank or config.train.lora.rank
+    config.train.check_base(candidate.quantization, has_adapter=candidate.rank is not None)
+    rank = 0 if config.train.full else candidate.rank or config.train.lora.rank
     if config.gpu is None:
         place, at_once = _describe_machine(config, candidate)
     else:
         place, at_once = _describe_card(config, config.gpu, candidate), 1
+    place = replace(place, processes=config.processes)
     sample = take_sample(store, candidate, config)
-    survey = _look(candidate, sample, sample.recipe, config)
+    survey = look(candidate, sample, sample.recipe, config)
     work = weigh_work(sample.rows, sample.validation, sample.layout, config.train, at_once=at_once, scale=sample.scale)
-    tokens = _count_picture(candidate, sample.recipe)
+    tokens = count_picture(candidate, sample.recipe)
     notes = [sample.describe(), f"windows of a pass laid out as: {sample.layout} (--train.layout)"]
     need = Planner(candidate.shape, place, config.train, rank).weigh(survey, work, picture_tokens=tokens)
     if config.train.recompute == "on" or (
@@ -79,7 +74,7 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
         place = replace(place, pace=pace)
         notes.append(told)
     planner = Planner(candidate.shape, place, config.train, rank)
-    outcomes = tuple(_try_all(planner, candidate, config, sample, survey, work))
+    outcomes = tuple(Proposals(planner, candidate, config, store, at_once, place.setting).try_all(sample, survey, work))
     if candidate.recipe is not None:
         notes.append("an earlier run brings its own recipe: to change it, train from its base")
     verdicts = judge(outcomes, candidate.shape, place, Limits(sample.recipe.spec.horizon_ms, config.hours))
@@ -89,6 +84,7 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
 def _describe_card(config: PlanConfig, name: str, candidate: Candidate) -> Place:
     card = find_card(name)
     setting = cuda_setting(card.value_bytes, candidate.quantization, recomputes=False)
+    setting = replace(setting, keeps_float=config.train.full)
     memory_bytes = round(CARD_SHARE * card.memory_gb * 1e9)
     return Place(card.name, setting, memory_bytes, _count_cache(config, 0), None, can_recompute=True)
 
@@ -104,6 +100,7 @@ def _describe_machine(config: PlanConfig, candidate: Candidate) -> tuple[Place, 
     at_once = count_passes_at_once(shape.hidden, device)
     if device.type == "cuda":
         setting = cuda_setting(pick_dtype(device).itemsize, candidate.quantization, recomputes=False)
+        setting = replace(setting, keeps_float=config.train.full)
         memory_bytes = round(CARD_SHARE * torch.cuda.get_device_properties(device).total_memory)
         return Place("this card", setting, memory_bytes, _count_cache(config, 0), None, can_recompute=True), at_once
     setting, memory_bytes = cpu_setting(shape, candidate.quantization), round(CARD_SHARE * count_machine_bytes())
@@ -131,64 +128,3 @@ def _tell_assumptions(config: PlanConfig, name: str) -> str:
         f" {assumed.share_of_bandwidth:.0%} of {card.bandwidth_gb_s:g} GB/s,"
         f" {assumed.layer_call_ms:g} ms to call a layer (--assume)"
     )
-
-
-def _count_picture(candidate: Candidate, recipe: Recipe) -> int:
-    return candidate.encoder.images.num_tokens(recipe.image_width_px, recipe.image_height_px)
-
-
-def _try_all(
-    planner: Planner, candidate: Candidate, config: PlanConfig, sample: Sample, survey: Survey, work: Work
-) -> Iterator[Outcome]:
-    """Give the settings as they are, then others, in the order in which one would rather have them."""
-    recipe = sample.recipe
-    tokens = _count_picture(candidate, recipe)
-    yield planner.weigh(survey, work, picture_tokens=tokens)
-
-    def look(changed: Recipe) -> Survey:
-        return _look(candidate, sample, changed, config)
-
-    if config.train.batch_windows > 1 and not recipe.is_conversation:
-        yield planner.weigh(survey, split_passes(work), picture_tokens=tokens, change="--train.batch-windows 1")
-    lean = recipe
-    if recipe.codec != "line":
-        lean = replace(recipe, codec="line")
-        after = look(lean)
-        change = "--recipe.codec line"
-        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
-    shorter = set() if recipe.is_conversation else {recipe.history_ticks // 2, 0} - {recipe.history_ticks}
-    for ticks in sorted(shorter, reverse=True):
-        after = look(replace(recipe, history_ticks=ticks))
-        change = f"--recipe.history-ticks {ticks}"
-        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=tokens, change=change)
-    smallest = tokens
-    for smallest in _list_pictures(candidate, recipe, tokens):
-        after = shrink_pictures(survey, smallest)
-        change = f"--recipe.image-max-tokens {smallest}"
-        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=smallest, change=change)
-    pictures = f"--recipe.image-max-tokens {smallest}"
-    if recipe.is_conversation:
-        after = shrink_pictures(look(lean), smallest)
-        change = f"--recipe.codec line {pictures}"
-        yield planner.weigh(after, resize_work(work, survey, after), picture_tokens=smallest, change=change)
-        return
-    after = shrink_pictures(look(replace(lean, history_ticks=0)), smallest)
-    change = f"--recipe.codec line --recipe.history-ticks 0 {pictures} --train.batch-windows 1"
-    leanest = split_passes(resize_work(work, survey, after))
-    yield planner.weigh(after, leanest, picture_tokens=smallest, change=change)
-
-
-def _look(candidate: Candidate, sample: Sample, recipe: Recipe, config: PlanConfig) -> Survey:
-    snap = config.train.snap_clicks
-    return survey_windows(candidate.encoder, sample.windows, recipe, sample.steps, sample.histories, snap=snap)
-
-
-def _list_pictures(candidate: Candidate, recipe: Recipe, tokens: int) -> list[int]:
-    """Return tokens of smaller pictures that a frame of this shape can be brought to, largest first."""
-    images = candidate.encoder.images
-    size = (recipe.image_width_px, recipe.image_height_px)
-    found = {
-        images.num_tokens(*images.fit_size(*size, max_tokens=max(1, math.floor(share * tokens))))
-        for share in PICTURE_SHARES
-    }
-    return sorted((count for count in found if count < tokens), reverse=True)

@@ -45,7 +45,13 @@ def measure_pace(
         time_decisions: lets it decide.
     """
     peak = PeakMemory(pick_device(config.device))
-    loaded = load_model(config.model, quantization=config.quantization, device=config.device, trainable=True)
+    loaded = load_model(
+        config.model,
+        quantization=config.quantization,
+        device=config.device,
+        trainable=True,
+        in_float32=config.train.full,
+    )
     count = config.decisions + 1
     # In a conversation a decision costs what it does behind the one before it.
     asked = sample.windows[:count] if sample.recipe.is_conversation else spread(sample.windows, count)

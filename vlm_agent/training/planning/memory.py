@@ -7,25 +7,39 @@ is not among these: see `Setting.heap_share`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from vlm_agent.models.loading import Quantization
 from vlm_agent.models.quantized import UNPACKED_LIMIT_PARAMETERS
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
+from vlm_agent.training.config import OptimizerName, TrainConfig
 from vlm_agent.training.planning.shapes import ModelShape
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """A weight in NF4 with double quantisation: half a byte, a byte for every 64, and four for every 256 of those (Dettmers
 et al. 2023, "QLoRA", section 3)."""
 FLOAT_BYTES = 4
-"""Adapters, their gradients and the optimizer are float32 everywhere."""
+"""Adapters, weights that are trained, their gradients and the optimizer are float32 everywhere."""
+STATE_BYTES: Mapping[OptimizerName, float] = {
+    "adamw": 2 * FLOAT_BYTES,
+    "adamw-8bit": 2 * (1 + FLOAT_BYTES / 256),
+    "paged-adamw-8bit": 0.0,
+}
+"""The two averages of a trained parameter: in 8 bits with a scale for every block of 256 (Dettmers et al. 2022, "8-bit
+Optimizers via Block-wise Quantization", section 2). Paged ones leave a card that is full."""
+LEAST_8BIT = 4096
+"""Weights with fewer parameters keep averages in 32 bits (bitsandbytes' `min_8bit_size`)."""
 CARD_RESERVE_BYTES = 1_200_000_000
 """CUDA's context, its libraries' workspaces and the kernels take so much of any card before a model is loaded; an
 estimate, to be measured on the card at hand."""
 CARD_SHARE = 0.92
 """A pass needs blocks of many sizes, and the allocator can't fill a card to the brim."""
-CPU_HEAP_SHARE = 0.85
-"""The C library's heap has holes: measured, a process grows by 1.6 to 2.2 times what is alive of its passes."""
+CPU_RESERVE_BYTES = 45_000_000
+"""Pages of the libraries that the first pass touches, 20 MB measured, and what they set up for themselves."""
+CPU_HEAP_SHARE = 0.65
+"""The C library's heap has holes: measured, 0.4 to 0.9 of what one pass keeps. Passes that run side by side on one heap
+(see `models.heap`) fill each other's, so there are no more of them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Setting:
     """Where and in which precision a model runs."""
 
     value_bytes: int
-    """Size of a weight that is not packed, and of an activation."""
+    """Size of an activation, and of a weight that is not packed."""
     is_packed: bool
     """Whether language layers are in 4 bits."""
     keeps_unpacked: bool
@@ -43,7 +57,14 @@ class Setting:
     reserve_bytes: int = 0
     """Taken before a model is loaded."""
     heap_share: float = 0.0
-    """What the allocator holds beyond what is alive, as a share of what comes and goes with a pass."""
+    """What the allocator holds beyond what is alive, as a share of what comes and goes with one pass."""
+    keeps_float: bool = False
+    """Whether weights are in float32 and products in `value_bytes`, as full training has it on a card."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of a weight that is not packed."""
+        return FLOAT_BYTES if self.keeps_float else self.value_bytes
 
 
 def cuda_setting(value_bytes: int, quantization: Quantization, *, recomputes: bool = True) -> Setting:
@@ -58,7 +79,49 @@ def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
     """Return how a model runs on a CPU."""
     is_packed = quantization == "nf4"
     keeps = is_packed and shape.total <= UNPACKED_LIMIT_PARAMETERS
-    return Setting(FLOAT_BYTES, is_packed, keeps_unpacked=keeps, recomputes=False, heap_share=CPU_HEAP_SHARE)
+    return Setting(
+        FLOAT_BYTES,
+        is_packed,
+        keeps_unpacked=keeps,
+        recomputes=False,
+        reserve_bytes=CPU_RESERVE_BYTES,
+        heap_share=CPU_HEAP_SHARE,
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is trained, and by what."""
+
+    parameters: int
+    """How many."""
+    rank: int
+    """Of the adapter; 0 where there is none, and the model's own weights are trained."""
+    has_dropout: bool = False
+    """Whether the adapter drops values."""
+    state_bytes: float = 2 * FLOAT_BYTES
+    """What the optimizer keeps of each parameter."""
+    processes: int = 1
+    """So many hold a share each of all weights (see `training.sharding`)."""
+
+
+def describe_trained(shape: ModelShape, config: TrainConfig, rank: int, processes: int = 1) -> Trained:
+    """Return what settings train of a model.
+
+    Args:
+        shape: the model's.
+        config: how it is trained.
+        rank: of the adapter, where there is one.
+        processes: how many run; they share weights where the settings say so.
+    """
+    shares = processes if config.shard else 1
+    state_bytes = STATE_BYTES[config.optimizer]
+    if config.full:
+        parameters = shape.total - (0 if config.lora.vision else shape.vision)
+        return Trained(parameters, 0, False, state_bytes, shares)
+    if rank * shape.hidden < LEAST_8BIT:
+        state_bytes = STATE_BYTES["adamw"]
+    return Trained(shape.count_lora(rank), rank, config.lora.dropout > 0, state_bytes, shares)
 
 
 @dataclass(frozen=True)
@@ -84,9 +147,9 @@ class MemoryUse:
     """Bytes by what they are for."""
 
     weights: int
-    """The base's weights."""
+    """The base's weights; where processes share them, this one's, and those that it has gathered."""
     adapter: int
-    """The adapter, its gradients and the optimizer's two averages; in play the adapter alone."""
+    """The adapter, gradients and the optimizer's two averages; in play the adapter alone."""
     activations: int
     """What the backward pass needs of the forward pass; in play the prompt's and the answer's keys and values."""
     moment: int
@@ -112,7 +175,19 @@ def count_weights(shape: ModelShape, setting: Setting) -> int:
     whole = shape.total - (shape.packed if setting.is_packed else 0)
     packed = NF4_BYTES * shape.packed if setting.is_packed else 0.0
     unpacked = setting.value_bytes * shape.packed if setting.keeps_unpacked else 0
-    return round(setting.value_bytes * whole + packed) + unpacked
+    return round(setting.weight_bytes * whole + packed) + unpacked
+
+
+def count_gathered(shape: ModelShape, setting: Setting, trained: Trained) -> int:
+    """Return the bytes that a process holds for a while of the others' weights, and of their gradients before the sum.
+
+    What lies outside of decoder layers is gathered for a whole pass; a layer while it runs, and the next one with it.
+    """
+    if trained.processes == 1:
+        return 0
+    outside = shape.total - shape.language
+    gathered = outside + 2 * shape.language // shape.layers
+    return setting.value_bytes * gathered * (1 if trained.rank else 2)
 
 
 def count_copies(tree: TokenTree) -> tuple[int, int]:
@@ -130,47 +205,61 @@ def count_copies(tree: TokenTree) -> tuple[int, int]:
     return gathered, masked
 
 
-def count_saved(shape: ModelShape, setting: Setting, rank: int, pass_size: PassSize, *, has_dropout: bool) -> int:
-    """Return the bytes that autograd keeps of one decoder layer with adapters.
+def count_saved(shape: ModelShape, setting: Setting, trained: Trained, pass_size: PassSize) -> int:
+    """Return the bytes that autograd keeps of one decoder layer.
 
     Norms keep their input in float32. An adapter keeps its input in float32: where the model computes in that too and
     nothing is dropped, adapters on one input share it; else each has its own, and dropout keeps a mask beside it.
+    Weights that are trained themselves need the inputs of their products in what is computed in, and norms what they
+    scale.
     """
     hidden, query, kv = shape.hidden, shape.query_width, shape.kv_width
-    is_shared = setting.value_bytes == FLOAT_BYTES and not has_dropout
-    inputs = 5 * hidden + query + shape.intermediate
-    adapters = (
-        2 * hidden + shape.intermediate + query * pass_size.is_tree if is_shared else inputs * (2 if has_dropout else 1)
-    )
+    own_inputs = 2 * hidden + shape.intermediate + query * pass_size.is_tree
     norms = 2 * hidden + query + kv + 2 + shape.heads + shape.kv_heads
-    floats = norms + shape.heads + 7 * rank + adapters
     values = 2 * query + 2 * kv + 3 * shape.intermediate
+    if not trained.rank:
+        inputs, values = 2 * hidden + query + kv, values + own_inputs
+    elif setting.value_bytes == FLOAT_BYTES and not trained.has_dropout:
+        inputs = own_inputs
+    else:
+        inputs = (5 * hidden + query + shape.intermediate) * (2 if trained.has_dropout else 1)
+    floats = norms + shape.heads + 7 * trained.rank + inputs
     copies = setting.value_bytes * (pass_size.gathered * 2 * kv + pass_size.masked)
     return pass_size.tokens * (FLOAT_BYTES * floats + setting.value_bytes * values) + copies
 
 
 def estimate_training(
-    shape: ModelShape, setting: Setting, rank: int, pass_size: PassSize, *, has_dropout: bool, kept_bytes: int
+    shape: ModelShape, setting: Setting, trained: Trained, pass_size: PassSize, *, kept_bytes: int
 ) -> MemoryUse:
     """Return what training takes at its peak: the beginning of the backward pass."""
-    lora = FLOAT_BYTES * shape.count_lora(rank)
     tokens = pass_size.tokens
-    layer = count_saved(shape, setting, rank, pass_size, has_dropout=has_dropout)
-    streams = setting.value_bytes * tokens * shape.hidden
+    layer = count_saved(shape, setting, trained, pass_size)
+    streams = setting.weight_bytes * tokens * shape.hidden
     # Without recomputing, every layer keeps its own; with it, its input alone, and one layer at a time is run again.
     layers = shape.layers * streams + layer if setting.recomputes else shape.layers * layer
     # Embeddings as looked up and with features put in, and the last hidden states before and after their norm.
     saved = layers + 4 * streams
+    if setting.keeps_float and trained.processes == 1:
+        # Weights as they are multiplied are kept for the whole pass.
+        saved += setting.value_bytes * (shape.matrices + shape.vocabulary * shape.hidden)
     one = _count_head(shape, setting, pass_size) + _count_layer_moment(shape, setting, tokens)
-    moment = max(one * pass_size.at_once, _count_unpacking(shape, setting))
+    unpacking = _count_unpacking(shape, setting)
     return MemoryUse(
-        weights=count_weights(shape, setting),
-        adapter=lora * (4 + pass_size.at_once),
+        weights=count_weights(shape, setting) // trained.processes + count_gathered(shape, setting, trained),
+        adapter=_count_trained(trained, pass_size.at_once),
         activations=saved * pass_size.at_once,
-        moment=moment,
+        moment=max(one * pass_size.at_once, unpacking),
         kept=kept_bytes,
-        reserve=setting.reserve_bytes + round(setting.heap_share * (saved * pass_size.at_once + moment)),
+        reserve=setting.reserve_bytes + round(setting.heap_share * (saved + max(one, unpacking))),
     )
+
+
+def _count_trained(trained: Trained, at_once: int) -> int:
+    """Return the bytes of an adapter, of gradients, and of the optimizer."""
+    own = FLOAT_BYTES if trained.rank else 0
+    # Those of the step so far, and each pass's own; processes that share weights add to what there is.
+    gradients = FLOAT_BYTES * (1 if trained.processes > 1 else 1 + at_once)
+    return round(trained.parameters * (own + gradients + trained.state_bytes) / trained.processes)
 
 
 def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens: int, answer_tokens: int) -> MemoryUse:
@@ -178,6 +267,7 @@ def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens:
     tokens = prompt_tokens + answer_tokens
     # A small model on a CPU runs on a copy of its weights (see `decoding.lean`).
     copied = FLOAT_BYTES * shape.language if setting.keeps_unpacked else 0
+    setting = replace(setting, keeps_float=False)
     return MemoryUse(
         weights=count_weights(shape, setting) + copied,
         adapter=FLOAT_BYTES * shape.count_lora(rank),

@@ -12,16 +12,17 @@ from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import Recompute, TrainConfig
 from vlm_agent.training.planning.memory import (
     CARD_SHARE,
-    FLOAT_BYTES,
     MemoryUse,
     Setting,
     cpu_setting,
     cuda_setting,
+    describe_trained,
     estimate_training,
 )
 from vlm_agent.training.planning.probes import count_passes_at_once
 from vlm_agent.training.planning.shapes import ModelShape, shape_of
 from vlm_agent.training.planning.work import Work, count_kept_bytes, weigh_work
+from vlm_agent.training.processes import find_processes
 
 if TYPE_CHECKING:
     from vlm_agent.training.loop import Material
@@ -32,7 +33,8 @@ def find_setting(loaded: LoadedModel, shape: ModelShape) -> Setting:
     if loaded.device.type == "cpu":
         setting = cpu_setting(shape, loaded.quantization)
     else:
-        setting = cuda_setting(loaded.dtype.itemsize, loaded.quantization)
+        setting = cuda_setting(2 if loaded.mixes else loaded.dtype.itemsize, loaded.quantization)
+        setting = replace(setting, keeps_float=loaded.mixes)
     return replace(setting, recomputes=is_recomputing(loaded.model))
 
 
@@ -49,7 +51,10 @@ def estimate_run(
         shape: the model's.
         work: the run's.
     """
-    trained = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
+    count = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
+    rank = 0 if loaded.peft is None else loaded.peft.peft_config["default"].r
+    processes = 1 if loaded.runner is None else find_processes().count
+    trained = replace(describe_trained(shape, config, rank, processes), parameters=count)
     pictures = (int((row.ids == loaded.encoder.image_token_id).sum()) for row in material.train)
     kept_bytes = count_kept_bytes(
         work,
@@ -57,16 +62,9 @@ def estimate_run(
         picture_tokens=max(pictures, default=0),
         value_bytes=setting.value_bytes,
         cache_bytes=material.features.limit_bytes,
-        lora=trained,
+        best=count if loaded.device.type == "cpu" else 0,
     )
-    rank = 0 if loaded.peft is None else loaded.peft.peft_config["default"].r
-    use = estimate_training(
-        shape, setting, rank, work.largest, has_dropout=config.lora.dropout > 0, kept_bytes=kept_bytes
-    )
-    if loaded.peft is not None:
-        return use
-    # The weights are there already; beside them stand gradients and the optimizer's two averages.
-    return replace(use, adapter=FLOAT_BYTES * trained * (2 + work.largest.at_once))
+    return estimate_training(shape, setting, trained, work.largest, kept_bytes=kept_bytes)
 
 
 def settle_recomputing(loaded: LoadedModel, material: Material, config: TrainConfig) -> None:

@@ -14,7 +14,7 @@ from vlm_agent.training.planning.parts import spread_of
 from vlm_agent.training.planning.plan import write_duration
 from vlm_agent.training.planning.probes import count_passes_at_once, time_steps
 from vlm_agent.training.planning.shapes import shape_of
-from vlm_agent.training.planning.work import list_windows, weigh_work
+from vlm_agent.training.planning.work import Work, list_windows, weigh_work
 
 if TYPE_CHECKING:
     from vlm_agent.training.loop import Material
@@ -57,7 +57,17 @@ def describe_outlook(
         f"{work.windows} windows of {tokens.p50} tokens (p95 {tokens.p95}), {work.steps} steps{begun}:"
         f"{about} up to {memory.total / 1e9:.1f} GB of memory"
         f"{_tell_model(loaded, setting)}"
+        f"{tell_idle_cores(work, at_once)}"
     )
+
+
+def tell_idle_cores(work: Work, at_once: int) -> str:
+    """Return that cores wait, where a step has fewer passes than may run side by side; else nothing."""
+    passes = work.passes / work.steps
+    if passes > at_once - 0.5:
+        return ""
+    more = "more and smaller ones (--train.accumulation, --train.batch-tokens) keep all busy"
+    return f"; a step has {passes:.2g} passes for {at_once} cores: {more}"
 
 
 def _tell_model(loaded: LoadedModel, setting: Setting) -> str:

@@ -92,7 +92,7 @@ class CardPace:
     run: CardRun
     """What, and where."""
     rank: int
-    """Of the adapter."""
+    """Of the adapter; 0 for none."""
     patches_per_token: int
     """Patches that merge into one token of a picture."""
     is_measured: bool = False

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vlm_agent.training.config import TrainConfig
-from vlm_agent.training.planning.memory import MemoryUse, PassSize, Setting, estimate_play, estimate_training
+from vlm_agent.training.planning.memory import (
+    MemoryUse,
+    PassSize,
+    Setting,
+    describe_trained,
+    estimate_play,
+    estimate_training,
+)
 from vlm_agent.training.planning.pace import Pace
 from vlm_agent.training.planning.parts import PromptPart, Spread
 from vlm_agent.training.planning.shapes import ModelShape
@@ -35,6 +42,13 @@ class Place:
     """How quick it is; none where neither measured nor predicted."""
     can_recompute: bool = False
     """Whether layers are run again where memory would not do otherwise."""
+    processes: int = 1
+    """So many run, each in such a place: they share the passes of a step, and the weights if told to."""
+
+    @property
+    def on_card(self) -> bool:
+        """Whether it is a card, beside which best weights lie in the machine's memory."""
+        return self.can_recompute
 
 
 @dataclass(frozen=True)
@@ -157,17 +171,25 @@ class Planner:
         self._config = config
         self._rank = rank
 
+    def changed(self, config: TrainConfig, rank: int, setting: Setting) -> Planner:
+        """Return one that trains otherwise."""
+        return Planner(self._shape, replace(self._place, setting=setting), config, rank)
+
+    def _count_busy(self) -> int:
+        # A process without a pass of its own waits.
+        return min(self._place.processes, self._config.accumulation)
+
     def weigh(self, survey: Survey, work: Work, *, picture_tokens: int, change: str = "") -> Outcome:
         """Return what settings take, by what windows take under them."""
-        shape, setting, pace = self._shape, self._place.setting, self._place.pace
-        lora = shape.count_lora(self._rank)
+        shape, place, setting, pace = self._shape, self._place, self._place.setting, self._place.pace
+        trained = describe_trained(shape, self._config, self._rank, place.processes)
         kept = count_kept_bytes(
             work,
             shape,
             picture_tokens=picture_tokens,
             value_bytes=setting.value_bytes,
             cache_bytes=self._place.cache_bytes,
-            lora=lora,
+            best=0 if place.on_card else trained.parameters,
         )
         needed, question = count_decision(survey), survey.questions[0]
         answer = survey.spread_part(question, PromptPart.ANSWER)
@@ -177,16 +199,9 @@ class Planner:
             answer=answer,
             longest=max(survey.longest, work.longest_window),
             picture_tokens=picture_tokens,
-            training=estimate_training(
-                shape,
-                setting,
-                self._rank,
-                work.largest,
-                has_dropout=self._config.lora.dropout > 0,
-                kept_bytes=kept,
-            ),
+            training=estimate_training(shape, setting, trained, work.largest, kept_bytes=kept),
             play=estimate_play(shape, setting, self._rank, survey.longest, answer.largest),
-            run_s=None if pace is None else pace.train(work, picture_tokens),
+            run_s=None if pace is None else pace.train(work, picture_tokens) / self._count_busy(),
             usual=None if pace is None else pace.decide(needed, lambda spread: spread.p50, picture_tokens),
             slow=None if pace is None else pace.decide(needed, lambda spread: spread.p95, picture_tokens),
         )

@@ -10,11 +10,11 @@ from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.training.config import PassLayout
 from vlm_agent.training.conversations import spread_turns
+from vlm_agent.training.flops import count_training
 from vlm_agent.training.material import choose_material, prepare_rows
 from vlm_agent.training.moments import Moment
 from vlm_agent.training.planning.candidates import Candidate
 from vlm_agent.training.planning.config import PlanConfig
-from vlm_agent.training.planning.speed import count_training
 from vlm_agent.training.planning.survey import draw_sample
 from vlm_agent.training.rows import Row
 from vlm_agent.training.windows import settle_recipe
@@ -66,7 +66,7 @@ def take_sample(store: Dataset, candidate: Candidate, config: PlanConfig) -> Sam
         windows = spread_turns(chosen.histories, recipe, chosen.train, config.sample)
     else:
         windows = draw_sample(chosen.train, config.sample, config.seed)
-    flops = count_training(candidate.shape, candidate.rank or train.lora.rank)
+    flops = count_training(candidate.shape, candidate.rank or train.lora.rank, full=train.full)
     rows = prepare_rows(candidate.encoder, replace(chosen, train=windows), recipe, train, flops)
     scale = len(chosen.train) / len(windows)
     steps = dict(chosen.steps)

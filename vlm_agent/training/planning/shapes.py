@@ -36,6 +36,11 @@ class ModelShape:
     """Parameters of the output head; 0 where it is the token table."""
     vision: int
     """Parameters of the vision tower."""
+    matrices: int
+    """Parameters of the language layers that every token is multiplied with."""
+    vision_matrices: int
+    """Parameters of the vision tower that every patch is multiplied with; mergers see one token for several patches,
+    and count by that share."""
     adapted_widths: int
     """Inputs and outputs of all adapted layers, added up: an adapter of rank r has r times as many parameters."""
     hidden: int
@@ -111,6 +116,8 @@ def shape_of(family: Family, config: Any) -> ModelShape:
         embedding=counts.embedding,
         head=counts.head,
         vision=counts.vision,
+        matrices=counts.matrices,
+        vision_matrices=counts.patch_matrices + counts.mergers // config.vision_config.spatial_merge_size**2,
         adapted_widths=counts.adapted_widths,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -149,6 +156,9 @@ class _Counts:
     embedding: int = 0
     head: int = 0
     vision: int = 0
+    matrices: int = 0
+    patch_matrices: int = 0
+    mergers: int = 0
     adapted_widths: int = 0
     seen: set[int] = field(default_factory=set)
 
@@ -161,6 +171,8 @@ def _count(model: nn.Module, kept_whole: list[str] | None) -> _Counts:
         number = sum(parameter.numel() for parameter in own)
         if name.startswith(_VISION) or f"{name}." == _VISION:
             counts.vision += number
+            if isinstance(module, nn.Linear | nn.Conv3d):
+                _count_patch_matrix(counts, name.removeprefix(_VISION), module)
         elif isinstance(module, nn.Embedding):
             counts.embedding += number
         elif name == "lm_head":
@@ -168,7 +180,15 @@ def _count(model: nn.Module, kept_whole: list[str] | None) -> _Counts:
         else:
             counts.language += number
         if isinstance(module, nn.Linear) and name.startswith(_LAYERS):
+            counts.matrices += module.weight.numel()
             counts.packed += 0 if is_kept_whole(name, kept_whole) else module.weight.numel()
             if re.fullmatch(TARGET_MODULES, name):
                 counts.adapted_widths += module.in_features + module.out_features
     return counts
+
+
+def _count_patch_matrix(counts: _Counts, name: str, module: nn.Linear | nn.Conv3d) -> None:
+    if "merger" in name.split(".")[0]:
+        counts.mergers += module.weight.numel()
+    else:
+        counts.patch_matrices += module.weight.numel()

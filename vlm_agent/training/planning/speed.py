@@ -2,7 +2,8 @@
 
 Operations are counted as in PaLM (Chowdhery et al. 2022, appendix B): two for each weight and token of a forward pass,
 and four for each pair of tokens and each value of the queries in a layer. A backward pass through frozen weights costs
-as much again as the forward pass, for gradients of activations alone; weights' gradients are those of the adapter.
+as much again as the forward pass, for gradients of activations alone; gradients of trained weights, an adapter's or the
+layers' own, as much once more.
 Where layers are recomputed, a third forward pass comes on top.
 
 A single token is bound by reading: all weights of the language layers, and what is cached of the tokens before.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlm_agent.training.flops import ATTENTION_PASSES, TrainingFlops
 from vlm_agent.training.planning.cards import Assumptions, Card
 from vlm_agent.training.planning.memory import NF4_BYTES, Setting
 from vlm_agent.training.planning.shapes import ModelShape
@@ -59,23 +59,12 @@ def count_language_flops(shape: ModelShape, tokens: int, *, seen_tokens: float |
         seen_tokens: how many tokens each looks at; by default all (masked ones are computed too).
     """
     seen = tokens if seen_tokens is None else seen_tokens
-    return 2.0 * shape.language * tokens + 4.0 * shape.layers * shape.query_width * tokens * seen
-
-
-def count_training(shape: ModelShape, rank: int) -> TrainingFlops:
-    """Return what training costs, from a shape alone (see `flops`)."""
-    return TrainingFlops(
-        per_token=4.0 * shape.language + 6.0 * shape.count_lora(rank),
-        per_pair=4.0 * shape.query_width * shape.layers * ATTENTION_PASSES,
-        per_target=4.0 * shape.vocabulary * shape.hidden,
-        per_patch=2.0 * shape.vision,
-        per_patch_pair=4.0 * shape.vision_hidden * shape.vision_layers,
-    )
+    return 2.0 * shape.matrices * tokens + 4.0 * shape.layers * shape.query_width * tokens * seen
 
 
 def count_vision_flops(shape: ModelShape, patches: int) -> float:
     """Return the operations of the vision tower over one picture."""
-    return 2.0 * shape.vision * patches + 4.0 * shape.vision_layers * shape.vision_hidden * patches**2
+    return 2.0 * shape.vision_matrices * patches + 4.0 * shape.vision_layers * shape.vision_hidden * patches**2
 
 
 def predict_decision(run: CardRun, *, new_tokens: int, prompt_tokens: int, patches: int, passes: int) -> DecisionTime:
@@ -103,17 +92,17 @@ def predict_training(run: CardRun, work: Work, rank: int, *, patches: int) -> fl
     Args:
         run: what, and where.
         work: the run's.
-        rank: of the adapter.
+        rank: of the adapter; 0 where the language layers are trained themselves.
         patches: of one picture; features are not kept on a card.
     """
     shape = run.shape
     forwards = 3 if run.setting.recomputes else 2
-    linear = 2.0 * shape.language * (forwards * work.tokens + work.evaluated_tokens)
+    linear = 2.0 * shape.matrices * (forwards * work.tokens + work.evaluated_tokens)
     attention = 4.0 * shape.layers * shape.query_width * forwards * work.pairs
-    adapter = 6.0 * shape.count_lora(rank) * work.tokens
-    head = 4.0 * shape.vocabulary * shape.hidden * work.targets
+    trained = (6.0 * shape.count_lora(rank) if rank else 2.0 * shape.matrices) * work.tokens
+    head = (4.0 if rank else 6.0) * shape.vocabulary * shape.hidden * work.targets
     vision = count_vision_flops(shape, patches) * work.picture_visits
-    seconds = (linear + attention + adapter + head + vision) / (run.assumed.share_of_peak * run.card.tflops * 1e12)
+    seconds = (linear + attention + trained + head + vision) / (run.assumed.share_of_peak * run.card.tflops * 1e12)
     # Short passes wait for their launches.
     return max(seconds, work.passes * forwards * shape.layers * run.assumed.layer_call_ms / 1000)
 

@@ -104,9 +104,9 @@ def size_pass(rows: Sequence[Row], at_once: int = 1) -> PassSize:
 
 
 def count_kept_bytes(
-    work: Work, shape: ModelShape, *, picture_tokens: int, value_bytes: int, cache_bytes: int, lora: int
+    work: Work, shape: ModelShape, *, picture_tokens: int, value_bytes: int, cache_bytes: int, best: int
 ) -> int:
-    """Return what a run keeps beside the model: features, rows, and the best adapter so far.
+    """Return what a run keeps beside the model: features, rows, and the best weights so far.
 
     Args:
         work: gives pictures and rows.
@@ -114,10 +114,10 @@ def count_kept_bytes(
         picture_tokens: of one picture.
         value_bytes: of one value of a feature.
         cache_bytes: most memory for features.
-        lora: parameters of the adapter.
+        best: parameters of these; 0 beside a card, where they lie in the machine's memory.
     """
     features = work.pictures * picture_tokens * shape.picture_levels * shape.hidden * value_bytes
-    return min(features, cache_bytes) + ROW_BYTES_PER_TOKEN * work.row_tokens + 4 * lora
+    return min(features, cache_bytes) + ROW_BYTES_PER_TOKEN * work.row_tokens + 4 * best
 
 
 def _count_scaled_steps(per_epoch: float, config: TrainConfig) -> int:

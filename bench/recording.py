@@ -6,7 +6,7 @@ A window scrolls another picture at 60 frames a second while a hand in another p
 second. CPU is user and system seconds of the recorder's process for each second of play (1 is one whole core); Xvfb,
 the window and the hand are other processes. The limit beside it is mss alone, grabbing the same rectangle as often and
 throwing the picture away. `off` compares the time of each recorded event with the server's own, as the window
-under the pointer was told it; `injected_off` (p95) with the moment in which the hand asked for it, a round trip earlier.
+under the pointer was told it; `injected_off` (p95) with the moment in which the hand asked, a round trip earlier.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Row:
     what: str
     preset: str
     """How hard the encoder worked, as the recorder's probe chose."""
-    seconds: float
     cpu: float
     """User and system seconds of the recorder for each second."""
     mss_cpu: float
@@ -250,9 +249,8 @@ def measure(width_px: int, height_px: int, fps: float, seconds: float) -> Row:
             benchmark="recording",
             what=f"{width_px}x{height_px} at {fps:g} fps",
             preset=preset,
-            seconds=watch.wall_s,
-            cpu=watch.cpu_s / watch.wall_s,
-            mss_cpu=mss_cpu,
+            cpu=round(watch.cpu_s / watch.wall_s, 3),
+            mss_cpu=round(mss_cpu, 3),
             frames=state.frames,
             dropped=state.dropped,
             made=len(made["told_ms"]),

@@ -66,7 +66,7 @@ def test_a_command_finds_its_stage(name):
 
 
 def test_an_unknown_command_is_one_error():
-    with pytest.raises(ConfigError, match="there are play, record-demo"):
+    with pytest.raises(ConfigError, match="there are play, record, record-demo"):
         run_command(["recrod"])
 
 

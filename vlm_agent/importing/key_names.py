@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from vlm_agent.sessions.keys import KEY_CODES, key_name
+from vlm_agent.sessions.keys import KEY_CODES, SIGN_NAMES, key_name
 
 _SHIFTED = dict(zip('~!@#$%^&*()_+{}|:"<>?', "`1234567890-=[]\\;',./", strict=True))
 _PYNPUT = {
@@ -33,36 +33,28 @@ _PYNPUT = {
     "shift_r": "rightshift",
 }
 _MINECRAFT = {
-    "apostrophe": "'",
-    "backslash": "\\",
     "caps.lock": "capslock",
-    "comma": ",",
-    "equal": "=",
-    "grave.accent": "`",
+    "grave.accent": "grave",
     "keypad.add": "numpad_add",
     "keypad.decimal": "numpad_decimal",
     "keypad.divide": "numpad_divide",
     "keypad.multiply": "numpad_multiply",
     "keypad.subtract": "numpad_subtract",
     "left.alt": "leftalt",
-    "left.bracket": "[",
+    "left.bracket": "bracketleft",
     "left.control": "leftctrl",
     "left.shift": "leftshift",
     "left.win": "leftmeta",
-    "minus": "-",
     "num.lock": "numlock",
     "page.down": "pagedown",
     "page.up": "pageup",
-    "period": ".",
     "print.screen": "printscreen",
     "right.alt": "rightalt",
-    "right.bracket": "]",
+    "right.bracket": "bracketright",
     "right.control": "rightctrl",
     "right.shift": "rightshift",
     "right.win": "rightmeta",
     "scroll.lock": "scrolllock",
-    "semicolon": ";",
-    "slash": "/",
     **{f"keypad.{digit}": f"numpad_{digit}" for digit in range(10)},
 }
 _MINECRAFT_PREFIX = "key.keyboard."
@@ -116,4 +108,5 @@ def _from_character(character: str) -> str | None:
     if character == " ":
         return "space"
     name = _SHIFTED.get(character, character.lower())
+    name = SIGN_NAMES.get(name, name)
     return name if name in KEY_CODES else None

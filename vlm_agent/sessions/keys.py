@@ -72,9 +72,12 @@ KEY_CODES: dict[str, int] = {
 }
 """Canonical name -> virtual key code."""
 
-_SIGNS = {sign: code for signs, first in ((";=,-./`", 0xBA), ("[\\]'", 0xDB)) for code, sign in enumerate(signs, first)}
-"""Signs that stand for the words above where a person or another recorder names a key by what it types."""
+_SIGN_CODES = {
+    sign: code for signs, first in ((";=,-./`", 0xBA), ("[\\]'", 0xDB)) for code, sign in enumerate(signs, first)
+}
 _KEY_NAMES = {code: name for name, code in KEY_CODES.items()}
+SIGN_NAMES: dict[str, str] = {sign: _KEY_NAMES[code] for sign, code in _SIGN_CODES.items()}
+"""Sign -> canonical name of the key that types it on a US layout; a person or another recorder may write the sign."""
 _UNNAMED = "vk_"
 
 
@@ -84,7 +87,7 @@ def key_code(name: str) -> int:
     Raises:
         DataError: If no such key exists.
     """
-    code = KEY_CODES.get(name, _SIGNS.get(name))
+    code = KEY_CODES.get(SIGN_NAMES.get(name, name))
     if code is not None:
         return code
     digits = name.removeprefix(_UNNAMED)

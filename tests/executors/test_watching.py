@@ -126,4 +126,4 @@ def test_hotkeys_work_unarmed_and_only_by_a_persons_hand():
 def test_a_hotkey_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="--stop-keys"):
         read_hotkey(text)
-    assert read_hotkey("LeftCtrl + minus") == {"ctrl", "-"}
+    assert read_hotkey("LeftCtrl + minus") == {"ctrl", "minus"}

@@ -9,21 +9,6 @@ from vlm_agent.errors import ConfigError, VlmAgentError
 
 Kind = Literal["key", "button"]
 
-_SPELLED_OUT = {
-    "minus": "-",
-    "equal": "=",
-    "comma": ",",
-    "period": ".",
-    "slash": "/",
-    "grave": "`",
-    "semicolon": ";",
-    "apostrophe": "'",
-    "backslash": "\\",
-    "bracketleft": "[",
-    "bracketright": "]",
-}
-"""Action specs name keys in letters, keyboards and recordings by what they type."""
-
 
 class DeviceLostError(VlmAgentError):
     """Nothing can be injected any more: the display is gone, or refuses us."""
@@ -95,11 +80,6 @@ class DryDevice:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def canonical_key(name: str) -> str:
-    """Return the name under which keyboards know a key of an action spec."""
-    return _SPELLED_OUT.get(name, name)
 
 
 def check_controls(device: InjectionDevice, controls: list[Control]) -> None:

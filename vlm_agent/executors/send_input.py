@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from vlm_agent.actions.placement import Rect
 from vlm_agent.errors import ConfigError
-from vlm_agent.executors.devices import Control, DeviceLostError, canonical_key
+from vlm_agent.executors.devices import Control, DeviceLostError
 from vlm_agent.sessions.keys import KEY_CODES
 
 OUR_MARK = 0x564C4D41
@@ -108,7 +108,6 @@ class SendInputDevice:
         return self._find_scan(control.name) is not None
 
     def _find_scan(self, name: str) -> int | None:
-        name = canonical_key(name)
         code = KEY_CODES.get(_LEFT.get(name, name))
         return (self._user32.MapVirtualKeyW(code, _MAPVK_VK_TO_VSC_EX) or None) if code is not None else None
 

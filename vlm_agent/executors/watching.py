@@ -16,7 +16,6 @@ from typing import Literal
 from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.errors import ConfigError
-from vlm_agent.executors.devices import canonical_key
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
 from vlm_agent.executors.limits import plain_key
 
@@ -165,7 +164,7 @@ def read_hotkey(text: str) -> frozenset[str]:
     """
     from vlm_agent.sessions.keys import KEY_CODES
 
-    names = [plain_key(canonical_key(name.strip().lower())) for name in text.split("+")]
+    names = [plain_key(name.strip().lower()) for name in text.split("+")]
     unknown = [name for name in names if name not in KEY_CODES and name != "super"]
     if unknown or not names:
         raise ConfigError(f"--stop-keys expects keys such as f12 or ctrl+alt+q, got {text!r}")

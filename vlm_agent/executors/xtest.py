@@ -22,7 +22,7 @@ from Xlib.protocol import rq
 from vlm_agent.desktop.x11 import connect
 from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.errors import ConfigError
-from vlm_agent.executors.devices import Control, DeviceLostError, canonical_key
+from vlm_agent.executors.devices import Control, DeviceLostError
 from vlm_agent.executors.limits import plain_key
 from vlm_agent.executors.watching import SentLog, Signal
 
@@ -105,7 +105,7 @@ class XTestDevice:
 
     def _find_code(self, control: Control) -> int | None:
         if control.kind == "key":
-            return self._keys.find_code(canonical_key(control.name))
+            return self._keys.find_code(control.name)
         return _BUTTONS.get(control.name)
 
     def _send(self, kind: int, detail: int, signal: Signal, x: int = 0, y: int = 0) -> None:

@@ -73,7 +73,7 @@ def run(config: DoctorConfig) -> None:
             desktop.close()
         checks.append(_judge(aims, config.out))
     if config.as_json:
-        print(json.dumps(_describe(checks, aims), indent=2))  # noqa: T201  the command's own output
+        sys.stdout.write(json.dumps(_describe(checks, aims), indent=2) + "\n")
     else:
         _show(checks, aims)
     if any(check.state is State.FAILED for check in checks):

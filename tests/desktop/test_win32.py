@@ -3,9 +3,15 @@
 # ruff: noqa: N802 - a stand-in has the names that Windows gave
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import vlm_agent
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop import win32
 from vlm_agent.desktop.types import WindowInfo
 from vlm_agent.desktop.win32 import Win32Desktop
 from vlm_agent.desktop.windows import choose_window
@@ -104,3 +110,15 @@ def test_focus_pointer_and_the_window_at_a_point():
     assert desktop.find_focused() == desktop.find_at(-400, 50) == 11
     assert desktop.find_at(5, 5) is None
     assert desktop.read_pointer() == (-3, 9)
+
+
+def test_every_function_that_is_called_says_how_wide_its_handles_are(monkeypatch):
+    class Library(defaultdict[str, SimpleNamespace]):
+        __getattr__ = defaultdict.__getitem__
+
+    monkeypatch.setattr(win32, "load_library", lambda name: Library(SimpleNamespace))
+    declared = {"user32": win32.load_user32(), "kernel32": win32.load_kernel32()}
+    sources = "".join(path.read_text() for path in Path(vlm_agent.__file__).parent.rglob("*.py"))
+    called = set(re.findall(r"\b_?(user32|kernel32)\.([A-Z]\w+)", sources))
+    assert {("user32", "SetWindowsHookExW"), ("user32", "SendInput"), ("kernel32", "OpenProcess")} <= called
+    assert {(name, function) for name, library in declared.items() for function in library} == called

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.win32_hooks import KeyInfo, MouseInfo
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, DeviceLostError
-from vlm_agent.executors.hooks import HookListener, KeyboardEvent, MouseEvent, read_keyboard, read_mouse
+from vlm_agent.executors.hooks import HookListener, read_keyboard, read_mouse
 from vlm_agent.executors.send_input import OUR_MARK, SendInputDevice, scale_absolute
 from vlm_agent.executors.watching import Signal
 
@@ -103,16 +104,15 @@ def test_input_that_windows_does_not_take_stops_everything():
 
 
 def test_hooks_tell_our_input_from_a_persons():
-    key = KeyboardEvent(vkCode=0x7B)
+    key = KeyInfo(code=0x7B)
     assert read_keyboard(0x100, key) == Signal("key", 0x7B, True, name="f12")
-    assert read_keyboard(0x105, KeyboardEvent(vkCode=0xA5)) == Signal("key", 0xA5, False, name="alt")
-    ours = KeyboardEvent(vkCode=0x41, dwExtraInfo=OUR_MARK)
+    assert read_keyboard(0x105, KeyInfo(code=0xA5)) == Signal("key", 0xA5, False, name="alt")
+    ours = KeyInfo(code=0x41, extra=OUR_MARK)
     assert read_keyboard(0x100, ours) == Signal("key", 0x41, True, name="a", is_own=True)
-    moved = MouseEvent(dwExtraInfo=OUR_MARK)
-    moved.pt.x, moved.pt.y = 5, 6
+    moved = MouseInfo(x=5, y=6, extra=OUR_MARK)
     assert read_mouse(0x200, moved) == Signal("move", point=(5, 6), is_own=True)
-    assert read_mouse(0x204, MouseEvent()) == Signal("button", 3, True)
-    assert read_mouse(0x1234, MouseEvent()) is None
+    assert read_mouse(0x204, MouseInfo()) == Signal("button", 3, True)
+    assert read_mouse(0x1234, MouseInfo()) is None
 
 
 class FakeSystem:
@@ -126,6 +126,9 @@ class FakeSystem:
 
     def GetCurrentThreadId(self) -> int:
         return 4
+
+    def GetModuleHandleW(self, _: Any) -> int:
+        return 1
 
     def SetWindowsHookExW(self, kind: int, procedure: Any, module: Any, thread: int) -> int:
         self.procedures[kind] = procedure
@@ -152,8 +155,8 @@ class FakeSystem:
 def test_the_listener_hears_until_it_is_closed():
     system, heard = FakeSystem(), []
     listener = HookListener(lambda signal, t_ns: heard.append(signal), system, system)
-    system.events.put((13, 0x100, KeyboardEvent(vkCode=0x7B)))
-    system.events.put((14, 0x200, MouseEvent()))
+    system.events.put((13, 0x100, KeyInfo(code=0x7B)))
+    system.events.put((14, 0x200, MouseInfo()))
     lost = []
     listener.on_lost = lambda: lost.append(True)
     listener.close()

@@ -13,11 +13,11 @@ import pytest
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.win32_hooks import WM_INPUT, WM_QUIT, KeyInfo, MouseInfo, RawMouse
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_win32 import Win32Devices
 from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
-from vlm_agent.recording.win32_hooks import WM_INPUT, WM_QUIT, KeyInfo, Libraries, MouseInfo, RawMouse
 from vlm_agent.sessions.types import RawMotion
 
 GAME, BROWSER = 0x10A, 0x20B
@@ -107,7 +107,7 @@ def user32() -> FakeUser32:
 
 @pytest.fixture
 def devices(user32: FakeUser32) -> Iterator[Win32Devices]:
-    devices = Win32Devices(SessionClock(), GAME, libraries=Libraries(user32, FakeKernel32()))
+    devices = Win32Devices(SessionClock(), GAME, user32=user32, kernel32=FakeKernel32())
     yield devices
     devices.stop()
     assert not user32.hooks
@@ -206,7 +206,7 @@ def test_raw_motion_is_heard_and_places_are_not(user32: FakeUser32, devices: Win
 def test_a_refusal_says_what_to_do(user32: FakeUser32) -> None:
     user32.is_refusing = True
     with pytest.raises(ConfigError, match="as administrator"):
-        Win32Devices(SessionClock(), libraries=Libraries(user32, FakeKernel32()))
+        Win32Devices(SessionClock(), user32=user32, kernel32=FakeKernel32())
     assert not [thread for thread in threading.enumerate() if thread.name == "hooks"]
 
 

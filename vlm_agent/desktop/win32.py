@@ -8,6 +8,7 @@ Functions: https://learn.microsoft.com/en-us/windows/win32/api/winuser/
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from ctypes import wintypes
 from pathlib import PureWindowsPath
@@ -15,59 +16,101 @@ from typing import Any
 
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.types import WindowInfo
+from vlm_agent.errors import ConfigError
 
 _SM_XVIRTUALSCREEN, _SM_YVIRTUALSCREEN, _SM_CXVIRTUALSCREEN, _SM_CYVIRTUALSCREEN = 76, 77, 78, 79
 _GA_ROOT = 2
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 _PER_MONITOR_AWARE_V2 = -4
 _MAX_CHARS = 1024
+# On other systems only the tests come here, and any calling convention does.
 _make_callback: Any = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)
 EnumWindowsProc: Any = _make_callback(wintypes.BOOL, wintypes.HWND, wintypes.LPARAM)
 """What EnumWindows calls for each window."""
+HookProc: Any = _make_callback(ctypes.c_ssize_t, ctypes.c_int, wintypes.WPARAM, wintypes.LPARAM)
+"""What a hook of SetWindowsHookExW is."""
+
+_Signatures = dict[str, tuple[Any, list[Any]]]
+"""Function -> type of its result, types of its arguments."""
+_PLACE = [ctypes.c_int] * 4
+_WINDOWS: _Signatures = {
+    "EnumWindows": (wintypes.BOOL, [EnumWindowsProc, wintypes.LPARAM]),
+    "IsWindow": (wintypes.BOOL, [wintypes.HWND]),
+    "IsWindowVisible": (wintypes.BOOL, [wintypes.HWND]),
+    "IsIconic": (wintypes.BOOL, [wintypes.HWND]),
+    "GetWindowTextW": (ctypes.c_int, [wintypes.HWND, wintypes.LPWSTR, ctypes.c_int]),
+    "GetClientRect": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.RECT)]),
+    "ClientToScreen": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.POINT)]),
+    "GetWindowThreadProcessId": (wintypes.DWORD, [wintypes.HWND, ctypes.POINTER(wintypes.DWORD)]),
+    "GetForegroundWindow": (wintypes.HWND, []),
+    "WindowFromPoint": (wintypes.HWND, [wintypes.POINT]),
+    "GetAncestor": (wintypes.HWND, [wintypes.HWND, wintypes.UINT]),
+    "GetCursorPos": (wintypes.BOOL, [ctypes.POINTER(wintypes.POINT)]),
+    "GetSystemMetrics": (ctypes.c_int, [ctypes.c_int]),
+    "SetProcessDpiAwarenessContext": (wintypes.BOOL, [wintypes.HANDLE]),
+}
+_INPUT: _Signatures = {
+    "SetWindowsHookExW": (wintypes.HHOOK, [ctypes.c_int, HookProc, wintypes.HINSTANCE, wintypes.DWORD]),
+    "UnhookWindowsHookEx": (wintypes.BOOL, [wintypes.HHOOK]),
+    "CallNextHookEx": (ctypes.c_ssize_t, [wintypes.HHOOK, ctypes.c_int, wintypes.WPARAM, wintypes.LPARAM]),
+    "GetMessageW": (ctypes.c_int, [ctypes.POINTER(wintypes.MSG), wintypes.HWND, wintypes.UINT, wintypes.UINT]),
+    "PostThreadMessageW": (wintypes.BOOL, [wintypes.DWORD, wintypes.UINT, wintypes.WPARAM, wintypes.LPARAM]),
+    "CreateWindowExW": (
+        wintypes.HWND,
+        [wintypes.DWORD, wintypes.LPCWSTR, wintypes.LPCWSTR, wintypes.DWORD, *_PLACE, *[wintypes.HANDLE] * 4],
+    ),
+    "RegisterRawInputDevices": (wintypes.BOOL, [ctypes.c_void_p, wintypes.UINT, wintypes.UINT]),
+    "GetRawInputData": (
+        wintypes.UINT,
+        [wintypes.HANDLE, wintypes.UINT, ctypes.c_void_p, ctypes.POINTER(wintypes.UINT), wintypes.UINT],
+    ),
+    "SendInput": (wintypes.UINT, [wintypes.UINT, ctypes.c_void_p, ctypes.c_int]),
+    "MapVirtualKeyW": (wintypes.UINT, [wintypes.UINT, wintypes.UINT]),
+}
+_PROCESSES: _Signatures = {
+    "OpenProcess": (wintypes.HANDLE, [wintypes.DWORD, wintypes.BOOL, wintypes.DWORD]),
+    "CloseHandle": (wintypes.BOOL, [wintypes.HANDLE]),
+    "QueryFullProcessImageNameW": (
+        wintypes.BOOL,
+        [wintypes.HANDLE, wintypes.DWORD, wintypes.LPWSTR, ctypes.POINTER(wintypes.DWORD)],
+    ),
+    "GetCurrentThreadId": (wintypes.DWORD, []),
+    "GetModuleHandleW": (wintypes.HMODULE, [wintypes.LPCWSTR]),
+}
 
 
 def load_library(name: str) -> Any:
-    """Return a system library whose calls keep the last error."""
-    return ctypes.WinDLL(name, use_last_error=True)  # type: ignore[attr-defined]
+    """Return a system library, loaded anew because the signatures of `ctypes.windll` are everybody's.
+
+    Raises:
+        ConfigError: this is not Windows.
+    """
+    if sys.platform != "win32":
+        raise ConfigError(f"expected Windows, this is {sys.platform}")
+    return ctypes.WinDLL(name)
 
 
 def load_user32() -> Any:
-    """Return user32 with the types of the functions that are called here; handles are 64 bits wide."""
-    user32 = load_library("user32")
-    signatures: dict[str, tuple[Any, list[Any]]] = {
-        "EnumWindows": (wintypes.BOOL, [EnumWindowsProc, wintypes.LPARAM]),
-        "IsWindowVisible": (wintypes.BOOL, [wintypes.HWND]),
-        "IsIconic": (wintypes.BOOL, [wintypes.HWND]),
-        "GetWindowTextW": (ctypes.c_int, [wintypes.HWND, wintypes.LPWSTR, ctypes.c_int]),
-        "GetClientRect": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.RECT)]),
-        "ClientToScreen": (wintypes.BOOL, [wintypes.HWND, ctypes.POINTER(wintypes.POINT)]),
-        "GetWindowThreadProcessId": (wintypes.DWORD, [wintypes.HWND, ctypes.POINTER(wintypes.DWORD)]),
-        "GetForegroundWindow": (wintypes.HWND, []),
-        "WindowFromPoint": (wintypes.HWND, [wintypes.POINT]),
-        "GetAncestor": (wintypes.HWND, [wintypes.HWND, wintypes.UINT]),
-        "GetCursorPos": (wintypes.BOOL, [ctypes.POINTER(wintypes.POINT)]),
-        "GetSystemMetrics": (ctypes.c_int, [ctypes.c_int]),
-        "SetProcessDpiAwarenessContext": (wintypes.BOOL, [wintypes.HANDLE]),
-    }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(user32, name)
-        function.restype, function.argtypes = result, arguments
-    return user32
+    """Return user32 with the types of all its functions that are called anywhere; handles are 64 bits wide."""
+    return _declare(load_library("user32"), _WINDOWS | _INPUT)
 
 
 def load_kernel32() -> Any:
-    """Return kernel32 with the types of the functions that are called here."""
-    kernel32 = load_library("kernel32")
-    kernel32.OpenProcess.restype = wintypes.HANDLE
-    kernel32.OpenProcess.argtypes = [wintypes.DWORD, wintypes.BOOL, wintypes.DWORD]
-    kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
-    kernel32.QueryFullProcessImageNameW.argtypes = [
-        wintypes.HANDLE,
-        wintypes.DWORD,
-        wintypes.LPWSTR,
-        ctypes.POINTER(wintypes.DWORD),
-    ]
-    return kernel32
+    """Return kernel32, the same."""
+    return _declare(load_library("kernel32"), _PROCESSES)
+
+
+def use_device_pixels(user32: Any) -> None:
+    """Have places told in the pixels of the screen and of its pictures, whatever the display's scale."""
+    # Refused where the process has said so before.
+    user32.SetProcessDpiAwarenessContext(_PER_MONITOR_AWARE_V2)
+
+
+def _declare(library: Any, signatures: _Signatures) -> Any:
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
 class Win32Desktop:
@@ -78,8 +121,7 @@ class Win32Desktop:
         self._user32 = user32 if user32 is not None else load_user32()
         self._kernel32 = kernel32 if kernel32 is not None else load_kernel32()
         self._apps: dict[int, str] = {}
-        # Else a scaled display would be told in other pixels than its pictures have.
-        self._user32.SetProcessDpiAwarenessContext(_PER_MONITOR_AWARE_V2)
+        use_device_pixels(self._user32)
 
     @property
     def screen(self) -> Rect:

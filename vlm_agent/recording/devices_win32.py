@@ -10,26 +10,26 @@ import ctypes
 import threading
 from ctypes import wintypes
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.win32 import load_user32, use_device_pixels
+from vlm_agent.desktop.win32_hooks import (
+    BUTTONS,
+    KEYS,
+    WM_MOUSEHWHEEL,
+    WM_MOUSEMOVE,
+    WM_MOUSEWHEEL,
+    HookThread,
+    KeyInfo,
+    MouseInfo,
+)
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
-from vlm_agent.recording.win32_hooks import HookThread, KeyInfo, Libraries, MouseInfo, load_libraries
 from vlm_agent.sessions.keys import key_name
 from vlm_agent.sessions.types import RawMotion
 
-_MOVE, _WHEEL, _SIDEWAYS = 0x0200, 0x020A, 0x020E
-_X_DOWN, _X_UP = 0x020B, 0x020C
-_BUTTONS = {
-    0x0201: ("left", True),
-    0x0202: ("left", False),
-    0x0204: ("right", True),
-    0x0205: ("right", False),
-    0x0207: ("middle", True),
-    0x0208: ("middle", False),
-}
-_KEY_DOWN, _KEY_UP = (0x0100, 0x0104), (0x0101, 0x0105)
 _NOTCH = 120
 _SIDES = {f"{side}{name}": name for side in ("left", "right") for name in ("shift", "ctrl", "alt")}
 """Sides of a pair are heard as the same key, as on X11."""
@@ -40,24 +40,25 @@ class Win32Devices:
     """The devices of a Windows desktop, and one of its windows."""
 
     def __init__(
-        self, clock: SessionClock, window_id: int | None = None, *, libraries: Libraries | None = None
+        self, clock: SessionClock, window_id: int | None = None, *, user32: Any = None, kernel32: Any = None
     ) -> None:
         """Start to listen.
 
         Args:
             clock: what times are told in.
             window_id: the window to watch; None hears the devices only.
-            libraries: what is called; by default Windows itself.
+            user32: the system's library, or a stand-in.
+            kernel32: the same.
 
         Raises:
             ConfigError: Windows refuses to tell.
         """
-        libraries = libraries or load_libraries()
         self._clock = clock
         self._window_id = window_id
-        self._user32 = libraries.user32
+        self._user32 = user32 if user32 is not None else load_user32()
+        use_device_pixels(self._user32)
         self._items: SimpleQueue[DeviceItem] = SimpleQueue()
-        self._turned = {_WHEEL: 0, _SIDEWAYS: 0}
+        self._turned = {WM_MOUSEWHEEL: 0, WM_MOUSEHWHEEL: 0}
         self._focus: Focus | None = None
         self._rect: Rect | None = None
         self._is_visible = True
@@ -65,10 +66,13 @@ class Win32Devices:
         self._looking = threading.Lock()
         self._look(clock.now_ns())
         self._hooks = HookThread(
-            libraries,
             on_mouse=self._hear_mouse,
             on_key=self._hear_key,
             on_raw=lambda dx, dy: self._items.put(RawMotion(self._clock.now_ns(), dx, dy)),
+            refusal="Windows refuses to tell mouse and keyboard to this program;"
+            " run it on the desktop itself, and as administrator if the game is",
+            user32=self._user32,
+            kernel32=kernel32,
         )
 
     @property
@@ -98,7 +102,7 @@ class Win32Devices:
         if self._is_stopped:
             return []
         self._is_stopped = True
-        self._hooks.stop()
+        self._hooks.close()
         return self._drain()
 
     def _drain(self) -> list[DeviceItem]:
@@ -112,30 +116,29 @@ class Win32Devices:
     def _hear_mouse(self, message: int, info: MouseInfo) -> None:
         t_ns, x, y = self._clock.now_ns(), info.x, info.y
         high = ctypes.c_short(info.data >> 16).value
-        if message == _MOVE:
+        if message == WM_MOUSEMOVE:
             self._items.put(PointerMoved(t_ns, x, y))
             return
         self._look(t_ns)
-        if message in _BUTTONS:
-            self._items.put(ButtonChanged(t_ns, x, y, *_BUTTONS[message]))
-        elif message in (_X_DOWN, _X_UP):
-            self._items.put(ButtonChanged(t_ns, x, y, f"x{high}", message == _X_DOWN))
+        if message in BUTTONS:
+            name, is_down = BUTTONS[message]
+            self._items.put(ButtonChanged(t_ns, x, y, f"x{high}" if name == "x" else name, is_down))
         elif message in self._turned:
             # Fine wheels turn by parts of a notch; they add up.
             self._turned[message] += high
             notches = int(self._turned[message] / _NOTCH)
             self._turned[message] -= notches * _NOTCH
             if notches:
-                dx, dy = (0, notches) if message == _WHEEL else (notches, 0)
+                dx, dy = (0, notches) if message == WM_MOUSEWHEEL else (notches, 0)
                 self._items.put(WheelTurned(t_ns, x, y, dx, dy))
 
     def _hear_key(self, message: int, info: KeyInfo) -> None:
-        if message not in (*_KEY_DOWN, *_KEY_UP):
+        if message not in KEYS:
             return
         t_ns = self._clock.now_ns()
         self._look(t_ns)
         name = key_name(info.code)
-        self._items.put(KeyChanged(t_ns, _SIDES.get(name, name), message in _KEY_DOWN))
+        self._items.put(KeyChanged(t_ns, _SIDES.get(name, name), KEYS[message]))
 
     def _look(self, t_ns: int) -> None:
         """Note what has changed about the window; its owner's dialogs count as it, as far as keys go."""

@@ -264,7 +264,7 @@ def test_a_server_that_goes_away_is_told_and_what_was_recorded_is_kept(
         running.wait_events(2)
         hand.display.sync()
         # Our connection is cut, as it is when the server ends.
-        running.recorder._parts.devices._recorder.display.socket.shutdown(2)
+        running.recorder._parts.devices._record._events.display.socket.shutdown(2)
         with pytest.raises(ConfigError, match="server is gone"):
             running.join()
         running.errors.clear()

@@ -1,26 +1,22 @@
 """Injecting input on X11 through the XTEST extension, and hearing all input through RECORD.
 
 One connection injects; key codes come from a table read once, nothing is remapped, and no request carries a delay for
-the server to wait: when an event is sent is the executor's to say. Hearing has two connections of its own, as RECORD
-demands: one that the server answers on for ever, one to end it.
-Protocols: https://www.x.org/releases/X11R7.7/doc/xextproto/xtest.html, .../recordproto/record.html
+the server to wait: when an event is sent is the executor's to say. Hearing has connections of its own.
+Protocol: https://www.x.org/releases/X11R7.7/doc/xextproto/xtest.html
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from Xlib import X
-from Xlib import error as xlib_error
-from Xlib.ext import record, xtest
-from Xlib.protocol import rq
+from Xlib.ext import xtest
 
 from vlm_agent.desktop.x11 import connect
 from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, parse_core
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, DeviceLostError
 from vlm_agent.executors.limits import plain_key
@@ -28,8 +24,6 @@ from vlm_agent.executors.watching import SentLog, Signal
 
 _BUTTONS = {"left": 1, "middle": 2, "right": 3}
 _WHEEL_UP, _WHEEL_DOWN, _WHEEL_LEFT, _WHEEL_RIGHT = 4, 5, 6, 7
-_LOST = (xlib_error.ConnectionClosedError, OSError)
-_READY_S = 5.0
 
 
 class XTestDevice:
@@ -91,7 +85,7 @@ class XTestDevice:
 
     def close(self) -> None:
         """Give the connection back; harmless the second time."""
-        with contextlib.suppress(*_LOST):
+        with contextlib.suppress(*SERVER_GONE):
             self._display.close()
 
     def _change(self, control: Control, *, is_down: bool) -> None:
@@ -113,98 +107,38 @@ class XTestDevice:
             self._sent.note(signal, time.perf_counter_ns())
             xtest.fake_input(self._display, kind, detail, x=x, y=y)
             self._display.flush()
-        except _LOST as error:
+        except SERVER_GONE as error:
             raise DeviceLostError(f"the X server is gone: {error}") from error
 
 
-class X11Listener:
+class X11Listener(RecordThread):
     """Hears every key, button and motion of an X server, from whatever device."""
 
-    def __init__(self, hear: Callable[[Signal, int], None], name: str | None = None) -> None:
+    def __init__(self, hear: Callable[[Signal, int], None]) -> None:
         """Begin to hear in a thread of its own.
 
         Args:
             hear: takes each event and the time at which it was read; called in that thread.
-            name: the display; None takes DISPLAY.
 
         Raises:
             ConfigError: the server does not let us hear.
         """
-        self._hear = hear
-        self._control, self._events = connect(name), connect(name)
-        if not self._control.has_extension("RECORD"):
-            raise ConfigError(
-                "the X server has no RECORD extension, so nobody could stop the agent; it is not used live"
-            )
-        self._keys = KeyTable(self._control)
-        self._context = self._control.record_create_context(0, [record.AllClients], [_DEVICE_EVENTS])
-        self._control.sync()
-        self._is_ready = threading.Event()
-        self._is_closing = False
-        self.on_lost: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
-        self._thread.start()
-        if not self._is_ready.wait(_READY_S):
-            raise ConfigError(
-                "the X server does not tell of input, so nobody could stop the agent; it is not used live"
-            )
 
-    @property
-    def is_alive(self) -> bool:
-        """Return whether it still hears."""
-        return self._thread.is_alive()
-
-    def close(self) -> None:
-        """Stop hearing; harmless the second time."""
-        self._is_closing = True
-        with contextlib.suppress(*_LOST):
-            self._control.record_disable_context(self._context)
-            self._control.sync()
-        self._thread.join(_READY_S)
-        for connection in (self._control, self._events):
-            with contextlib.suppress(*_LOST):
-                connection.close()
-
-    def _listen(self) -> None:
-        try:
-            with contextlib.suppress(*_LOST):
-                self._events.record_enable_context(self._context, self._take)
-        finally:
-            if not self._is_closing:
-                self.on_lost()
-
-    def _take(self, reply: Any) -> None:
-        if reply.category == record.StartOfData:
-            self._is_ready.set()
-        if reply.category != record.FromServer or reply.client_swapped:
-            return
-        now_ns = time.perf_counter_ns()
-        data = reply.data
-        while data:
-            event, data = rq.EventField(None).parse_binary_value(data, self._events.display, None, None)
-            signal = self._read(event)
+        def tell(_: int, event: bytes) -> None:
+            signal = self._read(parse_core(event))
             if signal is not None:
-                self._hear(signal, now_ns)
+                hear(signal, time.perf_counter_ns())
 
-    def _read(self, event: Any) -> Signal | None:
-        if event.type in (X.KeyPress, X.KeyRelease):
+        control = connect()
+        self._keys = KeyTable(control)
+        super().__init__(control, tell, consequence="nobody could stop the agent, and it is not used live")
+
+    def _read(self, event: CoreEvent) -> Signal | None:
+        if event.kind in (X.KeyPress, X.KeyRelease):
             name = self._keys.find_name(event.detail)
-            return Signal("key", event.detail, event.type == X.KeyPress, name=name and plain_key(name))
-        if event.type in (X.ButtonPress, X.ButtonRelease):
-            return Signal("button", event.detail, event.type == X.ButtonPress)
-        if event.type == X.MotionNotify:
-            return Signal("move", point=(event.root_x, event.root_y))
+            return Signal("key", event.detail, event.kind == X.KeyPress, name=name and plain_key(name))
+        if event.kind in (X.ButtonPress, X.ButtonRelease):
+            return Signal("button", event.detail, event.kind == X.ButtonPress)
+        if event.kind == X.MotionNotify:
+            return Signal("move", point=(event.x, event.y))
         return None
-
-
-_DEVICE_EVENTS = {
-    "core_requests": (0, 0),
-    "core_replies": (0, 0),
-    "ext_requests": (0, 0, 0, 0),
-    "ext_replies": (0, 0, 0, 0),
-    "delivered_events": (0, 0),
-    "device_events": (X.KeyPress, X.MotionNotify),
-    "errors": (0, 0),
-    "client_started": False,
-    "client_died": False,
-}

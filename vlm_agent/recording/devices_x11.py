@@ -8,20 +8,18 @@ its time, so a key typed a moment after the window lost the keyboard is never ta
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from Xlib import X
 from Xlib import error as xlib_error
-from Xlib.ext import record
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.x11 import X11Desktop, connect
 from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, kind_of, parse_core
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording import x11_wire
 from vlm_agent.recording.clock import SessionClock
@@ -34,10 +32,11 @@ from vlm_agent.sessions.types import RawMotion
 _BUTTONS = {1: "left", 2: "middle", 3: "right", 8: "x1", 9: "x2"}
 _WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
 """Button number -> notches right and up."""
+_WINDOW_EVENTS = ((X.FocusIn, X.FocusOut), (X.DestroyNotify, X.ConfigureNotify))
+"""Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22."""
 _POLL_S = 0.1
 """How often the server is asked something, so that it hands over what XRecord holds back while nothing else happens."""
 _UNUSED_CODES = sorted(set(range(1, 256)) - set(KEY_CODES.values()))
-_GONE = (xlib_error.ConnectionClosedError, OSError)
 
 
 class _Heard(NamedTuple):
@@ -68,11 +67,7 @@ class X11Devices:
         self._clock = clock
         self._window_id = window_id
         self._stream: SimpleQueue[_Heard | _RawCounts | None] = SimpleQueue()
-        self._desktop, self._watcher, self._recorder = X11Desktop(), connect(), connect()
-        if not self._recorder.has_extension(record.extname):
-            raise ConfigError(
-                "the X server has no RECORD extension, so input can't be heard; enable it in its settings"
-            )
+        self._desktop, self._watcher = X11Desktop(), connect()
         self._server_clock = ServerClock.measure(self._watcher)
         self._keys = KeyTable(self._watcher)
         self._root_id = self._watcher.screen().root.id
@@ -84,7 +79,14 @@ class X11Devices:
         self._is_stopped = False
         self._last_ns = 0
         self._watch_window()
-        self._start_recording()
+        self._record = RecordThread(
+            self._watcher,
+            lambda server_ms, event: self._stream.put(_Heard(server_ms, event)),
+            consequence="input can't be heard",
+            on_lost=lambda: self._stream.put(None),
+            clients=self._watcher.display.info.resource_id_base,
+            delivered=_WINDOW_EVENTS,
+        )
         self._raw = RawMotionListener(
             lambda server_ms, dx, dy: self._stream.put(_RawCounts(server_ms, dx, dy)), with_programs=with_programs
         )
@@ -137,17 +139,11 @@ class X11Devices:
             return []
         self._is_stopped = True
         self._raw.stop()
-        with contextlib.suppress(*_GONE):
-            self._watcher.record_disable_context(self._context)
-            self._watcher.sync()
-        self._thread.join(5)
+        self._record.close()
         items, self._pending = self._pending, []
         with contextlib.suppress(Empty, ConfigError):
             while True:
                 items += self._translate(self._stream.get_nowait())
-        for display in (self._watcher, self._recorder):
-            with contextlib.suppress(*_GONE):
-                display.close()
         self._desktop.close()
         return items
 
@@ -162,41 +158,6 @@ class X11Devices:
             self._parent_id = window.query_tree().parent.id
         except xlib_error.BadWindow as error:
             raise ConfigError("the window was closed before the recording began") from error
-
-    def _start_recording(self) -> None:
-        ours = self._watcher.display.info.resource_id_base
-        # Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22.
-        ranges = [
-            _range(device_events=(X.KeyPress, X.MotionNotify)),
-            _range(delivered_events=(X.FocusIn, X.FocusOut)),
-            _range(delivered_events=(X.DestroyNotify, X.ConfigureNotify)),
-        ]
-        self._context = self._recorder.record_create_context(record.FromServerTime, [ours], ranges)
-        self._recorder.sync()
-        is_started = threading.Event()
-        self._thread = threading.Thread(target=self._listen, args=(is_started,), name="xrecord", daemon=True)
-        self._thread.start()
-        if not is_started.wait(5):
-            raise ConfigError("the X server did not begin to tell its events within 5 s; is it busy or stopped?")
-
-    def _listen(self, is_started: threading.Event) -> None:
-        def hear(reply: Any) -> None:
-            if reply.category == record.StartOfData:
-                is_started.set()
-            elif reply.category == record.FromServer:
-                self._split(bytes(reply.data))
-
-        with contextlib.suppress(*_GONE):
-            self._recorder.record_enable_context(self._context, hear)
-        # The end, ordered or not: `read` tells which.
-        self._stream.put(None)
-
-    def _split(self, data: bytes) -> None:
-        # Each element is the server's time and one event.
-        step = 4 + x11_wire.EVENT_BYTES
-        for start in range(0, len(data) - step + 1, step):
-            server_ms = int.from_bytes(data[start : start + 4], sys.byteorder)
-            self._stream.put(_Heard(server_ms, data[start + 4 : start + step]))
 
     def _tell_how_it_stands(self) -> None:
         """Say at the start what later only changes are told of; asked after listening began, so no change is missed."""
@@ -221,10 +182,10 @@ class X11Devices:
             raise ConfigError("the X server is gone; what was recorded until then is kept")
         if isinstance(heard, _RawCounts):
             return [RawMotion(self._date(heard.server_ms), heard.dx, heard.dy)]
-        kind = x11_wire.kind_of(heard.event)
+        kind = kind_of(heard.event)
         if kind <= X.MotionNotify:
             # XRecord's own time is when it was told, the event's when it happened.
-            event = x11_wire.parse_core(heard.event)
+            event = parse_core(heard.event)
             return self._device_item(self._date_in_order(event.server_ms), event)
         t_ns = self._date_in_order(heard.server_ms)
         if kind in (X.FocusIn, X.FocusOut):
@@ -241,7 +202,7 @@ class X11Devices:
         self._last_ns = max(self._date(server_ms), self._last_ns + 1)
         return self._last_ns
 
-    def _device_item(self, t_ns: int, event: x11_wire.CoreEvent) -> list[DeviceItem]:
+    def _device_item(self, t_ns: int, event: CoreEvent) -> list[DeviceItem]:
         if event.kind == X.MotionNotify:
             return [PointerMoved(t_ns, event.x, event.y)]
         is_press = event.kind in (X.KeyPress, X.ButtonPress)
@@ -290,7 +251,7 @@ class X11Devices:
                 self._watcher.next_event()
             rect = self._ask_rect()
             self._watcher.sync()
-        except _GONE as error:
+        except SERVER_GONE as error:
             raise ConfigError("the X server is gone; what was recorded until then is kept") from error
         # Once may be a change whose event is still on its way; twice the same is one that had none.
         is_untold = rect is not None and rect != self._rect and rect == self._seen_elsewhere
@@ -301,10 +262,3 @@ class X11Devices:
 def _name_unknown(code: int) -> str:
     """Return a name for a key without one: a virtual key code that no key of ours has, the same for a key each time."""
     return f"vk_{_UNUSED_CODES[code % len(_UNUSED_CODES)]}"
-
-
-def _range(**wanted: tuple[int, int]) -> dict[str, Any]:
-    """Return an XRecord range that asks for nothing but what is named."""
-    nothing = {"core_requests": (0, 0), "core_replies": (0, 0), "ext_requests": (0, 0, 0, 0)}
-    nothing |= {"ext_replies": (0, 0, 0, 0), "delivered_events": (0, 0), "device_events": (0, 0), "errors": (0, 0)}
-    return {**nothing, "client_started": False, "client_died": False, **wanted}

@@ -1,7 +1,7 @@
-"""X11 events as bytes, and what they mean to a recorder.
+"""X11 events of windows and raw motion as bytes, and what they mean to a recorder.
 
-XRecord and XInput2 hand over events as the server sends them. python-xlib parses core events slowly and raw motion not
-at all, so the few that a recorder needs are read here. Layouts: X11 protocol, appendix B; XI2proto.h, `xXIRawEvent`.
+XRecord and XInput2 hand over events as the server sends them, and python-xlib does not parse raw motion at all.
+Layouts: X11 protocol, appendix B; XI2proto.h, `xXIRawEvent`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from typing import NamedTuple
 from Xlib import X
 
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.x11_record import SENT, kind_of
 from vlm_agent.recording.stream import Focus
 
-EVENT_BYTES = 32
-_SENT = 0x80
-"""Set in the type of an event that another program sent."""
-_CORE = struct.Struct("=BBHIIIIhhhhHBx")
 _CONFIGURE = struct.Struct("=BxHIIIhhHHHB5x")
 _FOCUS = struct.Struct("=BBHIB23x")
 _ABOUT_WINDOW = struct.Struct("=BxHII20x")
@@ -29,21 +26,6 @@ WHILE_GRABBED = 3
 """Mode of a focus change behind a grab: keys go on going to whoever has grabbed them."""
 _LEAVES = (X.NotifyAncestor, X.NotifyVirtual, X.NotifyNonlinear, X.NotifyNonlinearVirtual)
 """Details with which a window is told that the focus goes out of it, or comes in from outside."""
-
-
-class CoreEvent(NamedTuple):
-    """A key, button or motion event of a device."""
-
-    kind: int
-    """`X.KeyPress` to `X.MotionNotify`."""
-    detail: int
-    """Key code or button number."""
-    server_ms: int
-    """The server's time."""
-    x: int
-    """Column on the screen."""
-    y: int
-    """Row on the screen."""
 
 
 class Configured(NamedTuple):
@@ -66,23 +48,12 @@ class RawValues(NamedTuple):
     """Axis number -> value before acceleration."""
 
 
-def kind_of(event: bytes) -> int:
-    """Return the type of an event, sent or not."""
-    return event[0] & ~_SENT
-
-
-def parse_core(event: bytes) -> CoreEvent:
-    """Return a device event of 32 bytes."""
-    kind, detail, _, server_ms, _, _, _, x, y, *_ = _CORE.unpack(event)
-    return CoreEvent(kind & ~_SENT, detail, server_ms, x, y)
-
-
 def parse_configure(event: bytes) -> Configured | None:
     """Return a ConfigureNotify; None for a window without a pixel."""
     kind, _, _, _, _, x, y, width, height, border, _ = _CONFIGURE.unpack(event)
     if not width or not height:
         return None
-    return Configured(Rect(x + border, y + border, width, height), bool(kind & _SENT))
+    return Configured(Rect(x + border, y + border, width, height), bool(kind & SENT))
 
 
 def parse_parent(event: bytes) -> int:
@@ -97,10 +68,10 @@ def subject_of(event: bytes) -> int:
 
 def parse_focus(event: bytes, *, is_root: bool) -> Focus | None:
     """Return where keys go after a FocusIn or FocusOut of the recorded window or the root; None where that stays."""
-    kind, detail, _, _, mode = _FOCUS.unpack(event)
+    _, detail, _, _, mode = _FOCUS.unpack(event)
     if mode == WHILE_GRABBED:
         return None
-    is_in = kind & ~_SENT == X.FocusIn
+    is_in = kind_of(event) == X.FocusIn
     if detail == X.NotifyPointerRoot and is_root:
         return "pointer" if is_in else "outside"
     if is_root:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vlm_agent.evaluation.agreement import Agreement
+    from vlm_agent.evaluation.agreement import Agreement, PressAgreement, Spread
 
 GOAL = "craft sapphire rings"
 """What demonstrator and agent are after."""
@@ -82,6 +82,8 @@ def run(config: DesktopDemoConfig) -> None:
     from rich.console import Console
 
     from vlm_agent.desktop.virtual import find_virtual_screen, open_virtual_screen
+    from vlm_agent.evaluation.agreement import measure_presses
+    from vlm_agent.sessions.reader import SessionReader
 
     if find_virtual_screen() is None:
         with open_virtual_screen():
@@ -93,15 +95,16 @@ def run(config: DesktopDemoConfig) -> None:
     )
     with open_virtual_screen() as display, console.status(f"playing for {config.seconds:g} s"):
         inside, outside = _record_twice(config, display)
-    agreement = _compare(config, inside, outside)
-    console.print(_tabulate_agreement(agreement))
+    presses = measure_presses(*(list(SessionReader(session).events()) for session in (inside, outside)))
+    agreement = _compare(inside, outside)
+    console.print(_tabulate_agreement(presses, agreement))
     console.rule("[bold]2/3 train: the tuned model", align="left")
     _train_if_missing(config, console)
     console.rule("[bold]3/3 play: the agent plays the window through an executor, on the real clock", align="left")
     with open_virtual_screen() as display, console.status(f"playing for {config.ticks * 0.6:.0f} s"):
         played = _play(config, display)
     console.print(_tabulate_play(played))
-    figures = {"agreement": agreement.to_json(), "play": played}
+    figures = {"presses": presses.to_json(), "agreement": agreement.to_json(), "play": played}
     path = config.out / "figures.json"
     path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     console.print(f"figures: {path}", highlight=False, soft_wrap=True)
@@ -123,7 +126,7 @@ def _record_twice(config: DesktopDemoConfig, display: str) -> tuple[Path, Path]:
     return next((inside / "sessions").glob("*.mcap")), next((outside / "sessions").glob("*.mcap"))
 
 
-def _compare(config: DesktopDemoConfig, inside: Path, outside: Path) -> Agreement:
+def _compare(inside: Path, outside: Path) -> Agreement:
     from labeling.stage import LabelArgs, label_and_build
     from vlm_agent.dataset.build import DatasetConfig
     from vlm_agent.dataset.splits import SplitConfig
@@ -234,29 +237,36 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _tabulate_agreement(found: Agreement) -> Table:
+def _tabulate_agreement(presses: PressAgreement, found: Agreement) -> Table:
     from rich.table import Table
 
     table = Table(title="the same play, recorded from inside and from outside")
     for heading in ("what", "value"):
         table.add_column(heading)
-    rows = {
-        "windows of the same tick": f"{found.num_paired} of {found.num_windows}",
-        "presses that both have": f"{found.num_same_presses} of {found.num_presses}, {found.num_extra_presses} extra",
-        "way-points that both have": f"{found.num_same_moves} of {found.num_moves}",
-    }
-    spreads = {
-        "ticks apart, ms": found.tick_ms,
-        "presses apart in their windows, ms": found.press_ms,
-        "clicks apart, px": found.press_px,
-        "way-points apart, px": found.move_px,
-    }
-    for name, spread in spreads.items():
-        if spread is not None:
-            rows[name] = f"median {spread.median:.1f}, 95 % {spread.p95:.1f}, at most {spread.largest:.1f}"
-    for name, value in rows.items():
+    rows = [
+        ("presses recorded by both", f"{presses.num_same} of {presses.num_presses}, {presses.num_extra} extra"),
+        ("  apart, ms", _tell(presses.ms)),
+        ("  apart, px", _tell(presses.px)),
+        ("windows of the same tick", f"{found.num_paired} of {found.num_windows}"),
+        ("  ticks apart, ms", _tell(found.tick_ms)),
+        (
+            "presses in both targets",
+            f"{found.num_same_presses} of {found.num_presses}, {found.num_extra_presses} extra",
+        ),
+        ("  apart in the window, ms", _tell(found.press_ms)),
+        ("  apart in the target, px", _tell(found.press_px)),
+        ("way-points in both targets", f"{found.num_same_moves} of {found.num_moves}"),
+        ("  apart in the target, px", _tell(found.move_px)),
+    ]
+    for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _tell(spread: Spread | None) -> str:
+    if spread is None:
+        return "–"
+    return f"median {spread.median:.1f}, 95 % {spread.p95:.1f}, at most {spread.largest:.1f}"
 
 
 def _tabulate_play(played: dict[str, Any]) -> Table:

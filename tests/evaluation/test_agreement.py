@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from vlm_agent.actions.events import ButtonChanged, KeyChanged
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
-from vlm_agent.evaluation.agreement import NS_PER_MS, Agreement, Spread, measure_agreement
+from vlm_agent.evaluation.agreement import NS_PER_MS, Agreement, Spread, measure_agreement, measure_presses
 
 TICK_NS = 600 * NS_PER_MS
 AHEAD_NS = 1_764_000_000_123_456_789
@@ -76,3 +77,22 @@ def test_what_can_not_be_laid_over_each_other_is_refused() -> None:
     others = [make_window(i * TICK_NS, Key(100, "escape")) for i in range(12)]
     with pytest.raises(DataError, match="no press in common"):
         measure_agreement(play(), others)
+
+
+def press(t_ms: int, x: int = 10, *, ahead_ns: int = 0) -> ButtonChanged:
+    return ButtonChanged(t_ms * NS_PER_MS + ahead_ns, x, 5, "left", True)
+
+
+def test_presses_as_devices_gave_them_are_matched_in_time() -> None:
+    one = [press(t_ms) for t_ms in (0, 700, 1900, 2500, 4000, 5100)] + [KeyChanged(5500 * NS_PER_MS, "space", True)]
+    two = [press(t_ms + late, 12, ahead_ns=AHEAD_NS) for t_ms, late in ((700, 0), (1900, 4), (2500, 0), (4000, 10))]
+    two += [KeyChanged(5500 * NS_PER_MS + AHEAD_NS, "space", True), press(5900, ahead_ns=AHEAD_NS)]
+    found = measure_presses([*one, ButtonChanged(5600 * NS_PER_MS, 1, 1, "left", False)], two)
+    # The first lies before the other recording began; the one at 5100 is missing there, and that at 5900 here.
+    assert (found.num_presses, found.num_same, found.num_extra) == (6, 5, 1)
+    assert found.ms is not None
+    assert found.ms.largest == 10
+    assert found.px == Spread(2.0, 2.0, 2.0)
+    assert found.to_json()["num_same"] == 5
+    with pytest.raises(DataError, match="it takes 5 presses"):
+        measure_presses(one, two[:2])

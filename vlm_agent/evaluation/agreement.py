@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.actions.types import Action, Click, Key, Move, Scroll
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
@@ -117,6 +118,53 @@ def measure_agreement(first: Sequence[Window], second: Sequence[Window]) -> Agre
     )
 
 
+@dataclass(frozen=True)
+class PressAgreement:
+    """The presses of two recordings of the same play, as their devices gave them."""
+
+    num_presses: int
+    """Presses of keys and buttons in the first, as far as the second goes."""
+    num_same: int
+    """Those that the second has too."""
+    num_extra: int
+    """What the second has beside them."""
+    ms: Spread | None
+    """How far apart in time the same presses are."""
+    px: Spread | None
+    """How far apart on the screen the same clicks are, the larger of both axes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain-data form."""
+        return asdict(self)
+
+
+def measure_presses(first: Sequence[InputEvent], second: Sequence[InputEvent]) -> PressAgreement:
+    """Hold the presses of two recordings of the same play against each other, each with the nearest of its kind.
+
+    Args:
+        first: device events in order of time.
+        second: those of the other recording, on a clock of its own.
+
+    Raises:
+        DataError: there are too few presses to lay one over the other.
+    """
+    one, two = _list_downs(first), _list_downs(second)
+    shift_ns = _best_shift([(t_ns, kind) for t_ns, kind, _ in one], [(t_ns, kind) for t_ns, kind, _ in two])
+    left = [(t_ns - shift_ns, kind, at) for t_ns, kind, at in two]
+    slack_ns = SAME_ACTION_MS * NS_PER_MS
+    within = [press for press in one if left[0][0] - slack_ns <= press[0] <= left[-1][0] + slack_ns]
+    times_ms, places_px = [], []
+    for t_ns, kind, at in within:
+        kin = [press for press in left if press[1] == kind and abs(press[0] - t_ns) <= slack_ns]
+        if kin:
+            found = min(kin, key=lambda press: abs(press[0] - t_ns))
+            left.remove(found)
+            times_ms.append((found[0] - t_ns) / NS_PER_MS)
+            if at is not None and found[2] is not None:
+                places_px.append(max(abs(at[0] - found[2][0]), abs(at[1] - found[2][1])))
+    return PressAgreement(len(within), len(times_ms), len(left), Spread.of(times_ms), Spread.of(places_px))
+
+
 class _Tally:
     """Differences of the actions of paired windows."""
 
@@ -178,8 +226,11 @@ def _distance_px(one: Action, two: Action) -> float | None:
 
 
 def _find_shift(one: dict[int, Window], two: dict[int, Window]) -> int:
+    return _best_shift(_list_presses(one), _list_presses(two))
+
+
+def _best_shift(first: Sequence[tuple[int, object]], second: Sequence[tuple[int, object]]) -> int:
     """Return by how much the second clock is ahead, from the shift that brings most presses together."""
-    first, second = _list_presses(one), _list_presses(two)
     if min(len(first), len(second)) < _FEWEST_PRESSES:
         raise DataError(
             f"it takes {_FEWEST_PRESSES} presses in each recording to lay one over the other, "
@@ -203,3 +254,13 @@ def _list_presses(windows: dict[int, Window]) -> list[tuple[int, tuple[object, .
         for at_ms, action in _dated(window.target.actions)
         if not isinstance(action, Move)
     ]
+
+
+def _list_downs(events: Sequence[InputEvent]) -> list[tuple[int, tuple[str, str], tuple[int, int] | None]]:
+    downs: list[tuple[int, tuple[str, str], tuple[int, int] | None]] = []
+    for event in events:
+        if isinstance(event, KeyChanged) and event.pressed:
+            downs.append((event.t_ns, ("key", event.key), None))
+        elif isinstance(event, ButtonChanged) and event.pressed:
+            downs.append((event.t_ns, ("button", event.button), (event.x, event.y)))
+    return downs

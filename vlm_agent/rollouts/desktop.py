@@ -113,8 +113,13 @@ class DesktopEnvironment:
             time.sleep(_ASK_AGAIN_S)
         self._note("")
         self._utc_ns = time.time_ns() - time.perf_counter_ns()
+        if self._view.wait_for_news is not None:
+            # The first decision is at a tick, too.
+            self._view.wait_for_news(0.0)
+            self._view.wait_for_news(2 * self._spec.horizon_ms / 1000)
         self._capture()
-        self._due_ns = self._tick_ns = self._captured_ns
+        self._due_ns = self._captured_ns
+        self._tick_ns = self._find_tick()
         self._ask_events()
         return self._frame, self._describe(())
 

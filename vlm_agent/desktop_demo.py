@@ -81,13 +81,11 @@ def run(config: DesktopDemoConfig) -> None:
     """
     from rich.console import Console
 
-    from vlm_agent.desktop.virtual import find_virtual_screen, open_virtual_screen
+    from vlm_agent.desktop.virtual import open_virtual_screen, require_virtual_screen
     from vlm_agent.evaluation.agreement import measure_presses
     from vlm_agent.sessions.reader import SessionReader
 
-    if find_virtual_screen() is None:
-        with open_virtual_screen():
-            pass  # says what to install
+    require_virtual_screen()
     console = Console()
     config.out.mkdir(parents=True, exist_ok=True)
     console.rule(

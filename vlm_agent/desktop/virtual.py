@@ -18,6 +18,18 @@ def find_virtual_screen() -> str | None:
     return shutil.which("Xvfb")
 
 
+def require_virtual_screen() -> str:
+    """Return the path of Xvfb.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    program = find_virtual_screen()
+    if program is None:
+        raise ConfigError("expected Xvfb for a screen of our own, found none; Debian: apt-get install xvfb")
+    return program
+
+
 @contextmanager
 def open_virtual_screen(width_px: int = 1280, height_px: int = 800, *, comes_first: bool = False) -> Iterator[str]:
     """Run an X server without a monitor, 24 bits deep, with XTEST and RECORD; yield the name of its display.
@@ -31,9 +43,7 @@ def open_virtual_screen(width_px: int = 1280, height_px: int = 800, *, comes_fir
     Raises:
         ConfigError: Xvfb is not installed, or can't begin.
     """
-    program = find_virtual_screen()
-    if program is None:
-        raise ConfigError("expected Xvfb for a screen of our own, found none; Debian: apt-get install xvfb")
+    program = require_virtual_screen()
     reader, writer = os.pipe()
     screen = ["-screen", "0", f"{width_px}x{height_px}x24", "-nolisten", "tcp", "-noreset", "-displayfd", str(writer)]
     server = subprocess.Popen(

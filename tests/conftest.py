@@ -15,6 +15,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Torch reads it on import. Test processes that take a thread for each core wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What must be equal is compared in a precision that shows it; tests of bfloat16 ask for that.
+os.environ["VLM_AGENT_CPU_DTYPE"] = "float32"
 
 # A deadline would measure how busy the machine is, not the code.
 settings.register_profile("no deadline", deadline=None)

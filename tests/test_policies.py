@@ -224,7 +224,7 @@ def test_a_long_goal_is_acted_on_by_the_step_that_the_model_names(loaded, monkey
     policy.begin("craft rings", SPEC, 0)
     decision = policy.decide(see("craft rings"))
     assert decision.step in steps
-    assert asked == ["craft rings", decision.step]
+    assert asked == [decision.step]
     assert decision.chunk is not None
     cut = VlmPolicy(loaded, policy.recipe, DecodeConfig(max_tokens=1)).decide(see("craft rings"))
     assert (cut.chunk, cut.reason, cut.step) == (None, "truncated", None)

@@ -27,8 +27,7 @@ from vlm_agent.observations import Memory, Observation, RecentAction, see
 from vlm_agent.training.config import RecipeSettings
 
 if TYPE_CHECKING:
-    from vlm_agent.decoding.engine import DecodeConfig, Generation
-    from vlm_agent.decoding.sequence import ModelPrompt
+    from vlm_agent.decoding.engine import DecodeConfig
     from vlm_agent.models.loading import LoadedModel, Quantization
 
 
@@ -278,22 +277,20 @@ class VlmPolicy:
 
     def decide(self, observation: Observation) -> Decision:
         """Show the model one observation and return what it says, or why that is not a chunk."""
-        from vlm_agent.decoding.prompts import reword
-
         began = time.perf_counter()
         space = self._space_of(observation)
         remembers = observation.earlier is None
         if remembers:
             observation = self._memory.recall(observation)
         seen = self.see(observation)
-        prompt = self._shelf.encode(self.ask(seen), seen.pictures)
+        self._shelf.show(seen.pictures)
         turns, step = [], None
         if seen.goal in self.recipe.long_goals:
-            turns.append(self._name_step(seen, prompt))
-            if turns[0].stop is None:
-                step = self._steps.read(turns[0].token_ids)
-                prompt = reword(self.loaded, self.ask(replace(seen, goal=step)), prompt, self.recipe)
+            prompt = self._shelf.encode(self.ask_step(seen), with_pictures=not self.recipe.steps_from_state)
+            turns.append(self._namer.decode(prompt, self._steps.start(), self._generator))
+            step = self._steps.read(turns[0].token_ids) if turns[0].stop is None else None
         if step is not None or not turns:
+            prompt = self._shelf.encode(self.ask(seen if step is None else replace(seen, goal=step)))
             turns.append(self._engine.decode(prompt, self._automaton.start(), self._generator))
         answer = turns[-1]
         text = self.loaded.encoder.decode_text(answer.token_ids)
@@ -314,17 +311,6 @@ class VlmPolicy:
             num_prompt_tokens=len(prompt.encoded.input_ids),
             num_answer_tokens=len(answer.token_ids),
         )
-
-    def _name_step(self, seen: PromptInput, prompt: ModelPrompt) -> Generation:
-        """Ask for the next step; `prompt` holds the pictures, prepared."""
-        from vlm_agent.decoding.prompts import reword
-
-        messages = self.ask_step(seen)
-        if self.recipe.steps_from_state:
-            asked = self._shelf.encode(messages, ())
-        else:
-            asked = reword(self.loaded, messages, prompt, self.recipe)
-        return self._namer.decode(asked, self._steps.start(), self._generator)
 
     def ask(self, seen: PromptInput) -> list[Message]:
         """Return the messages that ask for actions."""

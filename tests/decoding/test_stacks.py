@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.decoding.tiny_prompts import make_prompt, recompute_logits
+from tests.decoding.tiny_prompts import add_loud_lora, make_prompt, recompute_logits
 from vlm_agent.decoding.lean import LeanStack, is_lean_enough
 from vlm_agent.decoding.sequence import CachedSequence
 from vlm_agent.decoding.stacks import TransformersStack
 from vlm_agent.models.forward import apply_head
+from vlm_agent.models.loading import load_model
 
 pytestmark = pytest.mark.model
 
@@ -41,6 +42,22 @@ def test_appended_runs_equal_recomputation(loaded):
         assert torch.allclose(
             apply_head(loaded.model, hidden), recompute_logits(loaded, prompt, said), atol=TOLERANCE, rtol=0
         )
+
+
+def test_where_4_bit_layers_multiply_in_bfloat16_both_stacks_do(tiny_folder, monkeypatch):
+    monkeypatch.setenv("VLM_AGENT_CPU_DTYPE", "bfloat16")
+    loaded = load_model(tiny_folder("qwen3_vl"), quantization="nf4", device="cpu")
+    add_loud_lora(loaded)
+    prompt = make_prompt(loaded, 3)
+    coarse = [CachedSequence(loaded, stack).start(prompt) for stack in stacks_of(loaded)]
+    monkeypatch.setenv("VLM_AGENT_CPU_DTYPE", "float32")
+    exact_model = load_model(tiny_folder("qwen3_vl"), quantization="nf4", device="cpu")
+    add_loud_lora(exact_model)
+    exact = CachedSequence(exact_model, TransformersStack(exact_model.model)).start(prompt)
+    for hidden in coarse:
+        assert hidden.dtype == torch.float32
+        # A product of bfloat16 is off by up to one in 256, a few in a row add up; float32 would be within 1e-5.
+        assert 1e-4 < (hidden - exact).abs().max() / exact.abs().max() < 0.05
 
 
 def test_prefix_reuse_is_exact(loaded):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 
-from vlm_agent.errors import ModelError
+from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models import checkpoints as checkpoints_module
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.forward import apply_head, rope_positions, run_language, see_images
 from vlm_agent.models.images import pixel_values
-from vlm_agent.models.loading import load_model
+from vlm_agent.models.loading import CPU_DTYPE_VARIABLE, load_model
 from vlm_agent.models.quantized import UnpackedLinear4bit, check_quantised, count_quantised
 from vlm_agent.models.tiny import write_tiny_checkpoint
 
@@ -102,6 +102,35 @@ def test_unpacked_layers_give_the_bits_of_packed_ones(checkpoints):
         if isinstance(module, UnpackedLinear4bit):
             module.__class__ = Linear4bit
     torch.testing.assert_close(_own_logits(loaded, encoded, frames), unpacked, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "able", "expected"),
+    [
+        (None, {}, torch.float32),
+        (None, {"avx512_bf16": True}, torch.bfloat16),
+        ("auto", {"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ("float32", {"avx512_bf16": True, "amx_bf16": True}, torch.float32),
+        ("bfloat16", {}, torch.bfloat16),
+    ],
+)
+def test_a_cpu_multiplies_4_bit_layers_in_what_it_is_quick_at(checkpoints, monkeypatch, asked, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.delenv(CPU_DTYPE_VARIABLE)
+    if asked is not None:
+        monkeypatch.setenv(CPU_DTYPE_VARIABLE, asked)
+    loaded = load_model(checkpoints["qwen3_vl"], device="cpu")
+    layers = [module for module in loaded.model.modules() if isinstance(module, Linear4bit)]
+    assert {layer.compute_dtype for layer in layers} == {expected}
+    assert loaded.dtype == torch.float32
+    encoded, frames = _conversation(loaded)
+    assert _own_logits(loaded, encoded, frames).dtype == torch.float32
+
+
+def test_another_word_for_it_is_refused(checkpoints, monkeypatch):
+    monkeypatch.setenv(CPU_DTYPE_VARIABLE, "half")
+    with pytest.raises(ConfigError, match="must be auto, float32 or bfloat16, got 'half'"):
+        load_model(checkpoints["qwen3_vl"], device="cpu")
 
 
 def test_shells_around_unpacked_weights_are_found(checkpoints):

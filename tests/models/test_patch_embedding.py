@@ -29,5 +29,6 @@ def test_a_product_is_the_convolution(checkpoints: dict[str, Path], family: str)
     (out, gradient), (expected, expected_gradient) = results
     assert out.shape == (12, embed.proj.weight.shape[0])
     torch.testing.assert_close(out, expected)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-5)
+    # Sums that cancel are as coarse as what they are summed from, on some processors more than on others.
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-5 * float(expected_gradient.abs().max()))
     assert {name for name, _ in embed.named_parameters()} <= {"proj.weight", "proj.bias"}

@@ -2,7 +2,8 @@
 
 For a model of a few million parameters most of a pass is spent on the way to the arithmetic: module calls, adapters,
 cache classes, masks. This stack reads the weights out once (4-bit ones unpacked, adapters added in) and runs the same
-formulas straight through. It gives the hidden states of `TransformersStack` up to float rounding; a test sees to that.
+formulas straight through, each product in the precision that the layer it stands for multiplies in. It gives the hidden
+states of `TransformersStack` up to rounding in that precision; a test sees to that.
 The weights are a copy: a stack made before training goes on does not follow it.
 """
 
@@ -124,7 +125,7 @@ class LeanStack:
     def _attend(self, index: int, layer: _Layer, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Write keys and values of the tokens into the cache; return their queries, (heads, tokens, head_dim)."""
         normed = F.rms_norm(hidden, layer.input_norm.shape, layer.input_norm, self._eps)
-        joined = F.linear(normed, layer.qkv).view(len(hidden), -1, self._head_dim).transpose(0, 1)
+        joined = _multiply(normed, layer.qkv).view(len(hidden), -1, self._head_dim).transpose(0, 1)
         num_rotated = self._num_heads + self._num_kv_heads
         rotated = F.rms_norm(joined[:num_rotated], (self._head_dim,), None, self._eps) * layer.head_norm
         rotated = torch.addcmul(rotated * cos, rotated.roll(self._head_dim // 2, -1), sin)
@@ -145,10 +146,10 @@ class LeanStack:
             enable_gqa=True,
         )
         attended = attended[0].transpose(0, 1).reshape(len(hidden), -1)
-        hidden = hidden + F.linear(attended, layer.out)
+        hidden = hidden + _multiply(attended, layer.out)
         normed = F.rms_norm(hidden, layer.post_norm.shape, layer.post_norm, self._eps)
-        gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
-        return hidden + F.linear(F.silu(gate) * up, layer.down)
+        gate, up = _multiply(normed, layer.gate_up).chunk(2, dim=-1)
+        return hidden + _multiply(F.silu(gate) * up, layer.down)
 
     def _rotation(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return cosines and sines, (tokens, head_dim), sines signed for a roll in place of rotate-half."""
@@ -170,6 +171,11 @@ class LeanStack:
         self._keys, self._values = keys, values
 
 
+def _multiply(values: Tensor, weight: Tensor) -> Tensor:
+    """Return float32 products, computed in the weight's precision."""
+    return F.linear(values.to(weight.dtype), weight).float()
+
+
 def _as_bias(sees: Tensor) -> Tensor:
     """What is added to attention scores; made once a pass, where a mask of booleans is made into it in every layer."""
     return torch.zeros(sees.shape).masked_fill_(~sees, float("-inf"))
@@ -180,13 +186,20 @@ def _read_layer(layer: Any, num_heads: int, num_kv_heads: int) -> _Layer:
     head_norm = [attention.q_norm.weight] * num_heads + [attention.k_norm.weight] * num_kv_heads
     return _Layer(
         input_norm=layer.input_layernorm.weight.detach(),
-        qkv=torch.cat([_read_weight(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
+        qkv=_read_joined(attention.q_proj, attention.k_proj, attention.v_proj),
         head_norm=torch.stack(head_norm).unsqueeze(1),
-        out=_read_weight(attention.o_proj),
+        out=_read_joined(attention.o_proj),
         post_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=torch.cat([_read_weight(feed_forward.gate_proj), _read_weight(feed_forward.up_proj)]),
-        down=_read_weight(feed_forward.down_proj),
+        gate_up=_read_joined(feed_forward.gate_proj, feed_forward.up_proj),
+        down=_read_joined(feed_forward.down_proj),
     )
+
+
+def _read_joined(*modules: nn.Module) -> Tensor:
+    """The matrix that projections of the same input multiply by, in the precision they multiply in."""
+    bases = [module.get_base_layer() if isinstance(module, BaseTunerLayer) else module for module in modules]
+    dtype = bases[0].compute_dtype if isinstance(bases[0], Linear4bit) else torch.float32
+    return torch.cat([_read_weight(module) for module in modules]).to(dtype)
 
 
 def _read_weight(module: nn.Module) -> Tensor:

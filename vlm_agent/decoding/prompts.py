@@ -26,11 +26,13 @@ def encode_prompt(
     loaded: LoadedModel, messages: Sequence[Message], frames: Sequence[RgbFrame], recipe: Recipe
 ) -> ModelPrompt:
     """Tokenize messages and bring their frames, (height, width, 3) RGB, to the recipe's size."""
-    return PictureShelf(loaded, recipe).encode(messages, frames)
+    shelf = PictureShelf(loaded, recipe)
+    shelf.show(frames)
+    return shelf.encode(messages)
 
 
 class PictureShelf:
-    """Tokenizes prompts of one recipe; earlier pictures that were in the prompt before are not prepared anew."""
+    """Holds the pictures that prompts are about; those that were there before are not prepared anew."""
 
     def __init__(self, loaded: LoadedModel, recipe: Recipe) -> None:
         """Take the model, and the recipe that gives the pictures' size."""
@@ -39,16 +41,18 @@ class PictureShelf:
         self._shows_earlier = recipe.most_earlier > 0
         self._prepared: list[tuple[RgbFrame, Tensor]] = []
 
-    def encode(self, messages: Sequence[Message], frames: Sequence[RgbFrame]) -> ModelPrompt:
-        """Tokenize messages and prepare their frames, (height, width, 3) RGB.
+    def show(self, frames: Sequence[RgbFrame]) -> None:
+        """Prepare the frames, (height, width, 3) RGB, of the prompts to come.
 
         Where the recipe shows earlier pictures, arrays must not be changed between calls.
         """
-        encoded = self._loaded.encoder.encode_prompt(messages, [self._size] * len(frames))
-        if not frames:
-            return ModelPrompt(encoded)
         self._prepared = [(frame, self._prepare(frame)) for frame in frames]
-        return ModelPrompt(encoded, torch.cat([values for _, values in self._prepared]))
+
+    def encode(self, messages: Sequence[Message], *, with_pictures: bool = True) -> ModelPrompt:
+        """Tokenize messages about all of the pictures, or about none."""
+        values = [values for _, values in self._prepared] if with_pictures else []
+        encoded = self._loaded.encoder.encode_prompt(messages, [self._size] * len(values))
+        return ModelPrompt(encoded, torch.cat(values) if values else None)
 
     def _prepare(self, frame: RgbFrame) -> Tensor:
         before = self._prepared if self._shows_earlier else []
@@ -56,12 +60,6 @@ class PictureShelf:
         if found is not None:
             return found
         return pixel_values([resize_frame(frame, *self._size)], self._loaded.encoder.images)
-
-
-def reword(loaded: LoadedModel, messages: Sequence[Message], prompt: ModelPrompt, recipe: Recipe) -> ModelPrompt:
-    """Tokenize other messages about the pictures of a prompt, which are not prepared again."""
-    sizes = [(recipe.image_width_px, recipe.image_height_px)] * len(prompt.encoded.image_grids)
-    return ModelPrompt(loaded.encoder.encode_prompt(messages, sizes), prompt.pixel_values)
 
 
 def make_automaton(loaded: LoadedModel, recipe: Recipe, *, allow_done: bool = True) -> ActionAutomaton:

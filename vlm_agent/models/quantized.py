@@ -127,7 +127,7 @@ def prepare_4bit_layers(model: nn.Module, compute_dtype: torch.dtype, device: to
 
 
 class UnpackedLinear4bit(Linear4bit):
-    """A 4-bit layer that unpacks its frozen weights once.
+    """A 4-bit layer that unpacks its frozen weights once, in the precision it multiplies in.
 
     Gives the same bits as unpacking at every call, which for one token takes ten times as long as the product itself.
     The packed weights stay what is saved and loaded.

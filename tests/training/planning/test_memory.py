@@ -8,7 +8,7 @@ import torch
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.forward import run_language
-from vlm_agent.models.loading import load_model
+from vlm_agent.models.loading import CPU_DTYPE_VARIABLE, load_model
 from vlm_agent.models.quantized import UnpackedLinear4bit
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.models.token_trees import TokenTree
@@ -149,7 +149,7 @@ def test_parameters_are_those_of_the_real_model(tmp_path, family):
     assert shape.count_lora(RANK) == sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 
-def test_packed_weights_weigh_what_they_weigh_on_disk(tmp_path):
+def test_packed_weights_weigh_what_they_weigh_on_disk(tmp_path, monkeypatch):
     folder = write_tiny_checkpoint(tmp_path / "packed", nf4=True)
     model = load_model(folder, device="cpu").model
     packed = 0
@@ -159,17 +159,19 @@ def test_packed_weights_weigh_what_they_weigh_on_disk(tmp_path):
             scales = state.absmax.nbytes + state.state2.absmax.nbytes
             packed += module.weight.nbytes + scales
     shape = read_shape(folder)
-    plain = Setting(4, is_packed=True, keeps_unpacked=False, recomputes=False)
+    plain = Setting(4, is_packed=True, unpacked_bytes=0, recomputes=False)
     whole = 4 * (shape.total - shape.packed)
     # Blocks of tiny layers are not full: a few bytes more.
     assert count_weights(shape, plain) - whole == pytest.approx(packed, rel=0.01)
-    assert count_weights(shape, cpu_setting(shape, "nf4")) == count_weights(shape, plain) + 4 * shape.packed
+    for dtype, size in (("float32", 4), ("bfloat16", 2)):
+        monkeypatch.setenv(CPU_DTYPE_VARIABLE, dtype)
+        assert count_weights(shape, cpu_setting(shape, "nf4")) == count_weights(shape, plain) + size * shape.packed
 
 
 def test_recomputing_keeps_a_fraction_and_longer_passes_take_more(folder):
     shape, size = read_shape(folder), PassSize(1000, 100)
-    keeping = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=False)
-    sparing = Setting(2, is_packed=True, keeps_unpacked=False, recomputes=True)
+    keeping = Setting(2, is_packed=True, unpacked_bytes=0, recomputes=False)
+    sparing = Setting(2, is_packed=True, unpacked_bytes=0, recomputes=True)
     full, spared = (
         estimate_training(shape, setting, _train(shape), size, kept_bytes=7) for setting in (keeping, sparing)
     )

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vlm_agent.models.loading import Quantization
+import torch
+
+from vlm_agent.models.loading import Quantization, pick_compute_dtype
 from vlm_agent.models.quantized import UNPACKED_LIMIT_PARAMETERS
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.config import OptimizerName, TrainConfig
@@ -50,8 +52,8 @@ class Setting:
     """Size of an activation, and of a weight that is not packed."""
     is_packed: bool
     """Whether language layers are in 4 bits."""
-    keeps_unpacked: bool
-    """Whether 4-bit weights are also kept unpacked (see `models.quantized`)."""
+    unpacked_bytes: int
+    """Size of a 4-bit weight's unpacked copy (see `models.quantized`); 0 where none is kept."""
     recomputes: bool
     """Whether layers are run again in the backward pass instead of keeping what they computed."""
     reserve_bytes: int = 0
@@ -70,9 +72,7 @@ class Setting:
 def cuda_setting(value_bytes: int, quantization: Quantization, *, recomputes: bool = True) -> Setting:
     """Return how a model runs on a card that computes in values of so many bytes."""
     is_packed = quantization == "nf4"
-    return Setting(
-        value_bytes, is_packed, keeps_unpacked=False, recomputes=recomputes, reserve_bytes=CARD_RESERVE_BYTES
-    )
+    return Setting(value_bytes, is_packed, unpacked_bytes=0, recomputes=recomputes, reserve_bytes=CARD_RESERVE_BYTES)
 
 
 def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
@@ -82,7 +82,7 @@ def cpu_setting(shape: ModelShape, quantization: Quantization) -> Setting:
     return Setting(
         FLOAT_BYTES,
         is_packed,
-        keeps_unpacked=keeps,
+        unpacked_bytes=pick_compute_dtype(torch.device("cpu")).itemsize if keeps else 0,
         recomputes=False,
         reserve_bytes=CPU_RESERVE_BYTES,
         heap_share=CPU_HEAP_SHARE,
@@ -174,8 +174,7 @@ def count_weights(shape: ModelShape, setting: Setting) -> int:
     """Return the bytes of a base's weights."""
     whole = shape.total - (shape.packed if setting.is_packed else 0)
     packed = NF4_BYTES * shape.packed if setting.is_packed else 0.0
-    unpacked = setting.value_bytes * shape.packed if setting.keeps_unpacked else 0
-    return round(setting.weight_bytes * whole + packed) + unpacked
+    return round(setting.weight_bytes * whole + packed) + setting.unpacked_bytes * shape.packed
 
 
 def count_gathered(shape: ModelShape, setting: Setting, trained: Trained) -> int:
@@ -266,7 +265,7 @@ def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens:
     """Return what playing takes at its peak: the pass over the longest prompt."""
     tokens = prompt_tokens + answer_tokens
     # A small model on a CPU runs on a copy of its weights (see `decoding.lean`).
-    copied = FLOAT_BYTES * shape.language if setting.keeps_unpacked else 0
+    copied = setting.unpacked_bytes * shape.language
     setting = replace(setting, keeps_float=False)
     return MemoryUse(
         weights=count_weights(shape, setting) + copied,
@@ -290,6 +289,6 @@ def _count_layer_moment(shape: ModelShape, setting: Setting, tokens: int) -> int
 
 
 def _count_unpacking(shape: ModelShape, setting: Setting) -> int:
-    if not setting.is_packed or setting.keeps_unpacked:
+    if not setting.is_packed or setting.unpacked_bytes:
         return 0
     return setting.value_bytes * shape.hidden * shape.intermediate

@@ -6,11 +6,13 @@ All see the same prompts, windows of recorded play, and the engine is led to wri
 answer is shall depend on the play, not on what a model has learnt. generate() is not constrained and is made to write
 as many tokens. The limit is the engine's own passes run straight through (picture and prompt, then one pass a choice),
 without automaton, head, sampling, and the making of the prompt: nothing that asks the model once a choice is quicker on
-the same layers.
+the same layers. On a CPU with instructions for bfloat16, 4-bit layers are multiplied in that; a row tells what it
+would be in float32.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ from vlm_agent.decoding.engine import Engine, follow_forced
 from vlm_agent.decoding.prompts import encode_prompt, make_automaton
 from vlm_agent.decoding.sequence import CachedSequence, ModelPrompt
 from vlm_agent.decoding.stacks import TransformersStack
-from vlm_agent.models.loading import LoadedModel
+from vlm_agent.models.loading import CPU_DTYPE_VARIABLE, LoadedModel, load_model
 from vlm_agent.training.config import RecipeSettings
 from vlm_agent.training.moments import spread
 from vlm_agent.training.windows import TRAIN_SPLIT, choose_recipe
@@ -82,7 +84,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Led:
-    """The automaton's state, led along a known answer: it is asked what may come, and told what comes."""
+    """The automaton's state, led along a known answer: whatever is chosen among what may come, the answer's token comes.
+
+    So every choice is asked for and paid for, and all ways write answers of one length.
+    """
 
     state: State
     """The automaton."""
@@ -95,13 +100,14 @@ class Led:
         return self.state.is_complete
 
     def allowed(self) -> tuple[int, ...]:
-        """Return the next token of the answer, which must be among those that may come."""
-        assert self.left[0] in self.state.allowed()
-        return self.left[:1]
+        """Return what may come next, the answer's token among it."""
+        allowed = self.state.allowed()
+        assert self.left[0] in allowed
+        return allowed
 
     def advance(self, token: int) -> Self:
-        """Return the state after one more token."""
-        return type(self)(self.state.advance(token), self.left[1:])
+        """Return the state after the answer's next token."""
+        return type(self)(self.state.advance(self.left[0]), self.left[1:])
 
 
 Decide = Callable[[Question], object]
@@ -112,21 +118,34 @@ def measure(model: str, num_windows: int, repeats: int) -> tuple[list[Row], str]
     with tempfile.TemporaryDirectory() as name:
         say("recording and building")
         loaded, described = load_bench_model(model, Path(name))
+        exact = _load_in_float32(loaded)
         dataset = build_play(Path(name), PLAY_S)
         recipe = choose_recipe(loaded, dataset, RecipeSettings())
         automaton = make_automaton(loaded, recipe)
         asked = _ask(loaded, recipe, automaton, dataset, num_windows)
     engine, plain = Engine(loaded), Engine(loaded, stack=TransformersStack(loaded.model))
-    sequence = CachedSequence(loaded)
+    in_float32, whole, sequence = Engine(exact), Engine(loaded), CachedSequence(loaded)
     ways: dict[str, Decide] = {
         GENERATE: lambda one: _generate(loaded, one),
         LIMIT: lambda one: _run_passes(sequence, one),
         "engine": lambda one: engine.decode(one.prompt, Led(automaton.start(), one.answer)),
+        "engine, 4-bit layers multiplied in float32": lambda one: in_float32.decode(
+            one.prompt, Led(automaton.start(), one.answer)
+        ),
         "engine on transformers' layers": lambda one: plain.decode(one.prompt, Led(automaton.start(), one.answer)),
-        "whole decision: prompt, engine, reading": lambda one: _decide(loaded, recipe, engine, automaton, one),
+        "whole decision: prompt, engine, reading": lambda one: _decide(loaded, recipe, whole, automaton, one),
     }
     say("deciding")
     return _describe(_time(ways, asked, repeats), asked), described
+
+
+def _load_in_float32(loaded: LoadedModel) -> LoadedModel:
+    before = os.environ.get(CPU_DTYPE_VARIABLE, "auto")
+    os.environ[CPU_DTYPE_VARIABLE] = "float32"
+    try:
+        return load_model(loaded.source)
+    finally:
+        os.environ[CPU_DTYPE_VARIABLE] = before
 
 
 def _describe(watches: dict[str, list[Stopwatch]], asked: Sequence[Question]) -> list[Row]:
@@ -179,7 +198,8 @@ def _decide(
 ) -> ActionChunk:
     prompt = encode_prompt(loaded, render_prompt(one.seen, recipe), one.seen.frames, recipe)
     generation = engine.decode(prompt, Led(automaton.start(), one.answer))
-    return make_codec(recipe.codec).decode(loaded.encoder.decode_text(generation.token_ids), recipe.spec)
+    assert len(generation.token_ids) == len(one.answer)
+    return make_codec(recipe.codec).decode(loaded.encoder.decode_text(one.answer), recipe.spec)
 
 
 def _run_passes(sequence: CachedSequence, one: Question) -> None:
@@ -208,18 +228,19 @@ def _generate(loaded: LoadedModel, one: Question) -> torch.Tensor:
 
 
 def _time(ways: dict[str, Decide], asked: Sequence[Question], repeats: int) -> dict[str, list[Stopwatch]]:
-    """Return the best time of every way for every question; they take turns, so that other load meets all alike."""
-    watches: dict[str, list[Stopwatch]] = {what: [] for what in ways}
-    for one in asked:
-        turns: dict[str, list[Stopwatch]] = {what: [] for what in ways}
-        for _ in range(repeats):
+    """Return the best time of every way for every question.
+
+    Ways take turns, so that other load meets all alike, and so do questions: who is asked the same twice in a row has
+    picture and prompt still in its cache, which does not happen in play.
+    """
+    turns: dict[str, list[list[Stopwatch]]] = {what: [[] for _ in asked] for what in ways}
+    for _ in range(repeats):
+        for place, one in enumerate(asked):
             for what, decide in ways.items():
                 with Stopwatch() as watch:
                     decide(one)
-                turns[what].append(watch)
-        for what, runs in turns.items():
-            watches[what].append(min(runs, key=lambda run: run.cpu_s))
-    return watches
+                turns[what][place].append(watch)
+    return {what: [min(runs, key=lambda run: run.cpu_s) for runs in each] for what, each in turns.items()}
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -15,18 +16,26 @@ THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 """One thread a worker: processes beside each other must not compete for cores."""
 
 
-def run_beside(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+MODEL_MODULES = ("vlm_agent.policies", "vlm_agent.models.loading", "vlm_agent.decoding.engine")
+"""What whoever runs a model imports; it takes five seconds."""
+
+
+def run_beside(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, with_models: bool = True
+) -> Iterator[Result]:
     """Yield the result of every job as it is finished, in any order.
 
     Args:
         work: a function of a module, or a partial of one; runs in a fresh process.
         jobs: picklable arguments.
         workers: most processes at a time.
+        with_models: whether the work runs models; all processes that do share one import of what that takes.
     """
-    # Spawned, not forked: a forked child of a process that runs torch's threads may hang.
-    context = multiprocessing.get_context("spawn")
     num_workers = min(workers, len(jobs))
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread) as pool:
+    context = _share_imports() if with_models else multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=_take_environment, initargs=(dict(os.environ),)
+    ) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -34,6 +43,38 @@ def run_beside(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int)
         finally:
             # Where one job failed, or the caller stopped listening, those not begun are not worth beginning.
             pool.shutdown(cancel_futures=True)
+
+
+def _share_imports() -> BaseContext:
+    """Return the way to start processes that have models' modules imported.
+
+    They are forked, but never from this process: a forked child of one that runs torch's threads may hang. They come
+    from a server that has imported what it takes and done nothing else; it lives as long as this process.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(MODEL_MODULES))
+    from multiprocessing.forkserver import ensure_running  # not on Windows
+
+    own = {name: os.environ.get(name) for name in THREADS_VARIABLES}
+    _use_one_thread()
+    try:
+        ensure_running()
+    finally:
+        for name, value in own.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return context
+
+
+def _take_environment(environment: Mapping[str, str]) -> None:
+    # A server's children have the environment it began with.
+    os.environ.clear()
+    os.environ.update(environment)
+    _use_one_thread()
 
 
 def _use_one_thread() -> None:

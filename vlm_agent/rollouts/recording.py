@@ -292,7 +292,7 @@ def _record_all(jobs: Sequence[tuple[Path, int]], config: DemonstrationConfig, w
     record = partial(_record_job, config)
     if workers == 1 or len(jobs) < 2:
         return map(record, jobs)
-    return run_beside(record, jobs, workers)
+    return run_beside(record, jobs, workers, with_models=False)
 
 
 def _record_job(config: DemonstrationConfig, job: tuple[Path, int]) -> Path:

@@ -84,7 +84,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Led:
-    """The automaton's state, led along a known answer: whatever is chosen among what may come, the answer's token comes.
+    """The automaton's state, led along a known answer: whatever is chosen among what may come, the answer's comes.
 
     So every choice is asked for and paid for, and all ways write answers of one length.
     """

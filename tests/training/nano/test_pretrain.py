@@ -32,6 +32,9 @@ def config_in(folder: Path) -> PretrainConfig:
         dense_batch=2,
         copy_steps=2,
         copy_batch=1,
+        look_steps=2,
+        look_batch=1,
+        look_kept=1,
         follow_steps=2,
         follow_batch=1,
         save_every_steps=1,
@@ -39,13 +42,14 @@ def config_in(folder: Path) -> PretrainConfig:
     )
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stage", ["look", "follow"])
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     whole = pretrain.run(config_in(tmp_path / "whole"))
     save = pretrain.Run.save
 
     def save_then_stop(self: pretrain.Run) -> None:
         save(self)
-        if (self.progress.stage, self.progress.step) == ("follow", 1):
+        if (self.progress.stage, self.progress.step) == (stage, 1):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -67,7 +71,12 @@ def test_the_finished_folder_is_a_checkpoint(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_finished_nano_is_taken_further_by_instructions_alone(
+def test_looking_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(batches, "make_look")
+    assert pretrain.run(replace(config_in(tmp_path), look_steps=0, look_kept=0)).is_dir()
+
+
+def test_a_finished_nano_is_taken_further_by_looking_and_instructions_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = pretrain.run(config_in(tmp_path / "first"))
@@ -98,3 +107,5 @@ def test_what_is_no_nano_is_not_taken_further(tmp_path: Path, broken: str) -> No
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         PretrainConfig(follow_batch=0)
+    with pytest.raises(ConfigError, match="look_steps and look_kept must be at least 0"):
+        PretrainConfig(look_kept=-1)

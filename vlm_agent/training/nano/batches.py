@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,19 @@ from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
 from vlm_agent.training.nano import copying, dense, reading, scenes
+from vlm_agent.training.nano.looking import Seen, find_sights
 from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
-from vlm_agent.training.nano.tree import TreeBatch, batch_trees, grow_tree
+from vlm_agent.training.nano.tree import TreeBatch, TreeSequence, batch_trees, grow_tree
 
 _, ROWS, COLUMNS = IMAGE_SETTINGS.grid(IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
 NAME_SCAN = 400
 """Samples looked at to collect the names of things; any name that matters turns up in the first few dozen."""
 TREE_TOKENS_MAX = 1008
-"""Questions beyond this length of a tree are left out, so that the trees of a batch are about equally long."""
+"""Questions beyond this length of a tree are left out, so that a step never takes much longer than others."""
 DRILL_ROWS = 2
 """Moments a step in each of the exercises in reading."""
+LOOK_OFFSET, KEPT_OFFSET = 30_000_000, 40_000_000
+"""Where samples to look on start, in their own stage and in the instruction stage, apart from all others."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
 
@@ -58,6 +62,18 @@ class FollowBatch:
     """Tokens, labels, positions and mask."""
     drills: tuple[TreeBatch, ...] = ()
     """Exercises in text alone: lists to look up in, statements to check, choices to make."""
+    look: LookBatch | None = None
+    """Screens to practise looking on."""
+
+
+@dataclass(frozen=True)
+class LookBatch:
+    """Screens whose game-state text is withheld, with instructions and where their answers can be seen."""
+
+    frames: torch.Tensor
+    """(batch, 256, 384, 3) uint8."""
+    seen: Seen
+    """Token trees, what is where, and where to look."""
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +113,56 @@ def dense_batches(seed: int, start: int, stop: int, size: int, names: dict[str, 
     return _stream(make, start, stop)
 
 
-def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) -> Iterator[FollowBatch]:
+def look_batches(
+    seed: int, start: int, stop: int, size: int, tokenizer: Any, names: dict[str, int]
+) -> Iterator[LookBatch]:
+    """Yield the looking stage's batches for steps start..stop."""
+
+    def make(step: int) -> LookBatch:
+        return make_look(seed, range(LOOK_OFFSET + step * size, LOOK_OFFSET + (step + 1) * size), tokenizer, names)
+
+    return _stream(make, start, stop)
+
+
+def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str, int]) -> LookBatch:
+    """Return samples as a batch to practise looking on; what a condition decides is left out, for text mostly tells it.
+
+    Args:
+        seed: of the samples.
+        indices: which samples.
+        tokenizer: nano's.
+        names: classes of things.
+    """
+    recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
+    samples = []
+    for index in indices:
+        sample = scenes.make_sample(seed, index)
+        samples.append(replace(sample, state_text="", questions=_without_conditions(sample)))
+    trees = [_grow(sample, recipe, encoder) for sample in samples]
+    targets = [dense.dense_targets(sample.things, names, ROWS, COLUMNS) for sample in samples]
+    classes = torch.from_numpy(np.stack([target.classes for target in targets]))
+    sights = find_sights(
+        trees,
+        [sample.questions for sample in samples],
+        classes,
+        digit_ids=tokenizer.convert_tokens_to_ids(list("0123456789")),
+        image_token_id=encoder.image_token_id,
+        grid=(ROWS, COLUMNS),
+    )
+    starts = accumulate((len(tree.ids) for tree in trees[:-1]), initial=0)
+    seen = Seen(
+        _batch(trees, encoder),
+        sights,
+        classes,
+        torch.from_numpy(np.stack([target.digits for target in targets])),
+        tuple(start + tree.ids.index(encoder.image_token_id) for start, tree in zip(starts, trees, strict=True)),
+    )
+    return LookBatch(_stack_frames(samples), seen)
+
+
+def follow_batches(
+    seed: int, start: int, stop: int, size: int, tokenizer: Any, names: dict[str, int], look_kept: int
+) -> Iterator[FollowBatch]:
     """Yield the instruction stage's batches for steps start..stop."""
     recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
     # Far from the dense stage's samples, so that nothing learnt by heart there helps here.
@@ -107,7 +172,9 @@ def follow_batches(seed: int, start: int, stop: int, size: int, tokenizer: Any) 
         samples = [scenes.make_sample(seed, offset + step * size + row) for row in range(size)]
         rng = random.Random(f"{seed}/{step}")
         batch = encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
-        return replace(batch, drills=_make_drills(seed, offset + step, encoder))
+        kept = range(KEPT_OFFSET + step * look_kept, KEPT_OFFSET + (step + 1) * look_kept)
+        look = make_look(seed, kept, tokenizer, names) if look_kept else None
+        return replace(batch, drills=_make_drills(seed, offset + step, encoder), look=look)
 
     return _stream(make, start, stop)
 
@@ -165,14 +232,16 @@ def _without_conditions(sample: NanoSample) -> tuple[Question, ...]:
 def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any) -> FollowBatch:
     """Return samples as one batch of token trees."""
     encoder = ChatEncoder(tokenizer, IMAGE_SETTINGS)
-    trees = [
-        grow_tree(
-            [encode_question(sample, question, recipe, encoder) for question in sample.questions], TREE_TOKENS_MAX
-        )
-        for sample in samples
-    ]
-    batch = batch_trees(trees, encoder.image_token_id, ROWS // IMAGE_SETTINGS.merge, COLUMNS // IMAGE_SETTINGS.merge)
-    return FollowBatch(_stack_frames(samples), batch)
+    return FollowBatch(_stack_frames(samples), _batch([_grow(sample, recipe, encoder) for sample in samples], encoder))
+
+
+def _grow(sample: NanoSample, recipe: Recipe, encoder: ChatEncoder) -> TreeSequence:
+    return grow_tree([encode_question(sample, one, recipe, encoder) for one in sample.questions], TREE_TOKENS_MAX)
+
+
+def _batch(trees: Sequence[TreeSequence], encoder: ChatEncoder) -> TreeBatch:
+    merge = IMAGE_SETTINGS.merge
+    return batch_trees(trees, encoder.image_token_id, ROWS // merge, COLUMNS // merge)
 
 
 def encode_question(sample: NanoSample, question: Question, recipe: Recipe, encoder: ChatEncoder) -> Encoded:
@@ -203,6 +272,6 @@ def tree_logits(
     model: Any, tree: TreeBatch, features: Sequence[ImageFeatures] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits and labels at the answer tokens of trees, with the features of their pictures if they have any."""
-    hidden = run_language(model, tree.ids, tree.positions, features, attention_mask=tree.allowed)
+    hidden = run_language(model, tree.ids, tree.positions, features, tree=tree.tree)[0]
     learnt = tree.labels != IGNORED_LABEL
     return functional.linear(hidden[learnt], model.get_output_embeddings().weight), tree.labels[learnt]

@@ -15,7 +15,7 @@ class PretrainConfig:
     out: Path = Path("runs/nano")
     """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
     start: str | None = None
-    """A finished nano (`nano`, or its folder) whose weights and tokenizer are taken further, in the instruction stage
+    """A finished nano (`nano`, or its folder) whose weights and tokenizer are taken further, in the last two stages
     alone; by default all begins from nothing."""
     seed: int = 0
     """Decides the weights at the start and every sample."""
@@ -27,6 +27,12 @@ class PretrainConfig:
     """Steps of the copying stage."""
     copy_batch: int = 3
     """Lists a step in the copying stage that have questions; echoes come on top."""
+    look_steps: int = 3000
+    """Steps of the looking stage; 0 leaves it out."""
+    look_batch: int = 8
+    """Screens a step in the looking stage."""
+    look_kept: int = 2
+    """Screens a step, in the instruction stage, that looking is practised on so as not to be unlearnt."""
     follow_steps: int = 6000
     """Steps of the instruction stage."""
     follow_batch: int = 4
@@ -42,5 +48,8 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for counts that can't be meant."""
-        if min(self.dense_batch, self.copy_batch, self.follow_batch, self.save_every_steps, self.threads) < 1:
+        sizes = (self.dense_batch, self.copy_batch, self.look_batch, self.follow_batch)
+        if min(*sizes, self.save_every_steps, self.threads) < 1:
             raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")
+        if min(self.look_steps, self.look_kept) < 0:
+            raise ConfigError("look_steps and look_kept must be at least 0")

@@ -86,16 +86,21 @@ def _by_token(grid: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cells.reshape(rows * columns // 4, PATCHES_PER_TOKEN, *rest))
 
 
+def weigh_patches(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Return the loss of classes (…,) against logits (…, classes)."""
+    # Most patches are empty ground: weigh them down so that the things are what is learnt.
+    weights = torch.where(classes != NOTHING, 1.0, 0.15)
+    by_patch = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none")
+    return (by_patch * weights.flatten()).sum() / weights.sum()
+
+
 def dense_loss(
     head: DenseHead, features: torch.Tensor, classes: torch.Tensor, digits: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Return the loss and the accuracies (class on things, first, second and third digit) as plain numbers."""
     class_logits, digit_logits = head(features)
     there = classes != NOTHING
-    # Most patches are empty ground: weigh them down so that the things are what is learnt.
-    weights = torch.where(there, 1.0, 0.15)
-    by_patch = functional.cross_entropy(class_logits.flatten(0, -2), classes.flatten(), reduction="none")
-    class_loss = (by_patch * weights.flatten()).sum() / weights.sum()
+    class_loss = weigh_patches(class_logits, classes)
     chosen, wanted = digit_logits[there], digits[there]
     digit_loss = functional.cross_entropy(chosen.flatten(0, -2), wanted.flatten())
     right = (chosen.argmax(-1) == wanted).float().mean(0)

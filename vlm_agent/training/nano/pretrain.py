@@ -1,8 +1,9 @@
-"""Train nano from nothing, in three stages, resumable and reproducible from a seed.
+"""Train nano from nothing, in four stages, resumable and reproducible from a seed.
 
 1. `dense`: the vision tower alone learns what is where (see `dense`).
 2. `copy`: the language part learns to look a name up in a text and copy its place (see `copying`).
-3. `follow`: the whole model learns to follow single-step instructions on random screens; the game-state text is dropped
+3. `look`: the whole model learns to find by the picture alone what it is asked for (see `looking`).
+4. `follow`: the whole model learns to follow single-step instructions on random screens; the game-state text is dropped
    at random, so that it must look. It never sees the long goal or a player's recording.
 
 Every sample is a pure function of (seed, index), so a run needs no data on disk and continues where it stopped.
@@ -28,11 +29,16 @@ from transformers import AutoTokenizer
 from vlm_agent.errors import ModelError
 from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import read_tokenizer
-from vlm_agent.training.nano import batches, dense
+from vlm_agent.training.nano import batches, dense, looking
 from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
 from vlm_agent.training.nano.config import PretrainConfig
 
 log = logging.getLogger(__name__)
+
+DIGIT_WEIGHT = 3.0
+"""What a digit of an answer counts in the looking stage; its other tokens are soon known."""
+DENSE_WEIGHT = 0.2
+"""What the vision tower's own loss counts there beside that of the answers."""
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Progressed:
     """Where a run stands; saved with every checkpoint."""
 
     stage: str = "dense"
-    """`dense`, `copy`, `follow` or `finished`."""
+    """`dense`, `copy`, `look`, `follow` or `finished`."""
     step: int = 0
     """Steps done in the stage."""
     seconds: float = 0.0
@@ -59,8 +65,11 @@ class Run:
         config.out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = self._take_tokenizer(start)
         self.model = build_nano(config.seed, self.tokenizer)
+        self.digit_ids = torch.tensor(self.tokenizer.convert_tokens_to_ids(list("0123456789")))
         self.names = batches.thing_names(config.seed)
-        self.head = dense.DenseHead(self.model.config.text_config.hidden_size, len(self.names) + 1)
+        width, num_classes = self.model.config.text_config.hidden_size, len(self.names) + 1
+        self.head = dense.DenseHead(width, num_classes)
+        self.readers = looking.Readers(width, num_classes)
         if start is not None:
             self._take_weights(start)
         self.optimizer = self._make_optimizer()
@@ -84,14 +93,17 @@ class Run:
         if wrong:
             raise ModelError(f"{start}: expected the weights of a nano; {len(wrong)} don't fit, the first {wrong[0]}")
         self.model.load_state_dict(weights, strict=False)
-        self.progress.stage = "follow"
+        self.progress.stage = "look"
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         vision = list(self.model.model.visual.parameters())
         seen = {id(p) for p in vision}
         rest = [p for p in self.model.parameters() if id(p) not in seen]
-        groups = [{"params": vision}, {"params": rest}, {"params": list(self.head.parameters())}]
+        groups = [{"params": vision}, {"params": rest}, {"params": self._read_out()}]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def _read_out(self) -> list[nn.Parameter]:
+        return [*self.head.parameters(), *self.readers.parameters()]
 
     def set_rates(self, step: int, steps: int, vision_factor: float) -> None:
         """Set the learning rates for a step: warm-up over 100 steps, then cosine to a tenth."""
@@ -105,7 +117,7 @@ class Run:
         """Take one optimizer step; returns the gradient norm before clipping."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        parameters = [*self.model.parameters(), *self.head.parameters()]
+        parameters = [*self.model.parameters(), *self._read_out()]
         norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], 1.0)
         self.optimizer.step()
         return norm.item()
@@ -116,6 +128,7 @@ class Run:
             f"model.{name}": tensor for name, tensor in self.model.state_dict().items() if name != "lm_head.weight"
         }
         tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        tensors |= {f"readers.{name}": tensor for name, tensor in self.readers.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -130,6 +143,7 @@ class Run:
         tensors = load_file(path)
         self.model.load_state_dict(_part(tensors, "model."), strict=False)
         self.head.load_state_dict(_part(tensors, "head."))
+        self.readers.load_state_dict(_part(tensors, "readers."))
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer.").items():
             index, key = name.split(".", 1)
@@ -201,30 +215,67 @@ def _run_copy(current: Run, bar: Progress) -> None:
         _finish_step(current, bar, task, _learn_answers(current, *answers))
 
 
+def _run_look(current: Run, bar: Progress) -> None:
+    config = current.config
+    task = bar.add_task("look", total=config.look_steps, completed=current.progress.step, note="")
+    loader = batches.look_batches(
+        config.seed, current.progress.step, config.look_steps, config.look_batch, current.tokenizer, current.names
+    )
+    for batch in _timed(current, loader):
+        current.set_rates(current.progress.step, config.look_steps, 1.0)
+        loss, scores = _practise_looking(current, batch)
+        current.update(loss)
+        _finish_step(current, bar, task, {"loss": loss.item(), **scores})
+
+
+def _practise_looking(current: Run, batch: batches.LookBatch) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of answers and of looking, and their scores."""
+    features = batches.vision_features(current.model, batch.frames)
+    with looking.watch_attention(current.model) as watched:
+        logits, labels = batches.tree_logits(current.model, batch.seen.tree, [features])
+    is_digit = torch.isin(labels, current.digit_ids)
+    weights = torch.where(is_digit, DIGIT_WEIGHT, 1.0)
+    answers = (functional.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
+    looked, scores = looking.looking_loss(current.model, current.readers, watched, batch.seen)
+    tokens = features.tokens.unflatten(0, (len(batch.frames), -1))
+    seen, dense_scores = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
+    right = (logits.argmax(-1) == labels)[is_digit].float().mean().item()
+    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores, "class": dense_scores["class"]}
+
+
 def _run_follow(current: Run, bar: Progress) -> None:
     config = current.config
     task = bar.add_task("follow", total=config.follow_steps, completed=current.progress.step, note="")
     loader = batches.follow_batches(
-        config.seed, current.progress.step, config.follow_steps, config.follow_batch, current.tokenizer
+        config.seed,
+        current.progress.step,
+        config.follow_steps,
+        config.follow_batch,
+        current.tokenizer,
+        current.names,
+        config.look_kept,
     )
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
         answers = [batches.tree_logits(current.model, drill) for drill in batch.drills]
         answers.append(batches.follow_logits(current.model, batch))
-        _finish_step(current, bar, task, _learn_answers(current, *answers))
+        looked, scores = (torch.zeros(()), {}) if batch.look is None else _practise_looking(current, batch.look)
+        kept = {"found": scores["found"]} if scores else {}
+        _finish_step(current, bar, task, {**_learn_answers(current, *answers, beside=looked), **kept})
 
 
-def _learn_answers(current: Run, *answers: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:
-    """Take a step on (logits, labels) of answer tokens, each pair weighing the same.
+def _learn_answers(
+    current: Run, *answers: tuple[torch.Tensor, torch.Tensor], beside: torch.Tensor | float = 0.0
+) -> dict[str, float]:
+    """Take a step on (logits, labels) of answer tokens, each pair weighing the same, and on another loss beside them.
 
     Returns the loss, and the shares of all tokens and of the digits that were right in the last pair.
     """
-    loss = torch.stack([functional.cross_entropy(logits, labels) for logits, labels in answers]).sum()
+    loss = torch.stack([functional.cross_entropy(logits, labels) for logits, labels in answers]).sum() + beside
     current.update(loss)
     logits, labels = answers[-1]
     right = (logits.argmax(-1) == labels).float()
-    digits = torch.tensor(current.tokenizer.convert_tokens_to_ids(list("0123456789")))
-    is_digit = torch.isin(labels, digits)
+    is_digit = torch.isin(labels, current.digit_ids)
     share = right[is_digit].sum().item() / max(int(is_digit.sum()), 1)
     return {"loss": loss.item(), "right": right.mean().item(), "digits": share}
 
@@ -248,5 +299,10 @@ def _finish_step(current: Run, bar: Progress, task: Any, scores: dict[str, float
         current.save()
 
 
-STAGES = (("dense", _run_dense, "copy"), ("copy", _run_copy, "follow"), ("follow", _run_follow, "finished"))
+STAGES = (
+    ("dense", _run_dense, "copy"),
+    ("copy", _run_copy, "look"),
+    ("look", _run_look, "follow"),
+    ("follow", _run_follow, "finished"),
+)
 """Each stage's name, what it does, and the name of the next."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
 from vlm_agent.models.encoding import IGNORED_LABEL, Encoded
+from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 
 
 @dataclass(frozen=True)
@@ -60,35 +62,33 @@ def grow_tree(conversations: Sequence[Encoded], max_tokens: int) -> TreeSequence
 
 @dataclass(frozen=True)
 class TreeBatch:
-    """Padded trees, ready for the language model."""
+    """Trees one behind the other in one sequence, ready for the language model; none sees another."""
 
     ids: torch.Tensor
-    """(batch, length) int64, padded with 0."""
+    """(1, tokens) int64."""
     labels: torch.Tensor
-    """(batch, length) int64."""
+    """(tokens,) int64."""
     positions: torch.Tensor
-    """(3, batch, length) int64: time, height, width of M-RoPE."""
-    allowed: torch.Tensor
-    """(batch, 1, length, length) bool: who may look at whom."""
+    """(3, 1, tokens) int64: time, height, width of M-RoPE."""
+    tree: TokenTree
+    """Shared parts are roots, branches hang from them."""
 
 
 def batch_trees(trees: Sequence[TreeSequence], image_token_id: int, merged_height: int, merged_width: int) -> TreeBatch:
-    """Pad trees to one length and compute positions and the attention mask; each tree holds one image or none."""
-    length = max(len(tree.ids) for tree in trees)
-    length += -length % 16
-    ids = torch.zeros(len(trees), length, dtype=torch.long)
-    labels = torch.full((len(trees), length), IGNORED_LABEL)
-    branch = torch.full((len(trees), length), -1)
-    positions = torch.zeros(3, len(trees), length, dtype=torch.long)
-    for row, tree in enumerate(trees):
-        size = len(tree.ids)
-        ids[row, :size] = torch.tensor(tree.ids)
-        labels[row, :size] = torch.tensor(tree.labels)
-        branch[row, :size] = torch.tensor(tree.branch)
-        positions[:, row, :size] = mrope_positions(tree, image_token_id, merged_height, merged_width)
-    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-    allowed = visible & torch.ones(length, length, dtype=torch.bool).tril()
-    return TreeBatch(ids, labels, positions, allowed[:, None])
+    """Put trees one behind the other; each holds one image or none."""
+    bounds, parents = [0], list[int]()
+    for tree in trees:
+        root = len(parents)
+        for branch, run in groupby(tree.branch):
+            bounds.append(bounds[-1] + len(list(run)))
+            parents.append(root if branch else NO_PARENT)
+    positions = [mrope_positions(tree, image_token_id, merged_height, merged_width) for tree in trees]
+    return TreeBatch(
+        torch.tensor([[token for tree in trees for token in tree.ids]]),
+        torch.tensor([label for tree in trees for label in tree.labels]),
+        torch.cat(positions, dim=1)[:, None],
+        TokenTree(tuple(bounds), tuple(parents)),
+    )
 
 
 def mrope_positions(tree: TreeSequence, image_token_id: int, merged_height: int, merged_width: int) -> torch.Tensor:

@@ -1,0 +1,126 @@
+"""Where to look is told right, measured as the model attends, and learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vlm_agent.actions.types import Click
+from vlm_agent.models.token_trees import TokenTree
+from vlm_agent.training.nano import batches, build, looking, scenes
+from vlm_agent.training.nano.looking import locate
+
+pytestmark = pytest.mark.model
+
+INDICES = range(3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build.train_tokenizer(build.corpus(0, num_samples=12))
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[str, int]:
+    found = {thing.name for index in INDICES for thing in scenes.make_sample(0, index).things}
+    return {name: number for number, name in enumerate(sorted(found), 1)}
+
+
+@pytest.fixture(scope="module")
+def look(tokenizer, names) -> batches.LookBatch:
+    return batches.make_look(0, INDICES, tokenizer, names)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "token", "quarter"),
+    [(0, 0, 0, 0), (42, 0, 0, 1), (0, 63, 0, 2), (82, 124, 0, 3), (84, 0, 1, 0), (0, 125, 12, 0), (999, 999, 95, 3)],
+)
+def test_a_place_lies_in_a_token_and_a_quarter_of_it(x: int, y: int, token: int, quarter: int) -> None:
+    assert locate(x, y, batches.ROWS, batches.COLUMNS) == (token, quarter)
+
+
+def test_sights_stand_in_front_of_the_digits_of_what_can_be_seen(look, tokenizer, names) -> None:
+    seen = look.seen
+    clicks = [
+        (picture, question.answer.actions[0])
+        for picture, index in enumerate(INDICES)
+        for question in scenes.make_sample(0, index).questions
+        if question.kind != "conditional" and question.answer.actions
+    ]
+    expected = [(picture, click.x, click.y) for picture, click in clicks if isinstance(click, Click)]
+    assert len(seen.sights) == len(expected) > 10
+    kinds = {number: name for name, number in names.items()}
+    found = []
+    for sight, (picture, x, y) in zip(seen.sights, expected, strict=True):
+        assert tokenizer.decode(seen.tree.labels[list(sight.tokens)]).replace(" ", "") == f"{x}{y}"
+        assert sight.picture == seen.pictures[picture]
+        assert (sight.token, sight.quarter) == locate(x, y, batches.ROWS, batches.COLUMNS)
+        assert sight.name == seen.classes[picture, sight.token, sight.quarter]
+        (start, stop), (own_start, own_stop) = sight.seen
+        assert start <= sight.picture < stop <= own_start <= sight.tokens[0] < sight.tokens[-1] < own_stop
+        found.append(kinds.get(sight.name))
+    assert sum(name is not None for name in found) > len(found) / 2
+    assert set(seen.tree.ids[0, list(seen.pictures)].tolist()) == {tokenizer.convert_tokens_to_ids("<|image_pad|>")}
+
+
+def test_no_text_tells_what_is_to_be_seen(look, tokenizer) -> None:
+    text = tokenizer.decode(look.seen.tree.ids[0])
+    assert "now:" not in text
+    assert "Goal: " in text
+
+
+def test_attention_is_the_models_own(look, tokenizer) -> None:
+    """Held against transformers' eager attention, which gives its weights out."""
+    model = build.build_nano(0, tokenizer).eval()
+    length = look.seen.sights[0].seen[0][1]  # the first shared part: one plain sequence
+    alone = replace(
+        look.seen.tree, ids=look.seen.tree.ids[:, :length], positions=look.seen.tree.positions[..., :length]
+    )
+    alone = replace(alone, labels=look.seen.tree.labels[:length], tree=TokenTree((0, length), (-1,)))
+    with torch.no_grad():
+        features = batches.vision_features(model, look.frames[:1])
+        with looking.watch_attention(model) as watched:
+            batches.tree_logits(model, alone, [features])
+        weights = {}
+        for layer, head in looking.LOOKERS:
+            queries, visible = torch.arange(length), torch.ones(length, length, dtype=torch.bool).tril()
+            weights[layer, head] = looking.attend(model, watched, layer, head, queries, visible).exp()
+        model.set_attn_implementation("eager")
+        embeddings = model.get_input_embeddings()(alone.ids)
+        is_image = alone.ids == model.config.image_token_id
+        given = model.model.language_model(
+            inputs_embeds=embeddings.masked_scatter(is_image[..., None], features.tokens),
+            position_ids=alone.positions,
+            visual_pos_masks=is_image,
+            deepstack_visual_embeds=list(features.deepstack),
+            output_attentions=True,
+            use_cache=False,
+        )
+    for (layer, head), ours in weights.items():
+        theirs = given.attentions[layer][0, head * 3 : head * 3 + looking.QUERY_HEADS].transpose(0, 1)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_where_to_look_is_learnt(tokenizer, names) -> None:
+    model = build.build_nano(0, tokenizer)
+    width, classes = model.config.text_config.hidden_size, len(names) + 1
+    readers = looking.Readers(width, classes)
+    parameters = [*model.parameters(), *readers.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3)
+    look = batches.make_look(0, [1], tokenizer, names)
+    losses, found = [], []
+    for _ in range(25):
+        with looking.watch_attention(model) as watched:
+            batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
+        loss, scores = looking.looking_loss(model, readers, watched, look.seen)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        found.append(scores["found"])
+    assert found[0] < 0.05
+    assert found[-1] > 0.15
+    assert losses[-1] < 0.6 * losses[0]
+    assert not model.model.language_model.layers[3].self_attn._forward_pre_hooks

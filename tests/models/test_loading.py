@@ -16,7 +16,7 @@ from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.forward import apply_head, rope_positions, run_language, see_images
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.loading import CPU_DTYPE_VARIABLE, load_model
-from vlm_agent.models.quantized import UnpackedLinear4bit, check_quantised, count_quantised
+from vlm_agent.models.quantized import UnpackedLinear4bit, check_quantised, count_quantised, multiply
 from vlm_agent.models.tiny import write_tiny_checkpoint
 
 pytestmark = pytest.mark.model
@@ -125,6 +125,26 @@ def test_a_cpu_multiplies_4_bit_layers_in_what_it_is_quick_at(checkpoints, monke
     assert loaded.dtype == torch.float32
     encoded, frames = _conversation(loaded)
     assert _own_logits(loaded, encoded, frames).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 24), (1, 64, 24), (2, 77, 24), (70, 24), (24,)])
+def test_bfloat16_products_come_in_few_sizes(monkeypatch, shape):
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(size, generator=generator).bfloat16() for size in (shape, (8, 24), (8,)))
+    x.requires_grad_(True)
+    linear, sizes = torch.nn.functional.linear, []
+
+    def note(values, *others):
+        sizes.append(values.numel() // 24)
+        return linear(values, *others)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", note)
+    product = multiply(x, weight, bias)
+    product.sum().backward()
+    expected = linear(x.detach().double(), weight.double(), bias.double())
+    torch.testing.assert_close(product.double(), expected, rtol=0.02, atol=0.05)
+    torch.testing.assert_close(x.grad.double(), weight.double().sum(0).expand(shape), rtol=0.02, atol=0.05)
+    assert sizes[0] < 64 or sizes[0] % 64 == 0
 
 
 def test_another_word_for_it_is_refused(checkpoints, monkeypatch):

@@ -21,6 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from vlm_agent.models.forward import ImageFeatures
+from vlm_agent.models.quantized import multiply
 
 LEAN_LIMIT_PARAMETERS = 200_000_000
 """Models up to this size are copied out on a CPU."""
@@ -189,7 +190,7 @@ def _multiply(values: Tensor, matrix: _Matrix) -> Tensor:
     """Return float32 products with (tokens, in) values."""
     if matrix.coarse is None or len(values) <= FEW_TOKENS:
         return F.linear(values, matrix.exact)
-    return F.linear(values.to(matrix.coarse.dtype), matrix.coarse).float()
+    return multiply(values.to(matrix.coarse.dtype), matrix.coarse).float()
 
 
 def _as_bias(sees: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from vlm_agent.errors import ModelError
 KEPT_MODULES = ["lm_head", "model.visual"]
 """Left in full precision. Transformers 5 matches these from the start of a name: `visual` alone would quantise both."""
 
+TOKEN_BLOCK = 64
+"""Numbers of tokens are filled up to a multiple of this, where code is made for each."""
 UNPACKED_LIMIT_PARAMETERS = 200_000_000
 """Models up to this size keep an unpacked copy of their 4-bit weights on CPU (four bytes a parameter)."""
 
@@ -126,6 +128,21 @@ def prepare_4bit_layers(model: nn.Module, compute_dtype: torch.dtype, device: to
             module.__class__ = UnpackedLinear4bit
 
 
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return products of (…, in) values with a (out, in) weight of the same dtype.
+
+    On a CPU, bfloat16 products are code made for their sizes and kept: a run whose passes all have lengths of their own
+    grew by 1.5 GB. Many tokens are filled up to a multiple of `TOKEN_BLOCK`, so that sizes come again.
+    """
+    is_made_to_size = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+    tokens = x.numel() // x.shape[-1]
+    missing = -tokens % TOKEN_BLOCK
+    if not is_made_to_size or not missing or tokens < TOKEN_BLOCK:
+        return nn.functional.linear(x, weight, bias)
+    filled = nn.functional.pad(x.reshape(tokens, -1), (0, 0, 0, missing))
+    return nn.functional.linear(filled, weight, bias)[:tokens].view(*x.shape[:-1], -1)
+
+
 class UnpackedLinear4bit(Linear4bit):
     """A 4-bit layer that unpacks its frozen weights once, in the precision it multiplies in.
 
@@ -140,7 +157,7 @@ class UnpackedLinear4bit(Linear4bit):
         if self._unpacked is None:
             self._unpacked = dequantize_4bit(self.weight.data, self.weight.quant_state).to(self.compute_dtype)
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
-        return nn.functional.linear(x.to(self.compute_dtype), self._unpacked, bias).to(x.dtype)
+        return multiply(x.to(self.compute_dtype), self._unpacked, bias).to(x.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._unpacked = None  # moved to another device or dtype: unpack anew there

@@ -35,6 +35,13 @@ def test_small_things_win_over_large_ones_and_unknown_names_are_nothing() -> Non
     assert not dense_targets([window], {}, ROWS, COLUMNS).classes.any()
 
 
+def test_a_blank_screen_has_a_loss_too() -> None:
+    classes, digits = torch.zeros(1, 6, 4, dtype=torch.long), torch.zeros(1, 6, 4, 6, dtype=torch.long)
+    loss, scores = dense_loss(DenseHead(8, 3), torch.zeros(1, 6, 8), classes, digits)
+    assert torch.isfinite(loss)
+    assert scores == {}
+
+
 def test_the_loss_falls_to_nothing_when_the_head_is_right() -> None:
     targets = dense_targets([Thing("a", 100, 100, 300, 300)], {"a": 1}, ROWS, COLUMNS)
     classes, digits = torch.from_numpy(targets.classes)[None], torch.from_numpy(targets.digits)[None]

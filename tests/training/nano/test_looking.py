@@ -14,7 +14,8 @@ from vlm_agent.training.nano.looking import locate
 
 pytestmark = pytest.mark.model
 
-INDICES = range(3)
+INDICES = (0, 2, 3)
+"""Screens that show something."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,13 @@ def test_sights_stand_in_front_of_the_digits_of_what_can_be_seen(look, tokenizer
         assert tokenizer.decode(seen.tree.labels[list(sight.tokens)]).replace(" ", "") == f"{x}{y}"
         assert sight.picture == seen.pictures[picture]
         assert (sight.token, sight.quarter) == locate(x, y, batches.ROWS, batches.COLUMNS)
-        assert sight.name == seen.classes[picture, sight.token, sight.quarter]
+        covering = [
+            thing
+            for thing in scenes.make_sample(0, INDICES[picture]).things
+            if thing.left <= x < thing.right and thing.top <= y < thing.bottom and thing.name != "pointer"
+        ]
+        assert (sight.name == 0) == (not covering)
+        assert sight.name == 0 or kinds[sight.name] in {thing.name for thing in covering}
         (start, stop), (own_start, own_stop) = sight.seen
         assert start <= sight.picture < stop <= own_start <= sight.tokens[0] < sight.tokens[-1] < own_stop
         found.append(kinds.get(sight.name))
@@ -69,6 +76,18 @@ def test_no_text_tells_what_is_to_be_seen(look, tokenizer) -> None:
     text = tokenizer.decode(look.seen.tree.ids[0])
     assert "now:" not in text
     assert "Goal: " in text
+
+
+def test_some_screens_are_blank_and_ask_for_nothing(tokenizer, names) -> None:
+    looks = {index: batches.make_look(0, [index], tokenizer, names) for index in range(40)}
+    blank = {index: look for index, look in looks.items() if len(look.frames.flatten(0, 2).unique(dim=0)) == 1}
+    assert 1 <= len(blank) <= 10
+    for look in blank.values():
+        assert look.seen.sights == []
+        assert not look.seen.classes.any()
+        learnt = look.seen.tree.labels[look.seen.tree.labels >= 0]
+        assert set(tokenizer.decode(learnt).split("<|im_end|>")) == {'{"actions":[]}', ""}
+        assert looking.looking_loss(None, None, {}, look.seen) == (torch.zeros(()), {})
 
 
 def test_attention_is_the_models_own(look, tokenizer) -> None:
@@ -103,13 +122,44 @@ def test_attention_is_the_models_own(look, tokenizer) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
+def test_codes_of_names_lie_apart_and_outlast_rotary_turns() -> None:
+    codes = looking.spread_codes(84, looking.HEAD_DIM)
+    assert torch.equal(codes, looking.spread_codes(84, looking.HEAD_DIM))
+    torch.testing.assert_close(codes.norm(dim=-1), torch.ones(84))
+    between = (codes @ codes.T).masked_fill(torch.eye(84, dtype=torch.bool), 0.0)
+    assert between.max() < 0.4  # at random the nearest of 84 in 16 dimensions are 0.8 near
+    # A hundred positions further on, a code is still nearer to itself than any other.
+    frequencies = 10_000.0 ** (-torch.arange(16) / 16)
+    angles = torch.cat([frequencies, frequencies]) * 100
+    turned = codes * angles.cos() + looking._rotate_half(codes) * angles.sin()
+    assert ((turned @ codes.T).argmax(-1) == torch.arange(84)).float().mean() > 0.9
+
+
+def test_keys_and_queries_learn_their_codes(tokenizer, names) -> None:
+    model = build.build_nano(0, tokenizer)
+    readers = looking.Readers(model.config.text_config.hidden_size, len(names) + 1)
+    look = batches.make_look(0, [2], tokenizer, names)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(15):
+        with looking.watch_attention(model) as watched:
+            batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
+        loss = looking.code_loss(model, watched, look.seen, readers.codes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(2.0, abs=0.3)  # nothing is near: one each for keys and queries
+    assert losses[-1] < 0.6 * losses[0]
+
+
 def test_where_to_look_is_learnt(tokenizer, names) -> None:
     model = build.build_nano(0, tokenizer)
     width, classes = model.config.text_config.hidden_size, len(names) + 1
     readers = looking.Readers(width, classes)
     parameters = [*model.parameters(), *readers.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3)
-    look = batches.make_look(0, [1], tokenizer, names)
+    look = batches.make_look(0, [2], tokenizer, names)
     losses, found = [], []
     for _ in range(25):
         with looking.watch_attention(model) as watched:

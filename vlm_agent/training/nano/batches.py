@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from vlm_agent.actions.types import ActionChunk
 from vlm_agent.chat import PromptInput, Recipe, render_answer, render_prompt
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import ImageFeatures, run_language
@@ -34,6 +35,8 @@ TREE_TOKENS_MAX = 1008
 """Questions beyond this length of a tree are left out, so that a step never takes much longer than others."""
 DRILL_ROWS = 2
 """Moments a step in each of the exercises in reading."""
+BLANK_SHARE = 0.1
+"""Share of the screens to look on that show nothing."""
 LOOK_OFFSET, KEPT_OFFSET = 30_000_000, 40_000_000
 """Where samples to look on start, in their own stage and in the instruction stage, apart from all others."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
@@ -137,14 +140,16 @@ def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str
     samples = []
     for index in indices:
         sample = scenes.make_sample(seed, index)
-        samples.append(replace(sample, state_text="", questions=_without_conditions(sample)))
+        sample = replace(sample, state_text="", questions=_without_conditions(sample))
+        rng = random.Random(f"blank {seed} {index}")
+        samples.append(blank(sample, rng) if rng.random() < BLANK_SHARE else sample)
     trees = [_grow(sample, recipe, encoder) for sample in samples]
     targets = [dense.dense_targets(sample.things, names, ROWS, COLUMNS) for sample in samples]
     classes = torch.from_numpy(np.stack([target.classes for target in targets]))
     sights = find_sights(
         trees,
-        [sample.questions for sample in samples],
-        classes,
+        samples,
+        names,
         digit_ids=tokenizer.convert_tokens_to_ids(list("0123456789")),
         image_token_id=encoder.image_token_id,
         grid=(ROWS, COLUMNS),
@@ -158,6 +163,17 @@ def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str
         tuple(start + tree.ids.index(encoder.image_token_id) for start, tree in zip(starts, trees, strict=True)),
     )
     return LookBatch(_stack_frames(samples), seen)
+
+
+def blank(sample: NanoSample, rng: random.Random) -> NanoSample:
+    """Return the sample on a screen of one colour, where the right answer to everything is to do nothing.
+
+    A capture may fail in play; whoever presses where things usually are then presses blindly.
+    """
+    colour = [rng.randrange(256)] * 3 if rng.random() < 0.5 else [rng.randrange(256) for _ in range(3)]
+    frame = np.full_like(sample.frame, np.array(colour, dtype=np.uint8))
+    questions = tuple(replace(question, answer=ActionChunk()) for question in sample.questions)
+    return replace(sample, frame=frame, questions=questions, things=())
 
 
 def follow_batches(

@@ -101,6 +101,8 @@ def dense_loss(
     class_logits, digit_logits = head(features)
     there = classes != NOTHING
     class_loss = weigh_patches(class_logits, classes)
+    if not there.any():  # blank screens
+        return class_loss, {}
     chosen, wanted = digit_logits[there], digits[there]
     digit_loss = functional.cross_entropy(chosen.flatten(0, -2), wanted.flatten())
     right = (chosen.argmax(-1) == wanted).float().mean(0)

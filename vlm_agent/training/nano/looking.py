@@ -8,7 +8,8 @@ text is withheld:
 - the vision tower tells what lies in every patch and where (see `dense`);
 - so do the picture's tokens in the middle of the language layers, to a linear reader: what attention can use;
 - the tokens in front of a place tell, to another one, what is looked for;
-- heads set aside for it attend from there to the token of the picture that holds the thing.
+- heads set aside for it attend from there to the token of the picture that holds the thing, their queries and keys
+  near to the code of the name that they are about.
 
 A merged token covers four patches, which may hold four things. Rotary position encoding leaves about 14 of a key's 32
 dimensions for what a token is rather than where, too few for four names at once; so every quarter of a token has a key
@@ -29,18 +30,23 @@ from torch.nn import functional
 
 from vlm_agent.actions.types import Click
 from vlm_agent.training.nano.dense import DIGITS, NOTHING, PATCHES_PER_TOKEN, weigh_patches
-from vlm_agent.training.nano.samples import Question
+from vlm_agent.training.nano.samples import NanoSample, Thing
+from vlm_agent.training.nano.things import POINTER
 from vlm_agent.training.nano.tree import TreeBatch, TreeSequence
 
 LOOKERS = ((3, 0), (3, 1), (4, 0), (4, 1))
 """Layer and key head that look for things in each quarter of a token: upper left, upper right, lower left, right."""
 LAYERS = tuple(sorted({layer for layer, _ in LOOKERS}))
+HEAD_DIM = 32
+"""Width of nano's heads."""
 QUERY_HEADS = 2
 """Query heads of each of those key heads that are told where to look; the others go on as they like."""
 FIRST_WEIGHT = 6.0
 """In front of a place's first digit nothing but the thing's name tells where it is; later ones follow from it too."""
-ATTEND_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT = 1.0, 0.3, 0.4
-"""What the three losses of looking count beside that of the answers."""
+ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT = 1.0, 2.0, 0.3, 0.4
+"""What the losses of looking count beside that of the answers."""
+FIRST_SLOW_PAIR = 8
+"""From this rotary pair on a turn takes longer than a prompt: those dimensions tell what a token is."""
 LEAST_LOG_SHARE = -20.0
 """Less attention than this counts as this: a single hopeless case must not decide a step."""
 
@@ -65,8 +71,8 @@ class Sight:
 
 def find_sights(
     trees: Sequence[TreeSequence],
-    questions: Sequence[Sequence[Question]],
-    classes: Tensor,
+    samples: Sequence[NanoSample],
+    names: dict[str, int],
     *,
     digit_ids: Sequence[int],
     image_token_id: int,
@@ -76,18 +82,19 @@ def find_sights(
 
     Args:
         trees: of a batch, in order.
-        questions: those of each tree, in the order of its branches.
-        classes: what is in each patch, (trees, tokens, 4).
+        samples: what each tree was grown from; its branches are the first of the questions.
+        names: classes of things.
         digit_ids: tokens of 0 to 9.
         image_token_id: the picture's placeholder.
         grid: rows and columns of patches.
     """
     sights, first = [], 0
-    for tree, asked, there in zip(trees, questions, classes, strict=True):
+    for tree, sample in zip(trees, samples, strict=True):
         shared = tree.branch.count(0)
         picture = tree.ids.index(image_token_id)
         for branch in range(1, max(tree.branch) + 1):
-            click = next((action for action in asked[branch - 1].answer.actions if isinstance(action, Click)), None)
+            actions = sample.questions[branch - 1].answer.actions
+            click = next((action for action in actions if isinstance(action, Click)), None)
             if click is None:
                 continue
             own = [place for place, number in enumerate(tree.branch) if number == branch]
@@ -101,11 +108,21 @@ def find_sights(
                     picture=first + picture,
                     token=token,
                     quarter=quarter,
-                    name=int(there[token, quarter]),
+                    name=names.get(_name_at(click.x, click.y, sample.things), NOTHING),
                 )
             )
         first += len(tree.ids)
     return sights
+
+
+def _name_at(x: int, y: int, things: Sequence[Thing]) -> str:
+    """The smallest thing at a place; what the pointer hides is still what is meant."""
+    here = [
+        thing
+        for thing in things
+        if thing.name != POINTER and thing.left <= x < thing.right and thing.top <= y < thing.bottom
+    ]
+    return min(here, key=lambda thing: thing.area).name if here else ""
 
 
 def locate(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
@@ -121,8 +138,27 @@ class Readers(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         outputs = PATCHES_PER_TOKEN * (num_classes + 2 * DIGITS * 10)
+        self.codes: Tensor
+        self.register_buffer("codes", spread_codes(num_classes, HEAD_DIM), persistent=False)
         self.there = nn.ModuleList(nn.Linear(width, outputs) for _ in LAYERS)
         self.asked = nn.ModuleList(nn.Linear(width, num_classes) for _ in LAYERS)
+
+
+def spread_codes(count: int, head_dim: int) -> Tensor:
+    """Return a unit vector for each name, as far apart as a few hundred steps bring them, (count, head_dim).
+
+    They are 0 where rotary encoding turns fast; always the same for the same sizes.
+    """
+    half = head_dim // 2
+    slow = torch.arange(head_dim) % half >= FIRST_SLOW_PAIR
+    codes = torch.randn(count, int(slow.sum()), generator=torch.Generator().manual_seed(count))
+    for _ in range(300):
+        codes = codes / codes.norm(dim=-1, keepdim=True)
+        pull = (8.0 * (codes @ codes.T - 2.0 * torch.eye(count))).exp()
+        codes = codes - 0.1 * pull @ codes / pull.sum(-1, keepdim=True)
+    whole = torch.zeros(count, head_dim)
+    whole[:, slow] = codes / codes.norm(dim=-1, keepdim=True)
+    return whole
 
 
 Watched = dict[int, tuple[Tensor, tuple[Tensor, Tensor]]]
@@ -157,7 +193,7 @@ class Seen:
     tree: TreeBatch
     """The batch."""
     sights: Sequence[Sight]
-    """At least one."""
+    """What is asked for and can be seen."""
     classes: Tensor
     """What is in each patch, (pictures, tokens, 4)."""
     digits: Tensor
@@ -172,7 +208,10 @@ def looking_loss(model: Any, readers: Readers, watched: Watched, seen: Seen) -> 
     `found` is the attention on the right token in front of the first digit, `asked` the share of names looked for that
     are told, `there` that of names in the picture.
     """
+    if all(sight.name == NOTHING for sight in seen.sights):  # on few screens, all of them blank, say
+        return torch.zeros(()), {}
     attend, found = attention_loss(model, watched, seen)
+    codes = code_loss(model, watched, seen, readers.codes)
     places = torch.tensor([place for sight in seen.sights for place in sight.tokens if sight.name != NOTHING])
     names = torch.tensor([sight.name for sight in seen.sights for _ in sight.tokens if sight.name != NOTHING])
     # Gathered before anything is read: there are far fewer of them than tokens.
@@ -188,7 +227,8 @@ def looking_loss(model: Any, readers: Readers, watched: Watched, seen: Seen) -> 
         asked = asked + functional.cross_entropy(logits, names) / len(LAYERS)
         right.append((told, (logits.argmax(-1) == names).float().mean().item()))
     scores = {"found": found, "there": right[0][0], "asked": right[0][1]}
-    return ATTEND_WEIGHT * attend + THERE_WEIGHT * there + ASKED_WEIGHT * asked, scores
+    loss = ATTEND_WEIGHT * attend + CODE_WEIGHT * codes + THERE_WEIGHT * there + ASKED_WEIGHT * asked
+    return loss, scores
 
 
 def _read_patches(raw: Tensor, num_classes: int, seen: Seen) -> tuple[Tensor, float]:
@@ -202,9 +242,9 @@ def _read_patches(raw: Tensor, num_classes: int, seen: Seen) -> tuple[Tensor, fl
 def attention_loss(model: Any, watched: Watched, seen: Seen) -> tuple[Tensor, float]:
     """Return what looking elsewhere costs, and the mean attention on the right token in front of first digits.
 
-    For a head whose quarter holds the thing: half the cross entropy of the token, half that of all tokens with a thing
-    of that name in this quarter (the name is found before it is known which of several is meant). For any other head:
-    the cross entropy of attending outside the picture.
+    For a head whose quarter holds the thing: half the cross entropy of its token, half that of all tokens with a thing
+    of that name in this quarter (the name is found before it is known which of several is meant). For a head whose
+    quarter holds no such thing anywhere: the cross entropy of attending outside the picture.
     """
     queries = torch.tensor([place for sight in seen.sights for place in sight.tokens])
     owner = torch.tensor([index for index, sight in enumerate(seen.sights) for _ in sight.tokens])
@@ -212,17 +252,18 @@ def attention_loss(model: Any, watched: Watched, seen: Seen) -> tuple[Tensor, fl
     weights = torch.where(first, FIRST_WEIGHT, 1.0)
     keys = torch.arange(seen.tree.ids.shape[1])
     visible = torch.stack([_within(keys, sight.seen) for sight in seen.sights])[owner] & (keys <= queries[:, None])
-    exact, alike, picture = (
-        torch.stack(masks)[owner] for masks in zip(*(_mark(keys, sight, seen) for sight in seen.sights), strict=True)
-    )
+    picture = torch.stack([_within(keys, [_span(sight, seen)]) for sight in seen.sights])[owner]
+    exact = torch.stack([keys == sight.picture + sight.token for sight in seen.sights])[owner]
     quarters = torch.tensor([sight.quarter for sight in seen.sights])[owner]
     loss, found = torch.zeros(()), []
     for quarter, (layer, head) in enumerate(LOOKERS):
         shares = attend(model, watched, layer, head, queries, visible)
+        named = torch.stack([_find_named(keys, sight, seen, quarter) for sight in seen.sights])[owner]
         mine = quarters == quarter
-        on_thing, on_name = _log_share(shares[mine], exact[mine]), _log_share(shares[mine], alike[mine])
-        elsewhere = _log_share(shares[~mine], (visible & ~picture)[~mine])
-        loss = loss - _mean(0.5 * (on_thing + on_name), weights[mine]) - _mean(elsewhere, weights[~mine])
+        idle = ~mine & ~named.any(-1)
+        on_thing, on_name = _log_share(shares[mine], exact[mine]), _log_share(shares[mine], (exact | named)[mine])
+        elsewhere = _log_share(shares[idle], (visible & ~picture)[idle])
+        loss = loss - _mean(0.5 * (on_thing + on_name), weights[mine]) - _mean(elsewhere, weights[idle])
         found.append(on_thing[first[mine]].exp().detach().flatten())
     return loss / len(LOOKERS), torch.cat(found).mean().item()
 
@@ -230,6 +271,34 @@ def attention_loss(model: Any, watched: Watched, seen: Seen) -> tuple[Tensor, fl
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of (queries, heads); 0 of none."""
     return (values.mean(-1) * weights).sum() / weights.sum().clamp(min=1.0)
+
+
+def code_loss(model: Any, watched: Watched, seen: Seen, codes: Tensor) -> Tensor:
+    """Return how far queries and keys of the heads that look are from the code of the name they are about.
+
+    Left to find a language of their own for some eighty names, queries and keys take thousands of steps: neither
+    learns before the other. Given one, each learns it as a reader would. It is one minus the cosine, before they are
+    turned by their positions.
+
+    Args:
+        model: a Qwen3-VL.
+        watched: what its layers were given.
+        seen: what is where, and what is looked for.
+        codes: one for each class, (classes, head_dim).
+    """
+    asking = torch.tensor([place for sight in seen.sights for place in sight.tokens if sight.name != NOTHING])
+    asked = torch.tensor([sight.name for sight in seen.sights for _ in sight.tokens if sight.name != NOTHING])
+    cells = torch.tensor(seen.pictures)[:, None] + torch.arange(seen.classes.shape[1])
+    loss = torch.zeros(())
+    for quarter, (layer, head) in enumerate(LOOKERS):
+        queries = _query(model, watched, layer, head, asking)
+        keys = _key(model, watched, layer, head)[cells]
+        names = seen.classes[:, :, quarter]
+        weights = torch.where(names != NOTHING, 1.0, 0.15)
+        off = 1 - functional.cosine_similarity(keys, codes[names], dim=-1)
+        loss = loss + (off * weights).sum() / weights.sum()
+        loss = loss + (1 - functional.cosine_similarity(queries, codes[asked][:, None], dim=-1)).mean()
+    return loss / len(LOOKERS)
 
 
 def _log_share(log_shares: Tensor, wanted: Tensor) -> Tensor:
@@ -242,15 +311,16 @@ def _within(keys: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     return torch.stack([(keys >= start) & (keys < stop) for start, stop in spans]).any(0)
 
 
-def _mark(keys: Tensor, sight: Sight, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
-    """The token that holds the thing, those with such a thing in the same quarter, and the whole picture."""
-    there = seen.classes[seen.pictures.index(sight.picture)]
-    picture = (keys >= sight.picture) & (keys < sight.picture + len(there))
-    exact = keys == sight.picture + sight.token
-    alike = exact.clone()
+def _span(sight: Sight, seen: Seen) -> tuple[int, int]:
+    return sight.picture, sight.picture + seen.classes.shape[1]
+
+
+def _find_named(keys: Tensor, sight: Sight, seen: Seen, quarter: int) -> Tensor:
+    """Which tokens have a thing of the name that is looked for in a quarter, (tokens,)."""
+    named = torch.zeros_like(keys, dtype=torch.bool)
     if sight.name != NOTHING:
-        alike[picture] |= there[:, sight.quarter] == sight.name
-    return exact, alike, picture
+        named[slice(*_span(sight, seen))] = seen.classes[seen.pictures.index(sight.picture), :, quarter] == sight.name
+    return named
 
 
 def attend(model: Any, watched: Watched, layer: int, head: int, queries: Tensor, visible: Tensor) -> Tensor:
@@ -264,16 +334,30 @@ def attend(model: Any, watched: Watched, layer: int, head: int, queries: Tensor,
         queries: indices of tokens, (queries,).
         visible: what each of them sees, (queries, tokens) bool.
     """
-    attention = model.model.language_model.layers[layer].self_attn
-    hidden, (cos, sin) = watched[layer][0][0], (part[0] for part in watched[layer][1])
-    group, width = attention.num_key_value_groups, attention.head_dim
-    asking = attention.q_norm(attention.q_proj(hidden[queries]).unflatten(-1, (-1, width)))
-    asking = asking[:, head * group : head * group + QUERY_HEADS]
-    offered = attention.k_norm(attention.k_proj(hidden).unflatten(-1, (-1, width)))[:, head]
+    cos, sin = (part[0] for part in watched[layer][1])
+    asking = _query(model, watched, layer, head, queries)
+    offered = _key(model, watched, layer, head)
     asking = asking * cos[queries][:, None] + _rotate_half(asking) * sin[queries][:, None]
     offered = offered * cos + _rotate_half(offered) * sin
-    scores = torch.einsum("qhd,kd->qhk", asking, offered) * attention.scaling
+    scores = torch.einsum("qhd,kd->qhk", asking, offered) * model.model.language_model.layers[layer].self_attn.scaling
     return scores.masked_fill(~visible[:, None], float("-inf")).log_softmax(-1)
+
+
+def _query(model: Any, watched: Watched, layer: int, head: int, queries: Tensor) -> Tensor:
+    """A key head's first query heads before they are turned, (queries, `QUERY_HEADS`, head_dim)."""
+    attention = model.model.language_model.layers[layer].self_attn
+    asking = attention.q_proj(watched[layer][0][0][queries]).unflatten(-1, (-1, attention.head_dim))
+    first = head * attention.num_key_value_groups
+    turned: Tensor = attention.q_norm(asking[:, first : first + QUERY_HEADS])
+    return turned
+
+
+def _key(model: Any, watched: Watched, layer: int, head: int) -> Tensor:
+    """A key head's keys before they are turned, (tokens, head_dim)."""
+    attention = model.model.language_model.layers[layer].self_attn
+    offered = attention.k_proj(watched[layer][0][0]).unflatten(-1, (-1, attention.head_dim))
+    normed: Tensor = attention.k_norm(offered[:, head])
+    return normed
 
 
 def _rotate_half(values: Tensor) -> Tensor:

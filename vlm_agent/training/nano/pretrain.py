@@ -238,9 +238,9 @@ def _practise_looking(current: Run, batch: batches.LookBatch) -> tuple[torch.Ten
     answers = (functional.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
     looked, scores = looking.looking_loss(current.model, current.readers, watched, batch.seen)
     tokens = features.tokens.unflatten(0, (len(batch.frames), -1))
-    seen, dense_scores = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
-    right = (logits.argmax(-1) == labels)[is_digit].float().mean().item()
-    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores, "class": dense_scores["class"]}
+    seen, sight = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
+    right = (logits.argmax(-1) == labels)[is_digit].float().sum().item() / max(int(is_digit.sum()), 1)
+    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores, **sight}
 
 
 def _run_follow(current: Run, bar: Progress) -> None:
@@ -260,7 +260,7 @@ def _run_follow(current: Run, bar: Progress) -> None:
         answers = [batches.tree_logits(current.model, drill) for drill in batch.drills]
         answers.append(batches.follow_logits(current.model, batch))
         looked, scores = (torch.zeros(()), {}) if batch.look is None else _practise_looking(current, batch.look)
-        kept = {"found": scores["found"]} if scores else {}
+        kept = {name: score for name, score in scores.items() if name == "found"}
         _finish_step(current, bar, task, {**_learn_answers(current, *answers, beside=looked), **kept})
 
 

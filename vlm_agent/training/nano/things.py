@@ -10,6 +10,9 @@ from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import State
 from vlm_agent.training.nano.samples import Thing
 
+POINTER = "pointer"
+"""Name of the mouse pointer, which lies on top of everything."""
+
 
 def list_things(state: State) -> list[Thing]:
     """Return what can be recognised on a state's screen; what is hidden by a window or by nearer things is left out."""
@@ -22,7 +25,7 @@ def list_things(state: State) -> list[Thing]:
             things.append(_thing(_words(seen.name), seen.rect))
     pointer = state.pointer
     if LAYOUT.frame.contains(pointer.x, pointer.y):
-        things.append(_thing("pointer", Rect(pointer.x - 4, pointer.y - 4, 9, 9)))
+        things.append(_thing(POINTER, Rect(pointer.x - 4, pointer.y - 4, 9, 9)))
     return things
 
 

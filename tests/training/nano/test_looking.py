@@ -150,7 +150,7 @@ def test_keys_and_queries_learn_their_codes(tokenizer, names) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(2.0, abs=0.3)  # nothing is near: one each for keys and queries
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_where_to_look_is_learnt(tokenizer, names) -> None:
@@ -172,5 +172,5 @@ def test_where_to_look_is_learnt(tokenizer, names) -> None:
         found.append(scores["found"])
     assert found[0] < 0.05
     assert found[-1] > 0.15
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert not model.model.language_model.layers[3].self_attn._forward_pre_hooks

@@ -12,9 +12,9 @@ every answer learnt, and eight windows to a pass as well.
 
 By default windows of one picture and conversations are measured. `--full` measures all twelve combinations in every
 layout; with `--keep` every combination that is done is written down there, and left out when the same command is given
-again. `--quick` tries the script on a tiny model. Time is that of the whole run, rendering, tokenizing and pictures
-included; ours also reads its pictures from disk. Like `vlm-agent train` on a CPU, our loop keeps the vision features of
-pictures from one epoch to the next.
+again. `--only 8 4` measures one: pictures shared by 8, 4 in a window. `--quick` tries the script on a tiny model. Time
+is that of the whole run, rendering, tokenizing and pictures included; ours also reads its pictures from disk. Like
+`vlm-agent train` on a CPU, our loop keeps the vision features of pictures from one epoch to the next.
 
 Beside the measured ratio stands what a formula says of the arithmetic (`training.flops`): `predicted_ratio`, and
 `reached` is the measured by the predicted. TRL tells padding by a mask, and computes attention over all of it.
@@ -138,10 +138,14 @@ class Settings:
     """Whether every combination is measured."""
     is_quick: bool
     """Whether a tiny model is trained, to try the script."""
+    only: tuple[int, int] | None = None
+    """One combination alone: how many windows share their pictures, and how many they have."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """What is measured."""
+        if self.only is not None:
+            return (Cell(*self.only, LAYOUTS),)
         if self.is_quick:
             return QUICK
         return FULL if self.is_full else USUAL
@@ -277,6 +281,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--full", action="store_true", help="measure every combination")
     parser.add_argument("--keep", type=Path, help="write finished combinations down here, and don't do them again")
+    parser.add_argument("--only", type=int, nargs=2, metavar=("SHARE", "IMAGES"), help="one combination, all layouts")
     parser.add_argument("--windows", type=int, default=16, help="how many windows, a multiple of 8")
     parser.add_argument("--epochs", type=int, default=2, help="passes over them")
     parser.add_argument("--quick", action="store_true", help="a tiny model: to try the script")
@@ -285,7 +290,8 @@ def main() -> None:
     hf_logging.disable_progress_bar()
     # TRL still asks transformers for things by their old names.
     warnings.filterwarnings("ignore", category=FutureWarning)
-    settings = Settings(args.windows, args.epochs, args.full, args.quick)
+    only = None if args.only is None else (args.only[0], args.only[1])
+    settings = Settings(args.windows, args.epochs, args.full, args.quick, only)
     name = (TINY if args.quick else MIDDLE).name
     shown = Shown(
         f"4-bit LoRA on {name}: {args.windows} windows, {args.epochs} epochs, {torch.get_num_threads()} threads",

@@ -11,9 +11,9 @@ text is withheld:
 - heads set aside for it attend from there to the token of the picture that holds the thing, their queries and keys
   near to the code of the name that they are about.
 
-A merged token covers four patches, which may hold four things. Rotary position encoding leaves about 14 of a key's 32
+A merged token covers four patches, which may hold four things. Rotary position encoding leaves 16 of a key's 32
 dimensions for what a token is rather than where, too few for four names at once; so every quarter of a token has a key
-head of its own, in which it is matched, and attends outside the picture when the thing lies in another quarter.
+head of its own, which attends outside the picture when no such thing lies in that quarter.
 """
 
 from __future__ import annotations

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +35,14 @@ def count_threads(_: int) -> int:
     return torch.get_num_threads()
 
 
+def is_running(process: int) -> bool:
+    """Whether a process is there; one that has ended and that nobody has asked after is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize("with_models", [False, True])
 def test_every_job_is_done_once(with_models):
     assert sorted(run_beside(square, range(7), 2, with_models=with_models)) == [number**2 for number in range(7)]
@@ -51,6 +62,28 @@ def test_processes_have_this_ones_environment_and_a_thread_each(monkeypatch, wit
 
 def test_a_model_has_one_thread():
     assert set(run_beside(count_threads, range(2), 2)) == {1}
+
+
+@pytest.mark.parametrize("with_models", [False, True])
+def test_workers_end_when_their_parent_is_killed(tmp_path, with_models):
+    script = tmp_path / "play.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from vlm_agent.rollouts.parallel import run_beside\n"
+        "def work(number):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(run_beside(work, range(4), 2, with_models={with_models}))\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
 
 
 def test_a_failure_reaches_the_caller():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import TypeVar
 
@@ -34,7 +36,7 @@ def run_beside(
     num_workers = min(workers, len(jobs))
     context = _share_imports() if with_models else multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=_take_environment, initargs=(dict(os.environ),)
+        num_workers, mp_context=context, initializer=_begin_worker, initargs=(dict(os.environ),)
     ) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
@@ -70,11 +72,20 @@ def _share_imports() -> BaseContext:
     return context
 
 
-def _take_environment(environment: Mapping[str, str]) -> None:
+def _begin_worker(environment: Mapping[str, str]) -> None:
     # A server's children have the environment it began with.
     os.environ.clear()
     os.environ.update(environment)
     _use_one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that wants its results is gone: killed, it can't tell anybody to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _use_one_thread() -> None:

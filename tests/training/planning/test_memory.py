@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vlm_agent.decoding.lean import LeanStack
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.dropout import dropout_seed
 from vlm_agent.models.forward import run_language
@@ -192,6 +193,18 @@ def test_passes_side_by_side_share_the_holes_of_one_heap(folder, at_once):
     )
     assert several.activations + several.moment == at_once * (one.activations + one.moment)
     assert several.reserve == one.reserve == 45_000_000 + round(0.65 * (one.activations + one.moment))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_play_counts_every_copy_that_the_lean_stack_keeps(folder, monkeypatch, dtype):
+    monkeypatch.setenv(CPU_DTYPE_VARIABLE, dtype)
+    shape, setting = read_shape(folder), cpu_setting(read_shape(folder), "nf4")
+    copied = estimate_play(shape, setting, RANK, 600, 60).weights - count_weights(shape, setting)
+    stack = LeanStack(load_model(folder, device="cpu").model)
+    matrices = [getattr(layer, name) for layer in stack._layers for name in ("qkv", "out", "gate_up", "down")]
+    kept = [tensor for matrix in matrices for tensor in (matrix.exact, matrix.coarse) if tensor is not None]
+    # Norms are counted as often as matrices, and kept once.
+    assert copied == pytest.approx(sum(tensor.nbytes for tensor in kept), rel=0.02)
 
 
 def test_a_card_computes_in_what_it_can(folder):

@@ -264,8 +264,10 @@ def _count_trained(trained: Trained, at_once: int) -> int:
 def estimate_play(shape: ModelShape, setting: Setting, rank: int, prompt_tokens: int, answer_tokens: int) -> MemoryUse:
     """Return what playing takes at its peak: the pass over the longest prompt."""
     tokens = prompt_tokens + answer_tokens
-    # A small model on a CPU runs on a copy of its weights (see `decoding.lean`).
-    copied = setting.unpacked_bytes * shape.language
+    # A small model on a CPU runs on a copy of its weights, and on one more where it multiplies in other values (see
+    # `decoding.lean`).
+    sizes = {FLOAT_BYTES, setting.unpacked_bytes} if setting.unpacked_bytes else set()
+    copied = sum(sizes) * shape.language
     setting = replace(setting, keeps_float=False)
     return MemoryUse(
         weights=count_weights(shape, setting) + copied,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 
 from vlm_agent.actions.types import Click
 from vlm_agent.models.token_trees import TokenTree
@@ -131,7 +132,7 @@ def test_codes_of_names_lie_apart_and_outlast_rotary_turns() -> None:
     # A hundred positions further on, a code is still nearer to itself than any other.
     frequencies = 10_000.0 ** (-torch.arange(16) / 16)
     angles = torch.cat([frequencies, frequencies]) * 100
-    turned = codes * angles.cos() + looking._rotate_half(codes) * angles.sin()
+    turned = codes * angles.cos() + rotate_half(codes) * angles.sin()
     assert ((turned @ codes.T).argmax(-1) == torch.arange(84)).float().mean() > 0.9
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 
 from vlm_agent.actions.types import Click
 from vlm_agent.training.nano.dense import DIGITS, NOTHING, PATCHES_PER_TOKEN, weigh_patches
@@ -337,8 +338,8 @@ def attend(model: Any, watched: Watched, layer: int, head: int, queries: Tensor,
     cos, sin = (part[0] for part in watched[layer][1])
     asking = _query(model, watched, layer, head, queries)
     offered = _key(model, watched, layer, head)
-    asking = asking * cos[queries][:, None] + _rotate_half(asking) * sin[queries][:, None]
-    offered = offered * cos + _rotate_half(offered) * sin
+    asking = asking * cos[queries][:, None] + rotate_half(asking) * sin[queries][:, None]
+    offered = offered * cos + rotate_half(offered) * sin
     scores = torch.einsum("qhd,kd->qhk", asking, offered) * model.model.language_model.layers[layer].self_attn.scaling
     return scores.masked_fill(~visible[:, None], float("-inf")).log_softmax(-1)
 
@@ -358,8 +359,3 @@ def _key(model: Any, watched: Watched, layer: int, head: int) -> Tensor:
     offered = attention.k_proj(watched[layer][0][0]).unflatten(-1, (-1, attention.head_dim))
     normed: Tensor = attention.k_norm(offered[:, head])
     return normed
-
-
-def _rotate_half(values: Tensor) -> Tensor:
-    one, other = values.chunk(2, dim=-1)
-    return torch.cat([-other, one], dim=-1)

@@ -238,9 +238,9 @@ def _practise_looking(current: Run, batch: batches.LookBatch) -> tuple[torch.Ten
     answers = (functional.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
     looked, scores = looking.looking_loss(current.model, current.readers, watched, batch.seen)
     tokens = features.tokens.unflatten(0, (len(batch.frames), -1))
-    seen, sight = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
+    seen, _ = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
     right = (logits.argmax(-1) == labels)[is_digit].float().sum().item() / max(int(is_digit.sum()), 1)
-    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores, **sight}
+    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores}
 
 
 def _run_follow(current: Run, bar: Progress) -> None:

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -79,6 +80,8 @@ def draw_tasks(args: Args) -> list[tuple[str, dict[str, Any]]]:
 
 def main(args: Args) -> None:
     """Play every task under every condition and report."""
+    # Nano's matrices are too small to share; two threads beside other work wait for each other most of the time.
+    torch.set_num_threads(1)
     vlm = VlmPolicy.from_run(args.model, ACTION_SPEC, allow_done=False)
     policies = {
         "text and picture": vlm,

@@ -89,7 +89,7 @@ class RunningRecorder:
         window = choose_window(desktop, title)
         desktop.close()
         self.target = Target(window.rect, window.title, window.app, window.window_id)
-        devices = X11Devices(self.clock, window.window_id, with_programs=True)
+        self._devices = devices = X11Devices(self.clock, window.window_id, with_programs=True)
         self.writer = SessionWriter(stem, width_px=window.rect.width, height_px=window.rect.height, fps=10)
         parts = Parts(self.target, self.clock, devices, open_grabber, states)
         self.recorder = Recorder(parts, Plan(fps=plan.pop("fps", 10.0), hotkeys=make_hotkeys(), **plan), self.writer)
@@ -131,6 +131,8 @@ class RunningRecorder:
                 self.recorder.run(lambda: self.notices.extend(self.recorder.read_notices()))
         except Exception as error:  # noqa: BLE001 - handed to the test
             self.errors.append(error)
+        finally:
+            self._devices.close()
 
 
 def undated(events: Any) -> list[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, TypeGuard
 
+import pytest
 from x_server import ListeningWindow
 from Xlib import X, display
 from Xlib.ext import xtest
@@ -12,6 +14,7 @@ from Xlib.ext import xtest
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.desktop.x11_record import RecordThread
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_x11 import X11Devices
 from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
@@ -55,7 +58,7 @@ def test_every_kind_of_event_is_heard_in_the_servers_order(x_display: str) -> No
         window.do("map")
         window.do("destroy")
         items = read_until(devices, lambda items: any(isinstance(item, WindowClosed) for item in items))
-        devices.stop()
+        devices.close()
         hand.close()
     told = [item for item in items if not isinstance(item, RawMotion)]
     places = [type(item)(0, *_rest(item)) for item in told]
@@ -71,6 +74,43 @@ def test_every_kind_of_event_is_heard_in_the_servers_order(x_display: str) -> No
     assert places[-1] == WindowClosed(0)
     times_ns = [item.t_ns for item in told]
     assert times_ns == sorted(times_ns)
+
+
+def test_raw_motion_never_overtakes_what_came_before_it(x_display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = RecordThread._take
+
+    def take_late(thread: RecordThread, reply: Any) -> None:
+        time.sleep(0.1)  # Raw motion comes on another connection, which is not slow.
+        take(thread, reply)
+
+    monkeypatch.setattr(RecordThread, "_take", take_late)
+    with ListeningWindow(x_display, title="Ours") as window, ListeningWindow(x_display, title="Not") as other:
+        devices = X11Devices(SessionClock(), window.window_id, with_programs=True)
+        hand = display.Display()
+        for window_id, dx in ((window.window_id, 3), (other.window_id, 4), (window.window_id, 5)):
+            hand.create_resource_object("window", window_id).set_input_focus(X.RevertToParent, X.CurrentTime)
+            hand.sync()
+            time.sleep(0.005)  # The server tells no times finer than a millisecond.
+            xtest.fake_input(hand, X.MotionNotify, detail=1, x=dx, y=0)
+            hand.sync()
+            time.sleep(0.005)
+        items = read_until(devices, lambda items: sum(isinstance(item, RawMotion) for item in items) == 3)
+        hand.close()
+        devices.close()
+    heard = [item.focus if isinstance(item, FocusChanged) else item.dx for item in items if _is_focus_or_raw(item)]
+    assert heard[-6:] == ["inside", 3, "outside", 4, "inside", 5]
+
+
+def test_where_a_point_is_can_still_be_asked_of_what_was_heard_last(x_display: str) -> None:
+    with ListeningWindow(x_display, x=30, y=40) as window:
+        devices = X11Devices(SessionClock(), window.window_id)
+        devices.stop()
+        assert devices.is_ours(60, 70)
+        devices.close()
+
+
+def _is_focus_or_raw(item: DeviceItem) -> TypeGuard[FocusChanged | RawMotion]:
+    return isinstance(item, FocusChanged | RawMotion)
 
 
 def _rest(item: DeviceItem) -> tuple[object, ...]:

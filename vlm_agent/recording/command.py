@@ -58,7 +58,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
     clock, rect = SessionClock(), target.rect
     with contextlib.ExitStack() as held:
         devices = open_devices(clock, target.window_id)
-        held.callback(devices.stop)
+        held.callback(devices.close)
         states = None
         if config.gamestate is not None:
             states = open_source(config.gamestate, clock)

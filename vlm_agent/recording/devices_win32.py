@@ -105,6 +105,10 @@ class Win32Devices:
         self._hooks.close()
         return self._drain()
 
+    def close(self) -> None:
+        """Let go of the desktop; stops listening if that goes on."""
+        self.stop()
+
     def _drain(self) -> list[DeviceItem]:
         found: list[DeviceItem] = []
         while True:

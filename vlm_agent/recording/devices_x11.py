@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
+from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from Xlib import X
+from Xlib import X, Xatom
 from Xlib import error as xlib_error
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
@@ -25,17 +27,22 @@ from vlm_agent.recording import x11_wire
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.raw_motion import RawMotionListener
 from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
-from vlm_agent.recording.x11_time import ServerClock
+from vlm_agent.recording.x11_time import ServerClock, create_mark_window
 from vlm_agent.sessions.keys import KEY_CODES
 from vlm_agent.sessions.types import RawMotion
 
 _BUTTONS = {1: "left", 2: "middle", 3: "right", 8: "x1", 9: "x2"}
 _WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
 """Button number -> notches right and up."""
-_WINDOW_EVENTS = ((X.FocusIn, X.FocusOut), (X.DestroyNotify, X.ConfigureNotify))
-"""Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22."""
+_WINDOW_EVENTS = (
+    (X.FocusIn, X.FocusOut),
+    (X.DestroyNotify, X.ConfigureNotify),
+    (X.PropertyNotify, X.PropertyNotify),
+)
+"""Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22; our marks 28."""
 _POLL_S = 0.1
 """How often the server is asked something, so that it hands over what XRecord holds back while nothing else happens."""
+_GONE = "the X server is gone; what was recorded until then is kept"
 _UNUSED_CODES = sorted(set(range(1, 256)) - set(KEY_CODES.values()))
 
 
@@ -78,6 +85,10 @@ class X11Devices:
         self._pending: list[DeviceItem] = []
         self._is_stopped = False
         self._last_ns = 0
+        self._early: deque[RawMotion] = deque()
+        """Raw motion of which XRecord may still have to tell what came before."""
+        self._mark = create_mark_window(self._watcher)
+        self._is_mark_asked = False
         self._watch_window()
         self._record = RecordThread(
             self._watcher,
@@ -118,6 +129,7 @@ class X11Devices:
                 items += self._translate(self._stream.get_nowait())
         except Empty:
             pass
+        self._ask_mark()
         return items + self._poll()
 
     def is_ours(self, x: int, y: int) -> bool:
@@ -144,8 +156,12 @@ class X11Devices:
         with contextlib.suppress(Empty, ConfigError):
             while True:
                 items += self._translate(self._stream.get_nowait())
+        return [*items, *self._early]
+
+    def close(self) -> None:
+        """Let go of the desktop; stops listening if that goes on."""
+        self.stop()
         self._desktop.close()
-        return items
 
     def _watch_window(self) -> None:
         if self._window_id is None:
@@ -179,20 +195,46 @@ class X11Devices:
 
     def _translate(self, heard: _Heard | _RawCounts | None) -> list[DeviceItem]:
         if heard is None:
-            raise ConfigError("the X server is gone; what was recorded until then is kept")
+            raise ConfigError(_GONE)
         if isinstance(heard, _RawCounts):
-            return [RawMotion(self._date(heard.server_ms), heard.dx, heard.dy)]
+            self._early.append(RawMotion(self._date(heard.server_ms), heard.dx, heard.dy))
+            return []
         kind = kind_of(heard.event)
-        if kind <= X.MotionNotify:
-            # XRecord's own time is when it was told, the event's when it happened.
-            event = parse_core(heard.event)
-            return self._device_item(self._date_in_order(event.server_ms), event)
-        t_ns = self._date_in_order(heard.server_ms)
+        if kind == X.PropertyNotify:
+            self._is_mark_asked = False
+            return self._raw_until(self._date(heard.server_ms))
+        # XRecord's own time is when it was told, a device event's when it happened.
+        event = parse_core(heard.event) if kind <= X.MotionNotify else None
+        server_ms = heard.server_ms if event is None else event.server_ms
+        return [
+            *self._raw_until(self._date(server_ms) - 1),
+            *self._translate_event(server_ms, event, kind, heard.event),
+        ]
+
+    def _translate_event(self, server_ms: int, core: CoreEvent | None, kind: int, heard: bytes) -> list[DeviceItem]:
+        t_ns = self._date_in_order(server_ms)
+        if core is not None:
+            return self._device_item(t_ns, core)
         if kind in (X.FocusIn, X.FocusOut):
-            is_root = x11_wire.subject_of(heard.event) == self._root_id
-            focus = x11_wire.parse_focus(heard.event, is_root=is_root)
+            is_root = x11_wire.subject_of(heard) == self._root_id
+            focus = x11_wire.parse_focus(heard, is_root=is_root)
             return [] if focus is None else [FocusChanged(t_ns, focus)]
-        return self._window_item(t_ns, kind, heard.event)
+        return self._window_item(t_ns, kind, heard)
+
+    def _raw_until(self, t_ns: int) -> list[DeviceItem]:
+        """Return the raw motion that came until a moment up to which XRecord has told everything."""
+        items: list[DeviceItem] = []
+        while self._early and self._early[0].t_ns <= t_ns:
+            items.append(self._early.popleft())
+        return items
+
+    def _ask_mark(self) -> None:
+        if not self._early or self._is_mark_asked:
+            return
+        self._is_mark_asked = True
+        with _telling_of_loss():
+            self._mark.change_property(Xatom.WM_NAME, Xatom.STRING, 8, b"until here")
+            self._watcher.flush()
 
     def _date(self, server_ms: int) -> int:
         return self._clock.of_monotonic(self._server_clock.to_monotonic_ns(server_ms))
@@ -246,17 +288,23 @@ class X11Devices:
         if time.monotonic() - self._polled_s < _POLL_S:
             return []
         self._polled_s = time.monotonic()
-        try:
+        with _telling_of_loss():
             while self._watcher.pending_events():
                 self._watcher.next_event()
             rect = self._ask_rect()
             self._watcher.sync()
-        except SERVER_GONE as error:
-            raise ConfigError("the X server is gone; what was recorded until then is kept") from error
         # Once may be a change whose event is still on its way; twice the same is one that had none.
         is_untold = rect is not None and rect != self._rect and rect == self._seen_elsewhere
         self._seen_elsewhere = rect
         return self._moved(self._clock.now_ns(), rect) if is_untold else []
+
+
+@contextlib.contextmanager
+def _telling_of_loss() -> Iterator[None]:
+    try:
+        yield
+    except SERVER_GONE as error:
+        raise ConfigError(_GONE) from error
 
 
 def _name_unknown(code: int) -> str:

@@ -73,4 +73,7 @@ class DeviceSource(Protocol):
         """Return whether what lies topmost at a point of the screen belongs to the recorded window."""
 
     def stop(self) -> list[DeviceItem]:
-        """Stop listening, and return what was heard until then."""
+        """Stop listening, and return what was heard until then; `is_ours` still answers for it."""
+
+    def close(self) -> None:
+        """Let go of the desktop; stops listening if that goes on."""

@@ -64,10 +64,7 @@ class ServerClock:
         Raises:
             ConfigError: it does not answer.
         """
-        screen = display.screen()
-        window = screen.root.create_window(
-            0, 0, 1, 1, 0, 0, window_class=X.InputOnly, event_mask=X.PropertyChangeMask, override_redirect=True
-        )
+        window = create_mark_window(display)
         try:
             return cls([_ask(display, window) for _ in range(_ROUNDS)])
         finally:
@@ -80,6 +77,13 @@ class ServerClock:
 
     def _since_reference(self, server_ms: int) -> int:
         return (server_ms - self._reference_ms + _WRAP_MS // 2) % _WRAP_MS - _WRAP_MS // 2
+
+
+def create_mark_window(display: Any) -> Any:
+    """Return a window nobody sees; the server tells its connection when each change of its properties was made."""
+    return display.screen().root.create_window(
+        0, 0, 1, 1, 0, 0, window_class=X.InputOnly, event_mask=X.PropertyChangeMask, override_redirect=True
+    )
 
 
 def _nearest(server_ms: int, near_ms: int) -> int:

@@ -27,6 +27,8 @@ Choose = Callable[[list[dict[str, Any]], Sequence["RgbFrame"]], tuple[str, float
 
 MODEL_CONFIDENCE = 0.5
 """A free answer carries no measure of its own."""
+MAX_IMAGE_TOKENS = 1024
+"""A contact sheet takes no more of them."""
 _EXAMPLES = "open the bank; walk to the furnace; check the posters"
 
 

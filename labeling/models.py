@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from labeling.labelers import ChoiceLabeler, LabelConfig, Labeler, ModelLabeler
+from labeling.labelers import MAX_IMAGE_TOKENS, ChoiceLabeler, LabelConfig, Labeler, ModelLabeler
 from vlm_agent.decoding.choices import Phrases
 from vlm_agent.decoding.engine import Engine
 from vlm_agent.decoding.prompts import generate_text
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from vlm_agent.chat import RgbFrame
 
 _MAX_NEW_TOKENS = 32
-_MAX_IMAGE_TOKENS = 1024
 
 
 def load_labeler(name_or_path: str, config: LabelConfig) -> Labeler:
@@ -37,7 +37,7 @@ def load_labeler(name_or_path: str, config: LabelConfig) -> Labeler:
         )
 
     def generate(messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> str:
-        return generate_text(loaded, messages, images, _MAX_NEW_TOKENS, max_image_tokens=_MAX_IMAGE_TOKENS)
+        return generate_text(loaded, messages, images, _MAX_NEW_TOKENS, max_image_tokens=MAX_IMAGE_TOKENS)
 
     return ModelLabeler(generate, name, config)
 
@@ -52,7 +52,9 @@ class GoalChooser:
 
     def __call__(self, messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> tuple[str, float]:
         """Return the chosen goal, and the probability that the model itself gives to saying one of the list."""
+        # A tile of the sheet is as wide as nano sees a whole frame in play, so it must not be shrunk.
         settings = self._loaded.encoder.images
+        settings = replace(settings, max_pixels=MAX_IMAGE_TOKENS * settings.factor_px**2)
         frames = []
         for image in images:
             width_px, height_px = settings.fit_size(image.shape[1], image.shape[0], None)

@@ -17,16 +17,19 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from vlm_agent.actions.types import ActionChunk
+from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.chat import PromptInput, Recipe, render_answer, render_prompt
 from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
 from vlm_agent.training.nano import copying, dense, reading, scenes
+from vlm_agent.training.nano.clip_labels import ClipBatch, make_clips
+from vlm_agent.training.nano.config import PretrainConfig
 from vlm_agent.training.nano.looking import Seen, find_sights
 from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
 from vlm_agent.training.nano.tree import TreeBatch, TreeSequence, batch_trees, grow_tree
+from vlm_agent.training.nano.variety import is_movable
 
 _, ROWS, COLUMNS = IMAGE_SETTINGS.grid(IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
 NAME_SCAN = 400
@@ -35,10 +38,12 @@ TREE_TOKENS_MAX = 1008
 """Questions beyond this length of a tree are left out, so that a step never takes much longer than others."""
 DRILL_ROWS = 2
 """Moments a step in each of the exercises in reading."""
-BLANK_SHARE = 0.1
-"""Share of the screens to look on that show nothing."""
-LOOK_OFFSET, KEPT_OFFSET = 30_000_000, 40_000_000
-"""Where samples to look on start, in their own stage and in the instruction stage, apart from all others."""
+BLANK_SHARE, EVEN_SHARE = 0.1, 0.7
+"""Shares of the screens to look on that show nothing, and that show rare things as often as common ones."""
+FIXED_SHARE, ASKED_MAX, LOOK_QUESTIONS_MAX = 0.1, 60, 10
+"""On screens to look on: share of the questions kept that need no looking; most drawn, and most kept."""
+LOOK_OFFSET, KEPT_OFFSET, CLIP_OFFSET = 30_000_000, 40_000_000, 20_000_000
+"""Where samples to look on start, in their own stage and in the instruction stage, and clips, apart from all others."""
 DROP_ALL_TEXT, DROP_SOME_LINES = 0.2, 0.1
 """Share of samples that lose the whole game-state text, or a random part of its lines."""
 
@@ -67,6 +72,8 @@ class FollowBatch:
     """Exercises in text alone: lists to look up in, statements to check, choices to make."""
     look: LookBatch | None = None
     """Screens to practise looking on."""
+    clips: ClipBatch | None = None
+    """Clips to name."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,10 @@ def dense_batches(seed: int, start: int, stop: int, size: int, names: dict[str, 
     """Yield the dense stage's batches for steps start..stop."""
 
     def make(step: int) -> DenseBatch:
-        samples = [scenes.make_sample(seed, step * size + row) for row in range(size)]
-        targets = [dense.dense_targets(sample.things, names, ROWS, COLUMNS) for sample in samples]
+        screens = [scenes.make_screen(seed, step * size + row) for row in range(size)]
+        targets = [dense.dense_targets(things, names, ROWS, COLUMNS) for _, things in screens]
         return DenseBatch(
-            _stack_frames(samples),
+            torch.from_numpy(np.stack([frame for frame, _ in screens])),
             torch.from_numpy(np.stack([target.classes for target in targets])),
             torch.from_numpy(np.stack([target.digits for target in targets])),
         )
@@ -128,7 +135,7 @@ def look_batches(
 
 
 def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str, int]) -> LookBatch:
-    """Return samples as a batch to practise looking on; what a condition decides is left out, for text mostly tells it.
+    """Return samples as a batch to practise looking on.
 
     Args:
         seed: of the samples.
@@ -137,12 +144,7 @@ def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str
         names: classes of things.
     """
     recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
-    samples = []
-    for index in indices:
-        sample = scenes.make_sample(seed, index)
-        sample = replace(sample, state_text="", questions=_without_conditions(sample))
-        rng = random.Random(f"blank {seed} {index}")
-        samples.append(blank(sample, rng) if rng.random() < BLANK_SHARE else sample)
+    samples = [look_sample(seed, index) for index in indices]
     trees = [_grow(sample, recipe, encoder) for sample in samples]
     targets = [dense.dense_targets(sample.things, names, ROWS, COLUMNS) for sample in samples]
     classes = torch.from_numpy(np.stack([target.classes for target in targets]))
@@ -165,6 +167,17 @@ def make_look(seed: int, indices: Sequence[int], tokenizer: Any, names: dict[str
     return LookBatch(_stack_frames(samples), seen)
 
 
+def look_sample(seed: int, index: int) -> NanoSample:
+    """Return a sample to practise looking on: without text, sometimes blank, and mostly about what must be looked for.
+
+    What a condition decides is left out, for text mostly tells it.
+    """
+    rng = random.Random(f"look {seed} {index}")
+    sample = scenes.make_sample(seed, index, even=rng.random() < EVEN_SHARE, questions_max=ASKED_MAX)
+    sample = replace(sample, state_text="", questions=_to_look_for(sample, rng))
+    return blank(sample, rng) if rng.random() < BLANK_SHARE else sample
+
+
 def blank(sample: NanoSample, rng: random.Random) -> NanoSample:
     """Return the sample on a screen of one colour, where the right answer to everything is to do nothing.
 
@@ -176,10 +189,9 @@ def blank(sample: NanoSample, rng: random.Random) -> NanoSample:
     return replace(sample, frame=frame, questions=questions, things=())
 
 
-def follow_batches(
-    seed: int, start: int, stop: int, size: int, tokenizer: Any, names: dict[str, int], look_kept: int
-) -> Iterator[FollowBatch]:
-    """Yield the instruction stage's batches for steps start..stop."""
+def follow_batches(config: PretrainConfig, start: int, tokenizer: Any, names: dict[str, int]) -> Iterator[FollowBatch]:
+    """Yield the instruction stage's batches from a step on."""
+    seed, size, look_kept = config.seed, config.follow_batch, config.look_kept
     recipe, encoder = scenes.nano_recipe(), ChatEncoder(tokenizer, IMAGE_SETTINGS)
     # Far from the dense stage's samples, so that nothing learnt by heart there helps here.
     offset = 10_000_000
@@ -190,9 +202,11 @@ def follow_batches(
         batch = encode_follow([drop_text(sample, rng) for sample in samples], recipe, tokenizer)
         kept = range(KEPT_OFFSET + step * look_kept, KEPT_OFFSET + (step + 1) * look_kept)
         look = make_look(seed, kept, tokenizer, names) if look_kept else None
-        return replace(batch, drills=_make_drills(seed, offset + step, encoder), look=look)
+        named = range(CLIP_OFFSET + step * config.clip_batch, CLIP_OFFSET + (step + 1) * config.clip_batch)
+        clips = make_clips(seed, named, encoder) if config.clip_batch else None
+        return replace(batch, drills=_make_drills(seed, offset + step, encoder), look=look, clips=clips)
 
-    return _stream(make, start, stop)
+    return _stream(make, start, config.follow_steps)
 
 
 def _make_drills(seed: int, step: int, encoder: ChatEncoder) -> tuple[TreeBatch, ...]:
@@ -245,6 +259,18 @@ def _without_conditions(sample: NanoSample) -> tuple[Question, ...]:
     return tuple(question for question in sample.questions if question.kind != CONDITIONAL)
 
 
+def _to_look_for(sample: NanoSample, rng: random.Random) -> tuple[Question, ...]:
+    """The questions without conditions; of those whose place is the same on every screen, or that have none, a few."""
+    plain = _without_conditions(sample)
+    kept = [question for question in plain if _must_look(question, sample) or rng.random() < FIXED_SHARE]
+    return tuple(kept[:LOOK_QUESTIONS_MAX]) or plain[:1]
+
+
+def _must_look(question: Question, sample: NanoSample) -> bool:
+    clicks = (action for action in question.answer.actions if isinstance(action, Click))
+    return any(is_movable(sample.things, click.x, click.y) for click in clicks)
+
+
 def encode_follow(samples: Sequence[NanoSample], recipe: Recipe, tokenizer: Any) -> FollowBatch:
     """Return samples as one batch of token trees."""
     encoder = ChatEncoder(tokenizer, IMAGE_SETTINGS)
@@ -272,9 +298,10 @@ def _stack_frames(samples: Sequence[NanoSample]) -> torch.Tensor:
 
 
 def vision_features(model: Any, frames: torch.Tensor) -> ImageFeatures:
-    """Return the vision tower's output for (batch, 256, 384, 3) uint8 screens, all screens joined, with gradients."""
+    """Return the vision tower's output for (batch, height, width, 3) uint8 pictures, all joined, with gradients."""
     pixels = pixel_values([frame.numpy() for frame in frames], IMAGE_SETTINGS)
-    grid = torch.tensor([[1, ROWS, COLUMNS]]).expand(len(frames), -1)
+    patch = IMAGE_SETTINGS.patch_px
+    grid = torch.tensor([[1, frames.shape[1] // patch, frames.shape[2] // patch]]).expand(len(frames), -1)
     output = model.model.visual(pixels, grid_thw=grid)
     return ImageFeatures(output.pooler_output, tuple(output.deepstack_features))
 

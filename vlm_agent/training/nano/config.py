@@ -15,8 +15,8 @@ class PretrainConfig:
     out: Path = Path("runs/nano")
     """Folder for checkpoints and the finished model; an unfinished run in it goes on."""
     start: str | None = None
-    """A finished nano (`nano`, or its folder) whose weights and tokenizer are taken further, in the last two stages
-    alone; by default all begins from nothing."""
+    """A finished nano (`nano`, or its folder) whose weights and tokenizer are taken further; by default all begins from
+    nothing. A stage of which there are 0 steps is left out."""
     seed: int = 0
     """Decides the weights at the start and every sample."""
     dense_steps: int = 800
@@ -28,11 +28,13 @@ class PretrainConfig:
     copy_batch: int = 3
     """Lists a step in the copying stage that have questions; echoes come on top."""
     look_steps: int = 3000
-    """Steps of the looking stage; 0 leaves it out."""
+    """Steps of the looking stage."""
     look_batch: int = 8
     """Screens a step in the looking stage."""
     look_kept: int = 2
     """Screens a step, in the instruction stage, that looking is practised on so as not to be unlearnt."""
+    clip_batch: int = 2
+    """Clips a step that are named, in the instruction stage."""
     follow_steps: int = 6000
     """Steps of the instruction stage."""
     follow_batch: int = 4
@@ -51,5 +53,6 @@ class PretrainConfig:
         sizes = (self.dense_batch, self.copy_batch, self.look_batch, self.follow_batch)
         if min(*sizes, self.save_every_steps, self.threads) < 1:
             raise ConfigError("batch sizes, save_every_steps and threads must be at least 1")
-        if min(self.look_steps, self.look_kept) < 0:
-            raise ConfigError("look_steps and look_kept must be at least 0")
+        steps = (self.dense_steps, self.copy_steps, self.look_steps, self.follow_steps)
+        if min(*steps, self.look_kept, self.clip_batch) < 0:
+            raise ConfigError("steps, look_kept and clip_batch must be at least 0")

@@ -86,10 +86,18 @@ def _by_token(grid: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cells.reshape(rows * columns // 4, PATCHES_PER_TOKEN, *rest))
 
 
+def balance(classes: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return a weight for each patch, so that a class counts as the square root of how often it comes in the batch.
+
+    Most patches are empty ground or one of a few common things; counted alike, the rest is taken for those.
+    """
+    counts = torch.bincount(classes.flatten(), minlength=num_classes)
+    return counts.clamp(min=1).rsqrt()[classes]
+
+
 def weigh_patches(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Return the loss of classes (…,) against logits (…, classes)."""
-    # Most patches are empty ground: weigh them down so that the things are what is learnt.
-    weights = torch.where(classes != NOTHING, 1.0, 0.15)
+    weights = balance(classes, logits.shape[-1])
     by_patch = functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none")
     return (by_patch * weights.flatten()).sum() / weights.sum()
 

@@ -30,7 +30,7 @@ from torch.nn import functional
 from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 
 from vlm_agent.actions.types import Click
-from vlm_agent.training.nano.dense import DIGITS, NOTHING, PATCHES_PER_TOKEN, weigh_patches
+from vlm_agent.training.nano.dense import DIGITS, NOTHING, PATCHES_PER_TOKEN, balance, weigh_patches
 from vlm_agent.training.nano.samples import NanoSample, Thing
 from vlm_agent.training.nano.things import POINTER
 from vlm_agent.training.nano.tree import TreeBatch, TreeSequence
@@ -295,7 +295,7 @@ def code_loss(model: Any, watched: Watched, seen: Seen, codes: Tensor) -> Tensor
         queries = _query(model, watched, layer, head, asking)
         keys = _key(model, watched, layer, head)[cells]
         names = seen.classes[:, :, quarter]
-        weights = torch.where(names != NOTHING, 1.0, 0.15)
+        weights = balance(names, len(codes))
         off = 1 - functional.cosine_similarity(keys, codes[names], dim=-1)
         loss = loss + (off * weights).sum() / weights.sum()
         loss = loss + (1 - functional.cosine_similarity(queries, codes[asked][:, None], dim=-1)).mean()

@@ -31,12 +31,15 @@ from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import read_tokenizer
 from vlm_agent.training.nano import batches, dense, looking
 from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
+from vlm_agent.training.nano.clip_labels import ClipBatch
 from vlm_agent.training.nano.config import PretrainConfig
 
 log = logging.getLogger(__name__)
 
 DIGIT_WEIGHT = 3.0
 """What a digit of an answer counts in the looking stage; its other tokens are soon known."""
+CLIP_WEIGHT = 0.5
+"""What naming clips counts beside following instructions; there are few tokens to it."""
 DENSE_WEIGHT = 0.2
 """What the vision tower's own loss counts there beside that of the answers."""
 
@@ -93,7 +96,6 @@ class Run:
         if wrong:
             raise ModelError(f"{start}: expected the weights of a nano; {len(wrong)} don't fit, the first {wrong[0]}")
         self.model.load_state_dict(weights, strict=False)
-        self.progress.stage = "look"
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         vision = list(self.model.model.visual.parameters())
@@ -246,22 +248,25 @@ def _practise_looking(current: Run, batch: batches.LookBatch) -> tuple[torch.Ten
 def _run_follow(current: Run, bar: Progress) -> None:
     config = current.config
     task = bar.add_task("follow", total=config.follow_steps, completed=current.progress.step, note="")
-    loader = batches.follow_batches(
-        config.seed,
-        current.progress.step,
-        config.follow_steps,
-        config.follow_batch,
-        current.tokenizer,
-        current.names,
-        config.look_kept,
-    )
+    loader = batches.follow_batches(config, current.progress.step, current.tokenizer, current.names)
     for batch in _timed(current, loader):
         current.set_rates(current.progress.step, config.follow_steps, config.vision_rate_factor)
         answers = [batches.tree_logits(current.model, drill) for drill in batch.drills]
         answers.append(batches.follow_logits(current.model, batch))
+        named = _name_clips(current, batch.clips)
         looked, scores = (torch.zeros(()), {}) if batch.look is None else _practise_looking(current, batch.look)
         kept = {name: score for name, score in scores.items() if name == "found"}
-        _finish_step(current, bar, task, {**_learn_answers(current, *answers, beside=looked), **kept})
+        learnt = _learn_answers(current, *answers, beside=looked + CLIP_WEIGHT * named)
+        _finish_step(current, bar, task, {**learnt, **kept, "clips": named.item()})
+
+
+def _name_clips(current: Run, clips: ClipBatch | None) -> torch.Tensor:
+    """Return the mean loss of a token of the clips' names; 0 of no clips."""
+    if clips is None:
+        return torch.zeros(())
+    features = batches.vision_features(current.model, clips.sheets)
+    logits, labels = batches.tree_logits(current.model, clips.tree, [features])
+    return functional.cross_entropy(logits, labels)
 
 
 def _learn_answers(

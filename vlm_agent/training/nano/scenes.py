@@ -33,11 +33,13 @@ from vlm_agent.games.ringcraft.state import TICK_MS, State
 from vlm_agent.models.images import resize_frame
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from vlm_agent.training.nano.conditions import draw_choice, draw_order
-from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
+from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question, Thing
 from vlm_agent.training.nano.things import list_things
+from vlm_agent.training.nano.variety import show_evenly
 
 SPACE = CoordinateSpace(LAYOUT.frame.width, LAYOUT.frame.height)
 QUESTIONS_MAX = 12
+"""Most questions without a condition at one moment, unless told otherwise."""
 CHOICES, ORDERS = 7, 2
 """Questions with a condition at one moment, and with an order of things while the bank is open."""
 LEAD_TICKS_MAX = 5
@@ -65,16 +67,43 @@ def _renderer() -> Renderer:
     return Renderer()
 
 
-def make_sample(seed: int, index: int, *, draw: bool = True) -> NanoSample:
-    """Return sample `index` of a seed; without `draw` its frame is black (for counting words)."""
+def make_sample(
+    seed: int, index: int, *, draw: bool = True, even: bool = False, questions_max: int = QUESTIONS_MAX
+) -> NanoSample:
+    """Return sample `index` of a seed.
+
+    Args:
+        seed: of the samples.
+        index: which one.
+        draw: without it the frame is black (for counting words).
+        even: show rare things as often as common ones.
+        questions_max: most questions without a condition.
+    """
     rng = Random(f"nano {seed} {index}")
     core = random_scene(rng)
+    if even:
+        show_evenly(core, rng)
     lead = _lead_in(core, rng)
-    questions = _ask(core, rng, lead)
-    frame = np.zeros((IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, 3), dtype=np.uint8)
-    if draw:
-        frame = resize_frame(_renderer().draw(core.state), IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
+    questions = _ask(core, rng, lead, questions_max)
+    frame = _draw(core.state) if draw else np.zeros((IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, 3), dtype=np.uint8)
     return NanoSample(frame, read_state(core), lead.recent if lead else (), questions, tuple(list_things(core.state)))
+
+
+def make_screen(seed: int, index: int) -> tuple[np.ndarray, tuple[Thing, ...]]:
+    """Return screen `index` of a seed, (256, 384, 3) uint8 RGB, and what is on it; nothing is asked about it."""
+    rng = Random(f"nano screen {seed} {index}")
+    core = random_scene(rng)
+    show_evenly(core, rng)
+    return _draw(core.state), tuple(list_things(core.state))
+
+
+def draw_frame(state: State) -> np.ndarray:
+    """Return a state's frame as the game shows it, (503, 765, 3) uint8 RGB."""
+    return np.array(_renderer().draw(state))
+
+
+def _draw(state: State) -> np.ndarray:
+    return resize_frame(draw_frame(state), IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
 
 
 def read_state(core: Ringcraft) -> str:
@@ -123,9 +152,9 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
     return Lead(goal, before, tuple((now_ms - at_ms, action) for at_ms, action in taken[-ACTIONS_KEPT:]))
 
 
-def _ask(core: Ringcraft, rng: Random, lead: Lead | None) -> tuple[Question, ...]:
+def _ask(core: Ringcraft, rng: Random, lead: Lead | None, questions_max: int) -> tuple[Question, ...]:
     goals = (goal for goal in possible_goals(core.state, rng) if not (lead and goal is lead.goal))
-    asked = [(goal, core.state) for goal in islice(goals, QUESTIONS_MAX)]
+    asked = [(goal, core.state) for goal in islice(goals, questions_max)]
     if lead and (lead.goal.applicable(core.state) or lead.goal.is_done(lead.before, core.state)):
         asked.insert(0, (lead.goal, lead.before))
     plain = [_ask_plainly(core, goal, before, rng) for goal, before in asked]

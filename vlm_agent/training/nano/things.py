@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vlm_agent.games.ringcraft.geometry import Visible, click_point, visible_widgets, visible_world
+from vlm_agent.games.ringcraft.geometry import (
+    Visible,
+    click_point,
+    minimap_point,
+    visible_widgets,
+    visible_world,
+)
 from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import State
 from vlm_agent.training.nano.samples import Thing
 
+MARKED, MARK_PX = ("bank_booth", "furnace"), 11
+"""Kinds of objects that have a mark of their own on the minimap, and its size in frame pixels."""
 POINTER = "pointer"
 """Name of the mouse pointer, which lies on top of everything."""
 
@@ -23,10 +31,23 @@ def list_things(state: State) -> list[Thing]:
         point = click_point(state, seen, world)
         if point is not None:
             things.append(_thing(_words(seen.name), seen.rect))
+    things += _map_marks(state)
     pointer = state.pointer
     if LAYOUT.frame.contains(pointer.x, pointer.y):
         things.append(_thing(POINTER, Rect(pointer.x - 4, pointer.y - 4, 9, 9)))
     return things
+
+
+def _map_marks(state: State) -> list[Thing]:
+    """The marks on the minimap that can be told apart; other things are dots there."""
+    marks = []
+    for thing in state.objects:
+        kind = RULES.objects[thing.kind]
+        point = minimap_point(state, thing.x + (kind.width - 1) / 2, thing.y + (kind.depth - 1) / 2)
+        if thing.kind in MARKED and point is not None:
+            left, top = round(point[0]) - MARK_PX // 2, round(point[1]) - MARK_PX // 2
+            marks.append(_thing(_words(thing.kind), Rect(left, top, MARK_PX, MARK_PX)))
+    return marks
 
 
 def _name_widget(widget: Visible, state: State) -> Thing | None:

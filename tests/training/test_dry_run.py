@@ -113,3 +113,16 @@ def test_who_sees_something_else_is_named(model, dataset, tmp_path):
         with pytest.raises(ConfigError, match=rf"process 1 on second sees something else.*\({told}\)") as caught:
             describe([first, second])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "train", "message"),
+    [
+        ("hf", TrainConfig(full=True), "--train.full needs --quantization none"),
+        ("trl", TrainConfig(layout="packed"), "--train.layout must be rows"),
+    ],
+)
+def test_what_could_not_be_trained_is_refused_by_the_dry_run_already(model, dataset, tmp_path, engine, train, message):
+    args = TrainArgs(dataset=dataset, out=tmp_path / "run", model=str(model), quantization="nf4", train=train)
+    with pytest.raises(ConfigError, match=message):
+        look(args, Processes(), "cpu", engine)

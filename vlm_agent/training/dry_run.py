@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
+import torch
 from torch import distributed
 
 from vlm_agent.dataset.store import open_dataset
@@ -22,6 +23,7 @@ from vlm_agent.training.order import count_steps, plan_epoch
 from vlm_agent.training.planning.candidates import read_candidate
 from vlm_agent.training.processes import Processes
 from vlm_agent.training.runs import read_versions
+from vlm_agent.training.trl_engine import check_settings
 from vlm_agent.training.windows import settle_recipe
 
 
@@ -45,10 +47,14 @@ def look(args: TrainArgs, processes: Processes, device: str, engine: EngineName)
     Raises:
         DataError: there is no usable dataset, or it is of another action spec than the model.
         ModelError: there is no such model.
-        ConfigError: the tokenizer merges digits, or a window is too long for a pass.
+        ConfigError: the settings don't go together or don't suit the model, the tokenizer merges digits, or a window is
+            too long for a pass.
     """
     store = open_dataset(args.dataset)
     candidate = read_candidate(args.model, args.quantization)
+    if engine == "trl":
+        check_settings(args.train, torch.device(device))
+    args.train.check_base(candidate.quantization, has_adapter=candidate.rank is not None)
     recipe = settle_recipe(candidate.recipe, candidate, store, args.recipe)
     chosen = choose_material(store, recipe, args.train)
     flops = count_training(candidate.shape, candidate.rank or args.train.lora.rank, full=args.train.full)

@@ -154,6 +154,26 @@ def test_keys_and_queries_learn_their_codes(tokenizer, names) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_values_learn_where_things_are(tokenizer, names) -> None:
+    model = build.build_nano(0, tokenizer)
+    readers = looking.Readers(model.config.text_config.hidden_size, len(names) + 1)
+    look = batches.make_look(0, [2], tokenizer, names)
+    optimizer = torch.optim.AdamW([*model.parameters(), *readers.parameters()], lr=2e-3)
+    losses, shares = [], []
+    for _ in range(25):
+        with looking.watch_attention(model) as watched:
+            batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
+        loss, placed = looking.place_loss(model, readers, watched, look.seen)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        shares.append(placed)
+    assert losses[0] == pytest.approx(2.3, abs=0.3)  # ten digits, each as likely
+    assert losses[-1] < 0.8 * losses[0]
+    assert shares[-1] > shares[0] + 0.1
+
+
 def test_where_to_look_is_learnt(tokenizer, names) -> None:
     model = build.build_nano(0, tokenizer)
     width, classes = model.config.text_config.hidden_size, len(names) + 1

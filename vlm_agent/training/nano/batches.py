@@ -317,4 +317,4 @@ def tree_logits(
     """Return logits and labels at the answer tokens of trees, with the features of their pictures if they have any."""
     hidden = run_language(model, tree.ids, tree.positions, features, tree=tree.tree)[0]
     learnt = tree.labels != IGNORED_LABEL
-    return functional.linear(hidden[learnt], model.get_output_embeddings().weight), tree.labels[learnt]
+    return functional.linear(hidden[learnt], model.get_output_embeddings().weight).float(), tree.labels[learnt]

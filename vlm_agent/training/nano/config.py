@@ -33,7 +33,7 @@ class PretrainConfig:
     """Screens a step in the looking stage."""
     look_kept: int = 2
     """Screens a step, in the instruction stage, that looking is practised on so as not to be unlearnt."""
-    clip_batch: int = 2
+    clip_batch: int = 1
     """Clips a step that are named, in the instruction stage."""
     follow_steps: int = 6000
     """Steps of the instruction stage."""

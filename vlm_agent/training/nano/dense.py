@@ -35,7 +35,7 @@ class DenseHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return class logits (..., 4, classes) and digit logits (..., 4, 6, 10)."""
-        raw = self.out(functional.gelu(self.hidden(self.norm(features))))
+        raw = self.out(functional.gelu(self.hidden(self.norm(features)))).float()
         raw = raw.unflatten(-1, (PATCHES_PER_TOKEN, self.num_classes + 2 * DIGITS * 10))
         return raw[..., : self.num_classes], raw[..., self.num_classes :].unflatten(-1, (2 * DIGITS, 10))
 

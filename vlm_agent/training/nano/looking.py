@@ -44,7 +44,7 @@ QUERY_HEADS = 2
 """Query heads of each of those key heads that are told where to look; the others go on as they like."""
 FIRST_WEIGHT = 6.0
 """In front of a place's first digit nothing but the thing's name tells where it is; later ones follow from it too."""
-ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT = 1.0, 2.0, 0.3, 0.4
+ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT, PLACE_WEIGHT = 1.0, 2.0, 0.3, 0.4, 1.0
 """What the losses of looking count beside that of the answers."""
 FIRST_SLOW_PAIR = 8
 """From this rotary pair on a turn takes longer than a prompt: those dimensions tell what a token is."""
@@ -143,6 +143,7 @@ class Readers(nn.Module):
         self.register_buffer("codes", spread_codes(num_classes, HEAD_DIM), persistent=False)
         self.there = nn.ModuleList(nn.Linear(width, outputs) for _ in LAYERS)
         self.asked = nn.ModuleList(nn.Linear(width, num_classes) for _ in LAYERS)
+        self.places = nn.ModuleList(nn.Linear(HEAD_DIM, 2 * DIGITS * 10) for _ in LOOKERS)
 
 
 def spread_codes(count: int, head_dim: int) -> Tensor:
@@ -221,15 +222,16 @@ def looking_loss(model: Any, readers: Readers, watched: Watched, seen: Seen) -> 
     right = []
     for index, layer in enumerate(LAYERS):
         hidden = watched[layer][0][0]
-        raw = readers.there[index](hidden[torch.tensor(seen.pictures)[:, None] + cells])
+        raw = readers.there[index](hidden[torch.tensor(seen.pictures)[:, None] + cells]).float()
         there_loss, told = _read_patches(raw.unflatten(-1, (PATCHES_PER_TOKEN, -1)), readers.num_classes, seen)
         there = there + there_loss / len(LAYERS)
-        logits = readers.asked[index](hidden[places])
+        logits = readers.asked[index](hidden[places]).float()
         asked = asked + functional.cross_entropy(logits, names) / len(LAYERS)
         right.append((told, (logits.argmax(-1) == names).float().mean().item()))
-    scores = {"found": found, "there": right[0][0], "asked": right[0][1]}
+    places, placed = place_loss(model, readers, watched, seen)
+    scores = {"found": found, "there": right[0][0], "asked": right[0][1], "placed": placed}
     loss = ATTEND_WEIGHT * attend + CODE_WEIGHT * codes + THERE_WEIGHT * there + ASKED_WEIGHT * asked
-    return loss, scores
+    return loss + PLACE_WEIGHT * places, scores
 
 
 def _read_patches(raw: Tensor, num_classes: int, seen: Seen) -> tuple[Tensor, float]:
@@ -302,6 +304,24 @@ def code_loss(model: Any, watched: Watched, seen: Seen, codes: Tensor) -> Tensor
     return loss / len(LOOKERS)
 
 
+def place_loss(model: Any, readers: Readers, watched: Watched, seen: Seen) -> tuple[Tensor, float]:
+    """Return how badly the values of the heads that look tell where things are, and their share of right digits.
+
+    A value is what a token of the answer gets of what it attends to: each head's has to hold the digits of its quarter.
+    """
+    cells = torch.tensor(seen.pictures)[:, None] + torch.arange(seen.classes.shape[1])
+    loss, right = torch.zeros(()), []
+    for quarter, (layer, head) in enumerate(LOOKERS):
+        is_there = seen.classes[:, :, quarter] != NOTHING
+        values = _value(model, watched, layer, head)[cells[is_there]]
+        logits = readers.places[quarter](values).float().unflatten(-1, (2 * DIGITS, 10)).flatten(0, -2)
+        digits = seen.digits[:, :, quarter][is_there].flatten()
+        if len(digits):
+            loss = loss + functional.cross_entropy(logits, digits) / len(LOOKERS)
+            right.append((logits.argmax(-1) == digits).float().mean().item())
+    return loss, sum(right) / max(len(right), 1)
+
+
 def _log_share(log_shares: Tensor, wanted: Tensor) -> Tensor:
     """Log of the attention on wanted keys, (queries, heads)."""
     share = log_shares.masked_fill(~wanted[:, None], float("-inf")).logsumexp(-1)
@@ -341,7 +361,7 @@ def attend(model: Any, watched: Watched, layer: int, head: int, queries: Tensor,
     asking = asking * cos[queries][:, None] + rotate_half(asking) * sin[queries][:, None]
     offered = offered * cos + rotate_half(offered) * sin
     scores = torch.einsum("qhd,kd->qhk", asking, offered) * model.model.language_model.layers[layer].self_attn.scaling
-    return scores.masked_fill(~visible[:, None], float("-inf")).log_softmax(-1)
+    return scores.float().masked_fill(~visible[:, None], float("-inf")).log_softmax(-1)
 
 
 def _query(model: Any, watched: Watched, layer: int, head: int, queries: Tensor) -> Tensor:
@@ -359,3 +379,10 @@ def _key(model: Any, watched: Watched, layer: int, head: int) -> Tensor:
     offered = attention.k_proj(watched[layer][0][0]).unflatten(-1, (-1, attention.head_dim))
     normed: Tensor = attention.k_norm(offered[:, head])
     return normed
+
+
+def _value(model: Any, watched: Watched, layer: int, head: int) -> Tensor:
+    """A key head's values, (tokens, head_dim)."""
+    attention = model.model.language_model.layers[layer].self_attn
+    values: Tensor = attention.v_proj(watched[layer][0][0]).unflatten(-1, (-1, attention.head_dim))[:, head]
+    return values

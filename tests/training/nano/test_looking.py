@@ -11,7 +11,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 from vlm_agent.actions.types import Click
 from vlm_agent.models.token_trees import TokenTree
 from vlm_agent.training.nano import batches, build, looking
-from vlm_agent.training.nano.looking import locate
+from vlm_agent.training.nano.sights import locate
 
 pytestmark = pytest.mark.model
 

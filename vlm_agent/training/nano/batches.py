@@ -26,8 +26,9 @@ from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_
 from vlm_agent.training.nano import copying, dense, reading, scenes
 from vlm_agent.training.nano.clip_labels import ClipBatch, make_clips
 from vlm_agent.training.nano.config import PretrainConfig
-from vlm_agent.training.nano.looking import Seen, find_sights
+from vlm_agent.training.nano.looking import Seen
 from vlm_agent.training.nano.samples import CONDITIONAL, NanoSample, Question
+from vlm_agent.training.nano.sights import find_sights
 from vlm_agent.training.nano.tree import TreeBatch, TreeSequence, batch_trees, grow_tree
 from vlm_agent.training.nano.variety import is_movable
 

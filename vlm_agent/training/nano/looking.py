@@ -29,107 +29,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen3_vl.modeling_qwen3_vl import rotate_half
 
-from vlm_agent.actions.types import Click
 from vlm_agent.training.nano.dense import DIGITS, NOTHING, PATCHES_PER_TOKEN, balance, weigh_patches
-from vlm_agent.training.nano.samples import NanoSample, Thing
-from vlm_agent.training.nano.things import POINTER
-from vlm_agent.training.nano.tree import TreeBatch, TreeSequence
+from vlm_agent.training.nano.sights import Sight
+from vlm_agent.training.nano.tree import TreeBatch
 
 LOOKERS = ((3, 0), (3, 1), (4, 0), (4, 1))
 """Layer and key head that look for things in each quarter of a token: upper left, upper right, lower left, right."""
 LAYERS = tuple(sorted({layer for layer, _ in LOOKERS}))
+LAST_LAYER = LAYERS[-1] + 1
+"""The layer behind them, which gets what they found."""
 HEAD_DIM = 32
 """Width of nano's heads."""
 QUERY_HEADS = 2
 """Query heads of each of those key heads that are told where to look; the others go on as they like."""
 FIRST_WEIGHT = 6.0
 """In front of a place's first digit nothing but the thing's name tells where it is; later ones follow from it too."""
-ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT, PLACE_WEIGHT = 1.0, 2.0, 0.3, 0.4, 1.0
+ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT, PLACE_WEIGHT, TOLD_WEIGHT = 1.0, 2.0, 0.3, 0.4, 1.0, 1.0
 """What the losses of looking count beside that of the answers."""
 FIRST_SLOW_PAIR = 8
 """From this rotary pair on a turn takes longer than a prompt: those dimensions tell what a token is."""
 LEAST_LOG_SHARE = -20.0
 """Less attention than this counts as this: a single hopeless case must not decide a step."""
-
-
-@dataclass(frozen=True)
-class Sight:
-    """A place in an answer that can be seen on the screen."""
-
-    tokens: tuple[int, ...]
-    """Those in front of the digits of x and y, counted over the whole batch."""
-    seen: tuple[tuple[int, int], ...]
-    """The spans of the batch that these tokens see: the shared part, and their own branch."""
-    picture: int
-    """The picture's first token."""
-    token: int
-    """Which of the picture's tokens holds the place."""
-    quarter: int
-    """Which of its four patches does."""
-    name: int
-    """Class of the thing there (see `dense`)."""
-
-
-def find_sights(
-    trees: Sequence[TreeSequence],
-    samples: Sequence[NanoSample],
-    names: dict[str, int],
-    *,
-    digit_ids: Sequence[int],
-    image_token_id: int,
-    grid: tuple[int, int],
-) -> list[Sight]:
-    """Return the first place of every answer that names one.
-
-    Args:
-        trees: of a batch, in order.
-        samples: what each tree was grown from; its branches are the first of the questions.
-        names: classes of things.
-        digit_ids: tokens of 0 to 9.
-        image_token_id: the picture's placeholder.
-        grid: rows and columns of patches.
-    """
-    sights, first = [], 0
-    for tree, sample in zip(trees, samples, strict=True):
-        shared = tree.branch.count(0)
-        picture = tree.ids.index(image_token_id)
-        for branch in range(1, max(tree.branch) + 1):
-            actions = sample.questions[branch - 1].answer.actions
-            click = next((action for action in actions if isinstance(action, Click)), None)
-            if click is None:
-                continue
-            own = [place for place, number in enumerate(tree.branch) if number == branch]
-            digits = [place for place in own if tree.labels[place] in digit_ids]
-            time, length = len(str(click.dt_ms)), len(f"{click.x}{click.y}")
-            token, quarter = locate(click.x, click.y, *grid)
-            sights.append(
-                Sight(
-                    tokens=tuple(first + place for place in digits[time : time + length]),
-                    seen=((first, first + shared), (first + own[0], first + own[-1] + 1)),
-                    picture=first + picture,
-                    token=token,
-                    quarter=quarter,
-                    name=names.get(_name_at(click.x, click.y, sample.things), NOTHING),
-                )
-            )
-        first += len(tree.ids)
-    return sights
-
-
-def _name_at(x: int, y: int, things: Sequence[Thing]) -> str:
-    """The smallest thing at a place; what the pointer hides is still what is meant."""
-    here = [
-        thing
-        for thing in things
-        if thing.name != POINTER and thing.left <= x < thing.right and thing.top <= y < thing.bottom
-    ]
-    return min(here, key=lambda thing: thing.area).name if here else ""
-
-
-def locate(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
-    """Return the merged token that holds a place in thousandths, and which of its patches."""
-    row, column = min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)
-    return row // 2 * (columns // 2) + column // 2, row % 2 * 2 + column % 2
 
 
 class Readers(nn.Module):
@@ -144,6 +64,7 @@ class Readers(nn.Module):
         self.there = nn.ModuleList(nn.Linear(width, outputs) for _ in LAYERS)
         self.asked = nn.ModuleList(nn.Linear(width, num_classes) for _ in LAYERS)
         self.places = nn.ModuleList(nn.Linear(HEAD_DIM, 2 * DIGITS * 10) for _ in LOOKERS)
+        self.told = nn.Linear(width, 2 * DIGITS * 10)
 
 
 def spread_codes(count: int, head_dim: int) -> Tensor:
@@ -179,7 +100,7 @@ def watch_attention(model: Any) -> Iterator[Watched]:
         model.model.language_model.layers[layer].self_attn.register_forward_pre_hook(
             partial(keep, layer), with_kwargs=True
         )
-        for layer in LAYERS
+        for layer in (*LAYERS, LAST_LAYER)
     ]
     try:
         yield watched
@@ -229,9 +150,19 @@ def looking_loss(model: Any, readers: Readers, watched: Watched, seen: Seen) -> 
         asked = asked + functional.cross_entropy(logits, names) / len(LAYERS)
         right.append((told, (logits.argmax(-1) == names).float().mean().item()))
     places, placed = place_loss(model, readers, watched, seen)
-    scores = {"found": found, "there": right[0][0], "asked": right[0][1], "placed": placed}
+    told_loss, told = _read_found(readers, watched, seen)
+    scores = {"found": found, "there": right[0][0], "asked": right[0][1], "placed": placed, "told": told}
     loss = ATTEND_WEIGHT * attend + CODE_WEIGHT * codes + THERE_WEIGHT * there + ASKED_WEIGHT * asked
-    return loss + PLACE_WEIGHT * places, scores
+    return loss + PLACE_WEIGHT * places + TOLD_WEIGHT * told_loss, scores
+
+
+def _read_found(readers: Readers, watched: Watched, seen: Seen) -> tuple[Tensor, float]:
+    """Whether a token in front of a digit knows all digits of the place, once it has looked."""
+    queries = torch.tensor([place for sight in seen.sights for place in sight.tokens])
+    digits = torch.tensor([sight.digits for sight in seen.sights for _ in sight.tokens])
+    logits = readers.told(watched[LAST_LAYER][0][0][queries]).float().unflatten(-1, (2 * DIGITS, 10))
+    right = (logits.argmax(-1) == digits).float().mean().item()
+    return functional.cross_entropy(logits.flatten(0, 1), digits.flatten()), right
 
 
 def _read_patches(raw: Tensor, num_classes: int, seen: Seen) -> tuple[Tensor, float]:

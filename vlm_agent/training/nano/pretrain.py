@@ -41,8 +41,8 @@ DIGIT_WEIGHT = 3.0
 """What a digit of an answer counts in the looking stage; its other tokens are soon known."""
 CLIP_WEIGHT = 0.5
 """What naming clips counts beside following instructions; there are few tokens to it."""
-DENSE_WEIGHT = 0.2
-"""What the vision tower's own loss counts there beside that of the answers."""
+ANSWER_WEIGHT, DENSE_WEIGHT = 2.0, 0.2
+"""What the answers, and the vision tower's own loss, count there beside those of looking."""
 
 
 @dataclass
@@ -246,7 +246,7 @@ def _practise_looking(current: Run, batch: batches.LookBatch) -> tuple[torch.Ten
     tokens = features.tokens.unflatten(0, (len(batch.frames), -1))
     seen, _ = dense.dense_loss(current.head, tokens, batch.seen.classes, batch.seen.digits)
     right = (logits.argmax(-1) == labels)[is_digit].float().sum().item() / max(int(is_digit.sum()), 1)
-    return answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores}
+    return ANSWER_WEIGHT * answers + looked + DENSE_WEIGHT * seen, {"digits": right, **scores}
 
 
 def _run_follow(current: Run, bar: Progress) -> None:
@@ -260,7 +260,7 @@ def _run_follow(current: Run, bar: Progress) -> None:
             answers.append(batches.follow_logits(current.model, batch))
             named = _name_clips(current, batch.clips)
             looked, scores = (torch.zeros(()), {}) if batch.look is None else _practise_looking(current, batch.look)
-        kept = {name: score for name, score in scores.items() if name in ("found", "placed")}
+        kept = {name: score for name, score in scores.items() if name in ("found", "placed", "told")}
         learnt = _learn_answers(current, *answers, beside=looked + CLIP_WEIGHT * named)
         _finish_step(current, bar, task, {**learnt, **kept, "clips": named.item()})
 

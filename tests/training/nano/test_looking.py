@@ -181,8 +181,8 @@ def test_where_to_look_is_learnt(tokenizer, names) -> None:
     parameters = [*model.parameters(), *readers.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3)
     look = batches.make_look(0, [2], tokenizer, names)
-    losses, found = [], []
-    for _ in range(25):
+    losses, found, told = [], [], []
+    for _ in range(50):
         with looking.watch_attention(model) as watched:
             batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
         loss, scores = looking.looking_loss(model, readers, watched, look.seen)
@@ -191,7 +191,9 @@ def test_where_to_look_is_learnt(tokenizer, names) -> None:
         optimizer.step()
         losses.append(loss.item())
         found.append(scores["found"])
+        told.append(scores["told"])
     assert found[0] < 0.05
     assert found[-1] > 0.15
+    assert told[-1] > told[0] + 0.1
     assert losses[-1] < 0.7 * losses[0]
     assert not model.model.language_model.layers[3].self_attn._forward_pre_hooks

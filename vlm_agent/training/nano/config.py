@@ -19,29 +19,29 @@ class PretrainConfig:
     nothing. A stage of which there are 0 steps is left out."""
     seed: int = 0
     """Decides the weights at the start and every sample."""
-    dense_steps: int = 800
+    dense_steps: int = 1600
     """Steps of the dense vision stage."""
-    dense_batch: int = 24
+    dense_batch: int = 16
     """Screens a step in the dense stage."""
     copy_steps: int = 600
     """Steps of the copying stage."""
     copy_batch: int = 3
     """Lists a step in the copying stage that have questions; echoes come on top."""
-    look_steps: int = 3000
+    look_steps: int = 800
     """Steps of the looking stage."""
     look_batch: int = 8
     """Screens a step in the looking stage."""
-    look_kept: int = 2
+    look_kept: int = 6
     """Screens a step, in the instruction stage, that looking is practised on so as not to be unlearnt."""
     clip_batch: int = 1
     """Clips a step that are named, in the instruction stage."""
-    follow_steps: int = 6000
+    follow_steps: int = 4000
     """Steps of the instruction stage."""
-    follow_batch: int = 4
+    follow_batch: int = 2
     """Screens a step in the instruction stage, each with several questions."""
     learning_rate: float = 1.5e-3
     """Peak rate; cosine to a tenth, after a warm-up."""
-    vision_rate_factor: float = 0.3
+    vision_rate_factor: float = 0.5
     """The vision tower's rate in the instruction stage, as a share of the rest's."""
     save_every_steps: int = 200
     """Steps between checkpoints."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 GOAL = "craft sapphire rings"
 """What demonstrator and agent are after."""
 _BEGINS_WITHIN_S = 60.0
+_UNCUT_MS = 24 * 3_600_000
+"""Longer than any recording."""
 _ENDS_WITHIN_S = 60.0
 
 
@@ -126,17 +128,21 @@ def _record_twice(config: DesktopDemoConfig, display: str) -> tuple[Path, Path]:
 
 def _compare(inside: Path, outside: Path) -> Agreement:
     from labeling.stage import LabelArgs, label_and_build
+    from vlm_agent.clips import CutConfig
     from vlm_agent.dataset.build import DatasetConfig
     from vlm_agent.dataset.splits import SplitConfig
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.evaluation.agreement import measure_agreement
 
     both = []
+    # Each recording is cut by length from its own beginning; a stroke that such a cut parts would be dated otherwise in
+    # the one than in the other, though both hold the same.
+    uncut = CutConfig(length_ms=_UNCUT_MS)
     for session in (inside, outside):
         whole = DatasetConfig(split=SplitConfig(validation_fraction=0.0))
         out = session.parent.parent / "labeled"
         shutil.rmtree(out, ignore_errors=True)
-        label_and_build(LabelArgs(sessions=session, out=out, dataset=whole))
+        label_and_build(LabelArgs(sessions=session, out=out, cut=uncut, dataset=whole))
         windows = open_dataset(out).windows("train")
         both.append([window for window in windows if window.goal_level == "long"])
     return measure_agreement(*both)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labeling.labelers import MAX_IMAGE_TOKENS, ChoiceLabeler, LabelConfig, Labeler, ModelLabeler
@@ -53,11 +52,10 @@ class GoalChooser:
     def __call__(self, messages: list[dict[str, Any]], images: Sequence[RgbFrame]) -> tuple[str, float]:
         """Return the chosen goal, and the probability that the model itself gives to saying one of the list."""
         # A tile of the sheet is as wide as nano sees a whole frame in play, so it must not be shrunk.
-        settings = self._loaded.encoder.images
-        settings = replace(settings, max_pixels=MAX_IMAGE_TOKENS * settings.factor_px**2)
+        settings = self._loaded.encoder.images.with_tokens(MAX_IMAGE_TOKENS)
         frames = []
         for image in images:
-            width_px, height_px = settings.fit_size(image.shape[1], image.shape[0], None)
+            width_px, height_px = settings.fit_size(image.shape[1], image.shape[0])
             frames.append(resize_frame(image, width_px, height_px))
         encoded = self._loaded.encoder.encode_prompt(messages, [(frame.shape[1], frame.shape[0]) for frame in frames])
         prompt = ModelPrompt(encoded, pixel_values(frames, settings))

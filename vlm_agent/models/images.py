@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class ImageSettings:
         """Return how many tokens a picture of that size takes in the prompt."""
         _, rows, columns = self.grid(width_px, height_px)
         return rows * columns // self.merge**2
+
+    def with_tokens(self, max_tokens: int) -> ImageSettings:
+        """Return the same settings for pictures of up to so many tokens, even if that is more than these allow."""
+        return replace(self, max_pixels=max_tokens * self.factor_px**2)
 
     def fit_size(self, width_px: int, height_px: int, max_tokens: int | None = None) -> tuple[int, int]:
         """Return the (width, height) Qwen's own processor would resize a picture to, or fewer pixels by `max_tokens`.

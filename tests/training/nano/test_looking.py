@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -136,64 +137,46 @@ def test_codes_of_names_lie_apart_and_outlast_rotary_turns() -> None:
     assert ((turned @ codes.T).argmax(-1) == torch.arange(84)).float().mean() > 0.9
 
 
-def test_keys_and_queries_learn_their_codes(tokenizer, names) -> None:
+def learn(tokenizer, names, measure, steps: int) -> tuple[list[float], list[dict[str, float]], Any]:
+    """Learn one screen for some steps; returns losses and scores of each, and the model."""
     model = build.build_nano(0, tokenizer)
     readers = looking.Readers(model.config.text_config.hidden_size, len(names) + 1)
     look = batches.make_look(0, [2], tokenizer, names)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(15):
+    optimizer = torch.optim.AdamW([*model.parameters(), *readers.parameters()], lr=2e-3)
+    losses, scores = [], []
+    for _ in range(steps):
         with looking.watch_attention(model) as watched:
             batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
-        loss = looking.code_loss(model, watched, look.seen, readers.codes)
+        loss, score = measure(model, readers, watched, look.seen)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        scores.append(score)
+    return losses, scores, model
+
+
+def test_keys_and_queries_learn_their_codes(tokenizer, names) -> None:
+    def measure(model, readers, watched, seen):
+        return looking.code_loss(model, watched, seen, readers.codes), {}
+
+    losses, _, _ = learn(tokenizer, names, measure, 15)
     assert losses[0] == pytest.approx(2.0, abs=0.3)  # nothing is near: one each for keys and queries
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_values_learn_where_things_are(tokenizer, names) -> None:
-    model = build.build_nano(0, tokenizer)
-    readers = looking.Readers(model.config.text_config.hidden_size, len(names) + 1)
-    look = batches.make_look(0, [2], tokenizer, names)
-    optimizer = torch.optim.AdamW([*model.parameters(), *readers.parameters()], lr=2e-3)
-    losses, shares = [], []
-    for _ in range(25):
-        with looking.watch_attention(model) as watched:
-            batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
-        loss, placed = looking.place_loss(model, readers, watched, look.seen)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        shares.append(placed)
+    losses, shares, _ = learn(tokenizer, names, looking.place_loss, 25)
     assert losses[0] == pytest.approx(2.3, abs=0.3)  # ten digits, each as likely
     assert losses[-1] < 0.8 * losses[0]
     assert shares[-1] > shares[0] + 0.1
 
 
 def test_where_to_look_is_learnt(tokenizer, names) -> None:
-    model = build.build_nano(0, tokenizer)
-    width, classes = model.config.text_config.hidden_size, len(names) + 1
-    readers = looking.Readers(width, classes)
-    parameters = [*model.parameters(), *readers.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3)
-    look = batches.make_look(0, [2], tokenizer, names)
-    losses, found, told = [], [], []
-    for _ in range(50):
-        with looking.watch_attention(model) as watched:
-            batches.tree_logits(model, look.seen.tree, [batches.vision_features(model, look.frames)])
-        loss, scores = looking.looking_loss(model, readers, watched, look.seen)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        found.append(scores["found"])
-        told.append(scores["told"])
-    assert found[0] < 0.05
-    assert found[-1] > 0.15
-    assert told[-1] > told[0] + 0.1
-    assert losses[-1] < 0.7 * losses[0]
+    losses, scores, model = learn(tokenizer, names, looking.looking_loss, 50)
+    assert scores[0]["found"] < 0.05
+    assert scores[-1]["found"] > 0.3
+    assert scores[-1]["told"] > scores[0]["told"] + 0.4
+    assert losses[24] < 0.7 * losses[0]
+    assert losses[-1] < 0.45 * losses[0]
     assert not model.model.language_model.layers[3].self_attn._forward_pre_hooks

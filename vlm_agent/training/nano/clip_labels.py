@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 from labeling.checks import CheckConfig
 from labeling.contact_sheet import SheetConfig, make_contact_sheet
 from labeling.labelers import MAX_IMAGE_TOKENS, make_question
-from vlm_agent.actions.playback import expand
 from vlm_agent.chat import load_prompt
 from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.goals import GameGoal
@@ -78,8 +77,8 @@ def make_clip(seed: int, index: int) -> tuple[np.ndarray, str]:
     frames = {number: scenes.draw_frame(states[number]) for number in set(shown)}
     times_s = [number * _PART_MS / 1000 for number in shown]
     sheet = make_contact_sheet([frames[number] for number in shown], times_s, config)
-    settings = replace(IMAGE_SETTINGS, max_pixels=MAX_IMAGE_TOKENS * IMAGE_SETTINGS.factor_px**2)
-    return resize_frame(sheet, *settings.fit_size(sheet.shape[1], sheet.shape[0])), goal.text
+    size = IMAGE_SETTINGS.with_tokens(MAX_IMAGE_TOKENS).fit_size(sheet.shape[1], sheet.shape[0])
+    return resize_frame(sheet, *size), goal.text
 
 
 def play(core: Ringcraft, goal: GameGoal) -> list[State]:
@@ -90,8 +89,7 @@ def play(core: Ringcraft, goal: GameGoal) -> list[State]:
         chunk = scenes.answer_goal(core, goal, before)
         if chunk.done:
             break
-        pointer = core.state.pointer
-        core.feed(expand(chunk, start_t_ns=core.now_ns, pointer=(pointer.x, pointer.y), horizon_ms=TICK_MS))
+        scenes.feed_chunk(core, chunk)
         for _ in range(TICK_MS // _PART_MS):
             core.advance(_PART_MS)
             states.append(deepcopy(core.state))

@@ -30,6 +30,10 @@ class Thing:
             min(max((self.top + self.bottom) // 2, 0), 999),
         )
 
+    def holds(self, x: int, y: int) -> bool:
+        """Return whether a place lies in the box."""
+        return self.left <= x < self.right and self.top <= y < self.bottom
+
     @property
     def area(self) -> int:
         """Area of the box in square thousandths."""

@@ -141,8 +141,7 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
     taken: list[tuple[int, Action]] = []
     for tick in range(ticks):
         chunk = answer_goal(core, goal, before)
-        pointer = core.state.pointer
-        core.feed(expand(chunk, start_t_ns=core.now_ns, pointer=(pointer.x, pointer.y), horizon_ms=TICK_MS))
+        feed_chunk(core, chunk)
         core.advance(TICK_MS)
         at_ms = tick * TICK_MS
         for action in SPACE.chunk_to_model(chunk).actions:
@@ -150,6 +149,12 @@ def _lead_in(core: Ringcraft, rng: Random) -> Lead | None:
             taken.append((at_ms, action))
     now_ms = ticks * TICK_MS
     return Lead(goal, before, tuple((now_ms - at_ms, action) for at_ms, action in taken[-ACTIONS_KEPT:]))
+
+
+def feed_chunk(core: Ringcraft, chunk: ActionChunk) -> None:
+    """Give a game the input of the next tick, in frame pixels."""
+    pointer = core.state.pointer
+    core.feed(expand(chunk, start_t_ns=core.now_ns, pointer=(pointer.x, pointer.y), horizon_ms=TICK_MS))
 
 
 def _ask(core: Ringcraft, rng: Random, lead: Lead | None, questions_max: int) -> tuple[Question, ...]:

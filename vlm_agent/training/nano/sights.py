@@ -81,11 +81,7 @@ def find_sights(
 
 def _name_at(x: int, y: int, things: Sequence[Thing]) -> str:
     """The smallest thing at a place; what the pointer hides is still what is meant."""
-    here = [
-        thing
-        for thing in things
-        if thing.name != POINTER and thing.left <= x < thing.right and thing.top <= y < thing.bottom
-    ]
+    here = [thing for thing in things if thing.name != POINTER and thing.holds(x, y)]
     return min(here, key=lambda thing: thing.area).name if here else ""
 
 

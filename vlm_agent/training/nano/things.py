@@ -30,7 +30,7 @@ def list_things(state: State) -> list[Thing]:
     for seen in world:
         point = click_point(state, seen, world)
         if point is not None:
-            things.append(_thing(_words(seen.name), seen.rect))
+            things.append(_thing(words_of(seen.name), seen.rect))
     things += _map_marks(state)
     pointer = state.pointer
     if LAYOUT.frame.contains(pointer.x, pointer.y):
@@ -42,11 +42,13 @@ def _map_marks(state: State) -> list[Thing]:
     """The marks on the minimap that can be told apart; other things are dots there."""
     marks = []
     for thing in state.objects:
+        if thing.kind not in MARKED:
+            continue
         kind = RULES.objects[thing.kind]
         point = minimap_point(state, thing.x + (kind.width - 1) / 2, thing.y + (kind.depth - 1) / 2)
-        if thing.kind in MARKED and point is not None:
+        if point is not None:
             left, top = round(point[0]) - MARK_PX // 2, round(point[1]) - MARK_PX // 2
-            marks.append(_thing(_words(thing.kind), Rect(left, top, MARK_PX, MARK_PX)))
+            marks.append(_thing(words_of(thing.kind), Rect(left, top, MARK_PX, MARK_PX)))
     return marks
 
 
@@ -58,19 +60,19 @@ def _name_widget(widget: Visible, state: State) -> Thing | None:
 
 def _inventory(widget: Visible, state: State) -> str:
     stack = state.inventory[widget.index]
-    return _words(stack.item) if stack else ""
+    return words_of(stack.item) if stack else ""
 
 
 def _bank_slot(widget: Visible, state: State) -> str:
-    return _words(state.bank[widget.index].item)
+    return words_of(state.bank[widget.index].item)
 
 
 def _product(widget: Visible, _: State) -> str:
-    return f"make {_words(RULES.products[widget.index].key)}"
+    return f"make {words_of(RULES.products[widget.index].key)}"
 
 
 def _label(widget: Visible, _: State) -> str:
-    return f"{_words(widget.name)} {widget.label.lower()}"
+    return f"{words_of(widget.name)} {widget.label.lower()}"
 
 
 def _selected(chosen: Callable[[State], str]) -> Callable[[Visible, State], str]:
@@ -82,7 +84,7 @@ def _selected(chosen: Callable[[State], str]) -> Callable[[Visible, State], str]
 
 
 def _plain(widget: Visible, _: State) -> str:
-    return _words(widget.name)
+    return words_of(widget.name)
 
 
 _NAMES: dict[str, Callable[[Visible, State], str]] = {
@@ -101,7 +103,8 @@ _NAMES: dict[str, Callable[[Visible, State], str]] = {
 }
 
 
-def _words(key: str) -> str:
+def words_of(key: str) -> str:
+    """Return what a person calls something of the rules."""
     return key.replace("_", " ")
 
 

@@ -9,6 +9,7 @@ from vlm_agent.games.ringcraft.random_scenes import put_player, tiles_of_use
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import INVENTORY_SLOTS, Stack, State
 from vlm_agent.training.nano.samples import Thing
+from vlm_agent.training.nano.things import words_of
 
 FILL_SHARE, PLACE_SHARE = 0.7, 0.7
 """Shares of the scenes in which bag and bank are filled anew, and in which the player is put beside something."""
@@ -16,7 +17,7 @@ QUANTITY_MAX = 900
 """Most of one item in the bank."""
 _NEAR_TILES = 3
 
-MOVABLE = frozenset(name.replace("_", " ") for name in (*RULES.items, *RULES.objects, *RULES.npcs))
+MOVABLE = frozenset(words_of(key) for key in (*RULES.items, *RULES.objects, *RULES.npcs))
 """Names of things that are somewhere else on every screen."""
 
 
@@ -54,6 +55,4 @@ def _place(state: State, rng: Random) -> None:
 
 def is_movable(things: tuple[Thing, ...], x: int, y: int) -> bool:
     """Return whether a place, in thousandths, shows something that is somewhere else on every screen."""
-    return any(
-        thing.name in MOVABLE and thing.left <= x < thing.right and thing.top <= y < thing.bottom for thing in things
-    )
+    return any(thing.name in MOVABLE and thing.holds(x, y) for thing in things)

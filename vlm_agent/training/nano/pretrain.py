@@ -45,6 +45,10 @@ ANSWER_WEIGHT, DENSE_WEIGHT = 2.0, 0.2
 """What the answers, and the vision tower's own loss, count there beside those of looking."""
 
 
+SHOWN = ("loss", "class", "digits", "found")
+"""Scores beside the bar: with all of them, 80 columns leave no room for the bar. The log has the others too."""
+
+
 @dataclass
 class Progressed:
     """Where a run stands; saved with every checkpoint."""
@@ -306,7 +310,7 @@ def _timed(current: Run, loader: Iterator[Any]) -> Iterator[Any]:
 
 def _finish_step(current: Run, bar: Progress, task: Any, scores: dict[str, float]) -> None:
     current.progress.step += 1
-    note = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    note = " ".join(f"{name} {scores[name]:.2f}" for name in SHOWN if name in scores)
     bar.update(task, completed=current.progress.step, note=note)
     if current.progress.step % 20 == 0:
         current.write_log(**scores)

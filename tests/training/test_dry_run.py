@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.synthetic import write_dataset
 from vlm_agent.errors import ConfigError
@@ -20,6 +21,7 @@ from vlm_agent.training.command import TrainArgs, run
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.dry_run import describe, look
 from vlm_agent.training.processes import Processes
+from vlm_agent.training.trl_engine import can_run
 
 pytestmark = pytest.mark.model
 
@@ -119,7 +121,11 @@ def test_who_sees_something_else_is_named(model, dataset, tmp_path):
     ("engine", "train", "message"),
     [
         ("hf", TrainConfig(full=True), "--train.full needs --quantization none"),
-        ("trl", TrainConfig(layout="packed"), "--train.layout must be rows"),
+        (
+            "trl",
+            TrainConfig(layout="packed"),
+            "--train.layout must be rows" if can_run(torch.device("cpu")) else "this TRL needs a CUDA card",
+        ),
     ],
 )
 def test_what_could_not_be_trained_is_refused_by_the_dry_run_already(model, dataset, tmp_path, engine, train, message):

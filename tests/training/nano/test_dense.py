@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from vlm_agent.training.nano.dense import DenseHead, decimal_digits, dense_loss, dense_targets
+from vlm_agent.training.nano.dense import (
+    DenseHead,
+    decimal_digits,
+    dense_loss,
+    dense_targets,
+    patch_middles,
+    place_digits,
+)
 from vlm_agent.training.nano.samples import Thing
 
 ROWS, COLUMNS = 16, 24
@@ -25,6 +32,16 @@ def test_a_thing_is_on_its_patches_in_the_order_of_merged_tokens() -> None:
     assert np.argwhere(targets.classes == 3).tolist() == [[1, 2]]
     x, y = thing.centre
     assert targets.digits[1, 2].tolist() == [*decimal_digits(x), *decimal_digits(y)]
+
+
+def test_what_may_be_anywhere_is_told_by_the_place_of_each_patch_that_shows_it() -> None:
+    thing = Thing("tree", 0, 0, 1000 // COLUMNS * 2 + 2, 1000 // ROWS, is_anywhere=True)
+    targets = dense_targets([thing], {"tree": 1}, ROWS, COLUMNS)
+    assert np.argwhere(targets.classes).tolist() == [[0, 0], [0, 1]]
+    for quarter in (0, 1):
+        assert targets.digits[0, quarter].tolist() == place_digits(*patch_middles(ROWS, COLUMNS)[quarter])
+    mark = Thing("mark", 22, 0, 36, 20, is_anywhere=True)  # the right upper quarter of the first patch
+    assert dense_targets([mark], {"mark": 1}, ROWS, COLUMNS).digits[0, 0].tolist() == place_digits(31, 15)
 
 
 def test_small_things_win_over_large_ones_and_unknown_names_are_nothing() -> None:

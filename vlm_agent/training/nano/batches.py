@@ -24,6 +24,7 @@ from vlm_agent.models.forward import ImageFeatures, run_language
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.nano_config import IMAGE_HEIGHT_PX, IMAGE_SETTINGS, IMAGE_WIDTH_PX
 from vlm_agent.training.nano import copying, dense, reading, scenes
+from vlm_agent.training.nano.by_eye import answer_by_eye
 from vlm_agent.training.nano.clip_labels import ClipBatch, make_clips
 from vlm_agent.training.nano.config import PretrainConfig
 from vlm_agent.training.nano.looking import Seen
@@ -175,7 +176,7 @@ def look_sample(seed: int, index: int) -> NanoSample:
     """
     rng = random.Random(f"look {seed} {index}")
     sample = scenes.make_sample(seed, index, even=rng.random() < EVEN_SHARE, questions_max=ASKED_MAX)
-    sample = replace(sample, state_text="", questions=_to_look_for(sample, rng))
+    sample = answer_by_eye(replace(sample, state_text="", questions=_to_look_for(sample, rng)), ROWS, COLUMNS)
     return blank(sample, rng) if rng.random() < BLANK_SHARE else sample
 
 
@@ -253,7 +254,7 @@ def drop_text(sample: NanoSample, rng: random.Random) -> NanoSample:
         lines = [line for line in lines if rng.random() > share]
     # Whether a condition holds is mostly told by the text: a bag of small icons is beyond nano's eyes.
     kept = sample.questions if len(lines) == len(sample.state_text.split("\n")) else _without_conditions(sample)
-    return replace(sample, state_text="\n".join(lines), questions=kept)
+    return answer_by_eye(replace(sample, state_text="\n".join(lines), questions=kept), ROWS, COLUMNS)
 
 
 def _without_conditions(sample: NanoSample) -> tuple[Question, ...]:

@@ -61,17 +61,42 @@ def dense_targets(things: Sequence[Thing], names: dict[str, int], rows: int, col
     """
     classes = np.zeros((rows, columns), dtype=np.int64)
     digits = np.zeros((rows, columns, 2 * DIGITS), dtype=np.int64)
-    centres_x = (np.arange(columns) + 0.5) * 1000 / columns
-    centres_y = (np.arange(rows) + 0.5) * 1000 / rows
+    middles = patch_middles(rows, columns)
+    own_digits = np.array([place_digits(x, y) for x, y in middles]).reshape(rows, columns, -1)
+    centres_x = np.array([x for x, _ in middles[:columns]])
+    centres_y = np.array([y for _, y in middles[::columns]])
     for thing in sorted(things, key=lambda thing: -thing.area):
         inside = ((centres_y >= thing.top) & (centres_y < thing.bottom))[:, None] & (
             (centres_x >= thing.left) & (centres_x < thing.right)
         )[None]
         x, y = thing.centre
-        inside[min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)] = True
+        digits[inside] = own_digits[inside] if thing.is_anywhere else place_digits(x, y)
+        middle = min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)
+        if not inside[middle]:
+            inside[middle] = True
+            digits[middle] = place_digits(*(coarse_place(x, y, rows, columns) if thing.is_anywhere else (x, y)))
         classes[inside] = names.get(thing.name, NOTHING)
-        digits[inside] = [*decimal_digits(x), *decimal_digits(y)]
     return DenseTargets(_by_token(classes), _by_token(digits))
+
+
+def patch_middles(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Return x and y of every patch's middle in thousandths of the screen, row by row."""
+    return [
+        ((2 * column + 1) * 500 // columns, (2 * row + 1) * 500 // rows)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def coarse_place(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return a place to within half a patch: what a patch can tell of a thing that is smaller than itself."""
+    row, column = min(y * 2 * rows // 1000, 2 * rows - 1), min(x * 2 * columns // 1000, 2 * columns - 1)
+    return patch_middles(2 * rows, 2 * columns)[row * 2 * columns + column]
+
+
+def place_digits(x: int, y: int) -> list[int]:
+    """Return the three decimal digits of x and those of y."""
+    return [*decimal_digits(x), *decimal_digits(y)]
 
 
 def decimal_digits(value: int) -> list[int]:

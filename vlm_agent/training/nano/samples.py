@@ -21,6 +21,8 @@ class Thing:
     top: int
     right: int
     bottom: int
+    is_anywhere: bool = False
+    """Whether it may be anywhere, as what stands in the world: its place is told by eye to within a patch."""
 
     @property
     def centre(self) -> tuple[int, int]:

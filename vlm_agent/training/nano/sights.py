@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlm_agent.actions.types import Click
-from vlm_agent.training.nano.dense import NOTHING, decimal_digits
-from vlm_agent.training.nano.samples import NanoSample, Thing
-from vlm_agent.training.nano.things import POINTER
+from vlm_agent.training.nano.by_eye import topmost
+from vlm_agent.training.nano.dense import NOTHING, place_digits
+from vlm_agent.training.nano.samples import NanoSample
 from vlm_agent.training.nano.tree import TreeSequence
 
 
@@ -64,6 +64,7 @@ def find_sights(
             digits = [place for place in own if tree.labels[place] in digit_ids]
             time, length = len(str(click.dt_ms)), len(f"{click.x}{click.y}")
             token, quarter = locate(click.x, click.y, *grid)
+            thing = topmost(click.x, click.y, sample.things)
             sights.append(
                 Sight(
                     tokens=tuple(first + place for place in digits[time : time + length]),
@@ -71,18 +72,12 @@ def find_sights(
                     picture=first + picture,
                     token=token,
                     quarter=quarter,
-                    name=names.get(_name_at(click.x, click.y, sample.things), NOTHING),
-                    digits=(*decimal_digits(click.x), *decimal_digits(click.y)),
+                    name=names.get(thing.name, NOTHING) if thing else NOTHING,
+                    digits=tuple(place_digits(click.x, click.y)),
                 )
             )
         first += len(tree.ids)
     return sights
-
-
-def _name_at(x: int, y: int, things: Sequence[Thing]) -> str:
-    """The smallest thing at a place; what the pointer hides is still what is meant."""
-    here = [thing for thing in things if thing.name != POINTER and thing.holds(x, y)]
-    return min(here, key=lambda thing: thing.area).name if here else ""
 
 
 def locate(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def list_things(state: State) -> list[Thing]:
     for seen in world:
         point = click_point(state, seen, world)
         if point is not None:
-            things.append(_thing(words_of(seen.name), seen.rect))
+            things.append(_thing(words_of(seen.name), seen.rect, is_anywhere=True))
     things += _map_marks(state)
     pointer = state.pointer
     if LAYOUT.frame.contains(pointer.x, pointer.y):
@@ -48,7 +48,7 @@ def _map_marks(state: State) -> list[Thing]:
         point = minimap_point(state, thing.x + (kind.width - 1) / 2, thing.y + (kind.depth - 1) / 2)
         if point is not None:
             left, top = round(point[0]) - MARK_PX // 2, round(point[1]) - MARK_PX // 2
-            marks.append(_thing(words_of(thing.kind), Rect(left, top, MARK_PX, MARK_PX)))
+            marks.append(_thing(words_of(thing.kind), Rect(left, top, MARK_PX, MARK_PX), is_anywhere=True))
     return marks
 
 
@@ -108,7 +108,7 @@ def words_of(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _thing(name: str, rect: Rect) -> Thing:
+def _thing(name: str, rect: Rect, *, is_anywhere: bool = False) -> Thing:
     frame = LAYOUT.frame
     return Thing(
         name,
@@ -116,4 +116,5 @@ def _thing(name: str, rect: Rect) -> Thing:
         top=rect.y * 1000 // frame.height,
         right=(rect.x + rect.width) * 1000 // frame.width,
         bottom=(rect.y + rect.height) * 1000 // frame.height,
+        is_anywhere=is_anywhere,
     )

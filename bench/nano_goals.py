@@ -9,7 +9,7 @@ share that comes true without any action.
 
 from __future__ import annotations
 
-import json
+import argparse
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from random import Random
@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
-from rich.console import Console
-from rich.table import Table
+from _measuring import Shown, make_parser, print_rows
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.games.ringcraft.env import ACTION_SPEC, RingcraftEnv
@@ -30,21 +28,22 @@ from vlm_agent.policies import Decision, NoOpPolicy, Policy, VlmPolicy
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
 
 MAX_TICKS = 12
-CONDITIONS = ("text and picture", "picture alone", "text alone", "neither", "nothing")
+ALL = "all"
 
 
 @dataclass(frozen=True)
-class Args:
-    """What to measure."""
+class Reached:
+    """Shares of the goals that begin with one verb that were reached."""
 
-    goals: int = 60
-    """Scenes, each with one goal that makes sense there."""
-    model: str = "base"
-    """Which model follows."""
-    seed: int = 990_000
-    """First scene; nano's training draws its scenes by name, not by number, so none of these is among them."""
-    json: bool = False
-    """Print one JSON object a row."""
+    goals: str
+    """The verb, or `ALL`."""
+    scenes: int
+    """How many."""
+    text_and_picture: float
+    picture_alone: float
+    text_alone: float
+    neither: float
+    nothing: float
 
 
 class Impaired:
@@ -66,38 +65,44 @@ class Impaired:
         return self._policy.decide(observation)
 
 
-def draw_tasks(args: Args) -> list[tuple[str, dict[str, Any]]]:
+def draw_tasks(count: int, seed: int) -> list[tuple[str, dict[str, Any]]]:
     """Return (goal, snapshot of a scene in which it makes sense), goals in turn."""
     singles = [goal for goal in GOALS.values() if not goal.is_long]
-    rng, tasks = Random(args.seed), []
-    while len(tasks) < args.goals:
-        game = random_scene(Random(f"held out {args.seed} {len(tasks)}"))
+    rng, tasks = Random(seed), []
+    while len(tasks) < count:
+        game = random_scene(Random(f"held out {seed} {len(tasks)}"))
         rng.shuffle(singles)
         goal = next(goal for goal in singles if goal.applicable(game.state))
         tasks.append((goal.text, game.snapshot()))
     return tasks
 
 
-def main(args: Args) -> None:
+def main(args: argparse.Namespace) -> None:
     """Play every task under every condition and report."""
     # Nano's matrices are too small to share; two threads beside other work wait for each other most of the time.
     torch.set_num_threads(1)
     vlm = VlmPolicy.from_run(args.model, ACTION_SPEC, allow_done=False)
     policies = {
-        "text and picture": vlm,
-        "picture alone": Impaired(vlm, sees=True, reads=False),
-        "text alone": Impaired(vlm, sees=False, reads=True),
+        "text_and_picture": vlm,
+        "picture_alone": Impaired(vlm, sees=True, reads=False),
+        "text_alone": Impaired(vlm, sees=False, reads=True),
         "neither": Impaired(vlm, sees=False, reads=False),
         "nothing": NoOpPolicy(),
     }
-    won: dict[str, dict[str, list[bool]]] = {name: defaultdict(list) for name in CONDITIONS}
-    tasks = draw_tasks(args)
-    for name in CONDITIONS:
-        for number, (goal, snapshot) in enumerate(tasks):
+    won: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for number, (goal, snapshot) in enumerate(draw_tasks(args.goals, args.seed)):
+        for name, policy in policies.items():
             env = SceneEnv(goal, snapshot)
-            episode = run_episode(env, policies[name], goal, number, EpisodeConfig(max_ticks=MAX_TICKS))
-            won[name][goal.split()[0]].append(episode.is_success)
-    report(args, won)
+            episode = run_episode(env, policy, goal, number, EpisodeConfig(max_ticks=MAX_TICKS))
+            for group in (ALL, goal.split()[0]):
+                won[group][name].append(episode.is_success)
+    groups = sorted(won, key=lambda group: -len(won[group]["nothing"]))
+    rows = [
+        Reached(group, len(won[group]["nothing"]), **{name: float(np.mean(hits)) for name, hits in won[group].items()})
+        for group in groups
+    ]
+    title = f"single-step goals reached by {args.model} within {MAX_TICKS} ticks, a share of the scenes"
+    print_rows(rows, Shown(title, "limit: 1, pressing where the goal's own target says"), as_json=args.json)
 
 
 class SceneEnv(RingcraftEnv):
@@ -112,26 +117,10 @@ class SceneEnv(RingcraftEnv):
         return super().reset(seed=seed, options={**(options or {}), "scene": self._scene})
 
 
-def report(args: Args, won: dict[str, dict[str, list[bool]]]) -> None:
-    """Print a row for each verb and one for all."""
-    verbs = sorted(won["nothing"], key=lambda verb: -len(won["nothing"][verb]))
-    rows = [("all", {name: [hit for hits in won[name].values() for hit in hits] for name in CONDITIONS})]
-    rows += [(verb, {name: won[name][verb] for name in CONDITIONS}) for verb in verbs]
-    if args.json:
-        for verb, hits in rows:
-            print(
-                json.dumps(
-                    {"goals": verb, "scenes": len(hits["nothing"]), **{n: float(np.mean(h)) for n, h in hits.items()}}
-                )
-            )
-        return
-    table = Table(
-        "goals", "scenes", *CONDITIONS, title=f"single-step goals reached by {args.model} within {MAX_TICKS} ticks"
-    )
-    for verb, hits in rows:
-        table.add_row(verb, str(len(hits["nothing"])), *(f"{np.mean(hits[name]):.0%}" for name in CONDITIONS))
-    Console().print(table)
-
-
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    parser = make_parser(__doc__)
+    parser.add_argument("--goals", type=int, default=60, help="scenes, each with one goal that makes sense there")
+    parser.add_argument("--model", default="base", help="which model follows")
+    # Nano's training draws its scenes by name, not by number, so none of these is among them.
+    parser.add_argument("--seed", type=int, default=990_000, help="first scene")
+    main(parser.parse_args())

@@ -9,16 +9,16 @@ limit is below 100 %, for some goals look alike until the moment they are reache
 
 from __future__ import annotations
 
-import json
+import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import tyro
+from _measuring import Shown, make_parser, print_rows
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from labeling.checks import CheckConfig
 from labeling.contact_sheet import SheetConfig
@@ -31,20 +31,20 @@ from vlm_agent.training.nano.clip_labels import make_clip
 
 
 @dataclass(frozen=True)
-class Args:
-    """What to measure."""
+class Named:
+    """How many clips one way of answering named right."""
 
-    clips: int = 100
-    """Clips to name."""
-    model: str = "base"
-    """Which model names them."""
-    seed: int = 990_000
-    """Seed of the clips; nano's training uses others."""
-    json: bool = False
-    """Print one JSON object a row."""
+    answers: str
+    """The way."""
+    clips: int
+    """How many were named."""
+    right: float
+    """Share of whole labels."""
+    verb_right: float
+    """Share of their first words."""
 
 
-def main(args: Args) -> None:
+def main(args: argparse.Namespace) -> None:
     """Name every clip and report."""
     torch.set_num_threads(1)  # see `nano_goals`
     choose = GoalChooser(
@@ -57,33 +57,21 @@ def main(args: Args) -> None:
         told.append(goal)
         seen.append(choose(asked, [sheet])[0])
         blind.append(choose(asked, [np.full_like(sheet, 127)])[0])
-    report(
-        args, told, {"picture": seen, "blanked": blind, "most common": Counter(told).most_common(1)[0][:1] * len(told)}
-    )
+    common = Counter(told).most_common(1)[0][0]
+    given = {"picture": seen, "blanked": blind, "most common": [common] * len(told)}
+    rows = [Named(name, len(told), *_compare(told, answers)) for name, answers in given.items()]
+    print_rows(rows, Shown(f"clips named right by {args.model}", "limit: below 1"), as_json=args.json)
 
 
-def report(args: Args, told: list[str], given: dict[str, list[str] | tuple[str, ...]]) -> None:
-    """Print a row for each way of answering: whole labels right, and their first word."""
-    rows = [
-        {
-            "answers": name,
-            "clips": len(told),
-            "right": float(np.mean([one == other for one, other in zip(told, answers, strict=True)])),
-            "verb_right": float(
-                np.mean([one.split()[0] == other.split()[0] for one, other in zip(told, answers, strict=True)])
-            ),
-        }
-        for name, answers in given.items()
-    ]
-    if args.json:
-        for row in rows:
-            print(json.dumps(row))
-        return
-    table = Table("answers", "clips", "label right", "verb right", title=f"clips named by {args.model}")
-    for row in rows:
-        table.add_row(str(row["answers"]), str(row["clips"]), f"{row['right']:.0%}", f"{row['verb_right']:.0%}")
-    Console().print(table)
+def _compare(told: Sequence[str], answers: Sequence[str]) -> tuple[float, float]:
+    pairs = list(zip(told, answers, strict=True))
+    verbs = [one.split()[0] == other.split()[0] for one, other in pairs]
+    return float(np.mean([one == other for one, other in pairs])), float(np.mean(verbs))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    parser = make_parser(__doc__)
+    parser.add_argument("--clips", type=int, default=100, help="clips to name")
+    parser.add_argument("--model", default="base", help="which model names them")
+    parser.add_argument("--seed", type=int, default=990_000, help="seed of the clips; nano's training uses others")
+    main(parser.parse_args())

@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from vlm_agent.games.ringcraft.pathing import blocked_tiles
+from vlm_agent.games.ringcraft.pathing import blocked_tiles, footprint
 from vlm_agent.games.ringcraft.random_scenes import random_scene
 from vlm_agent.games.ringcraft.rules import RULES
 from vlm_agent.games.ringcraft.state import INVENTORY_SLOTS, TICK_MS
 from vlm_agent.training.nano import batches, scenes
 from vlm_agent.training.nano.samples import CONDITIONAL
 from vlm_agent.training.nano.things import list_things
-from vlm_agent.training.nano.variety import MOVABLE, is_movable, show_evenly
+from vlm_agent.training.nano.variety import MOVABLE, NEAR_TILES, is_movable, show_evenly
 
 
 def count_shown(*, even: bool) -> Counter[str]:
@@ -32,6 +32,21 @@ def test_rare_things_are_shown_more_often() -> None:
     rarest = sorted(before, key=before.__getitem__)[: len(before) // 2]
     assert sum(after[name] for name in rarest) > 1.5 * sum(before[name] for name in rarest)
     assert len(after) == len(MOVABLE)
+
+
+def test_what_stands_in_the_world_comes_into_sight_together() -> None:
+    """No two objects on one tile, nobody in the player's place, most of them near."""
+    scattered = 0
+    for number in range(40):
+        core = random_scene(Random(number))
+        show_evenly(core, Random(number))
+        state = core.state
+        tiles = [tile for thing in state.objects for tile in footprint(thing)]
+        assert len(tiles) == len(set(tiles))
+        assert (state.player.x, state.player.y) not in tiles
+        near = [max(abs(thing.x - state.player.x), abs(thing.y - state.player.y)) for thing in state.objects]
+        scattered += max(near) <= NEAR_TILES[1] + 1
+    assert scattered > 10
 
 
 @pytest.mark.parametrize("number", range(15))

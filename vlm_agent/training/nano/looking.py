@@ -44,7 +44,7 @@ QUERY_HEADS = 2
 """Query heads of each of those key heads that are told where to look; the others go on as they like."""
 FIRST_WEIGHT = 6.0
 """In front of a place's first digit nothing but the thing's name tells where it is; later ones follow from it too."""
-ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT, PLACE_WEIGHT, TOLD_WEIGHT = 1.0, 2.0, 0.3, 0.4, 1.0, 1.0
+ATTEND_WEIGHT, CODE_WEIGHT, THERE_WEIGHT, ASKED_WEIGHT, PLACE_WEIGHT, TOLD_WEIGHT = 1.0, 2.0, 0.6, 0.4, 2.0, 2.0
 """What the losses of looking count beside that of the answers."""
 FIRST_SLOW_PAIR = 8
 """From this rotary pair on a turn takes longer than a prompt: those dimensions tell what a token is."""

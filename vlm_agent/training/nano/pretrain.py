@@ -41,7 +41,7 @@ DIGIT_WEIGHT = 3.0
 """What a digit of an answer counts in the looking stage; its other tokens are soon known."""
 CLIP_WEIGHT = 0.5
 """What naming clips counts beside following instructions; there are few tokens to it."""
-ANSWER_WEIGHT, DENSE_WEIGHT = 2.0, 0.2
+ANSWER_WEIGHT, DENSE_WEIGHT = 2.0, 0.5
 """What the answers, and the vision tower's own loss, count there beside those of looking."""
 
 

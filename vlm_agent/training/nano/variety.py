@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from itertools import count
 from random import Random
 
 from vlm_agent.games.ringcraft.core import Ringcraft
-from vlm_agent.games.ringcraft.random_scenes import put_player, tiles_of_use
+from vlm_agent.games.ringcraft.pathing import footprint
 from vlm_agent.games.ringcraft.rules import RULES
-from vlm_agent.games.ringcraft.state import INVENTORY_SLOTS, Stack, State
+from vlm_agent.games.ringcraft.state import INVENTORY_SLOTS, MAP_TILES, Stack, State
 from vlm_agent.training.nano.samples import Thing
 from vlm_agent.training.nano.things import words_of
 
-FILL_SHARE, PLACE_SHARE = 0.7, 0.7
-"""Shares of the scenes in which bag and bank are filled anew, and in which the player is put beside something."""
+FILL_SHARE, SCATTER_SHARE = 0.7, 0.9
+"""Shares of the scenes in which bag and bank are filled anew, and in which all that stands in the world is near."""
 QUANTITY_MAX = 900
 """Most of one item in the bank."""
-_NEAR_TILES = 3
+NEAR_TILES = (4, 8)
+"""Things are scattered so many tiles around the player, at least and at most, or a little further for want of room."""
+_TRIES = 20
+"""Tiles tried before things are put a tile further away."""
 
 MOVABLE = frozenset(words_of(key) for key in (*RULES.items, *RULES.objects, *RULES.npcs))
 """Names of things that are somewhere else on every screen."""
 
 
 def show_evenly(core: Ringcraft, rng: Random) -> None:
-    """Fill bag and bank with anything, and put the player beside anything, each as often as everything else."""
+    """Fill bag and bank with anything, and scatter all objects and characters of the map around the player.
+
+    On the map as it is some kinds of things come into sight once in a hundred scenes.
+    """
     state = core.state
     if state.menu is not None:  # Its rows are about what lies under it.
         return
     if rng.random() < FILL_SHARE:
         _fill(state, rng)
-    if state.mode == "none" and rng.random() < PLACE_SHARE:
-        _place(state, rng)
+    if state.mode == "none" and not state.crafting.product and rng.random() < SCATTER_SHARE:
+        _scatter(state, rng)
 
 
 def _fill(state: State, rng: Random) -> None:
@@ -41,16 +48,26 @@ def _fill(state: State, rng: Random) -> None:
     state.bank = [Stack(item, rng.randint(1, QUANTITY_MAX)) for item in rng.sample(items, rng.randint(4, len(items)))]
 
 
-def _place(state: State, rng: Random) -> None:
-    kind = rng.choice(sorted({thing.kind for thing in state.objects} | {npc.kind for npc in state.npcs}))
-    tiles = tiles_of_use(state, kind) or {
-        (npc.x + rng.randint(-_NEAR_TILES, _NEAR_TILES), npc.y - rng.randint(1, _NEAR_TILES))
-        for npc in state.npcs
-        if npc.kind == kind
-    }
-    if tiles:
-        state.player.path, state.player.trail, state.player.errand = [], [], None
-        put_player(state, rng.choice(sorted(tiles)))
+def _scatter(state: State, rng: Random) -> None:
+    player, reach = state.player, rng.randint(*NEAR_TILES)
+    player.path, player.trail, player.errand = [], [], None
+    taken = {(player.x, player.y)}
+    for thing in rng.sample(state.objects, len(state.objects)):
+        for tried in count():
+            thing.x, thing.y = _near(state, rng, reach + tried // _TRIES)
+            if not taken & set(footprint(thing)):
+                break
+        taken |= set(footprint(thing))
+    for npc in state.npcs:
+        npc.x, npc.y = _near(state, rng, reach)
+        npc.previous_x, npc.previous_y, npc.home_x, npc.home_y = npc.x, npc.y, npc.x, npc.y
+
+
+def _near(state: State, rng: Random, reach: int) -> tuple[int, int]:
+    """A tile near the player, away from the rim of the map: the largest things cover a few tiles more."""
+    player, last = state.player, MAP_TILES - 5
+    x, y = player.x + rng.randint(-reach, reach), player.y + rng.randint(-reach, reach)
+    return min(max(x, 0), last), min(max(y, 0), last)
 
 
 def is_movable(things: tuple[Thing, ...], x: int, y: int) -> bool:

@@ -28,7 +28,7 @@ MOVABLE = frozenset(words_of(key) for key in (*RULES.items, *RULES.objects, *RUL
 def show_evenly(core: Ringcraft, rng: Random) -> None:
     """Fill bag and bank with anything, and scatter all objects and characters of the map around the player.
 
-    On the map as it is some kinds of things come into sight once in a hundred scenes.
+    On the map as it is most kinds of objects are in sight in an eighth of the scenes.
     """
     state = core.state
     if state.menu is not None:  # Its rows are about what lies under it.

@@ -192,7 +192,7 @@ def test_passes_side_by_side_share_the_holes_of_one_heap(folder, at_once):
         for n in (1, at_once)
     )
     assert several.activations + several.moment == at_once * (one.activations + one.moment)
-    assert several.reserve == one.reserve == 45_000_000 + round(0.65 * (one.activations + one.moment))
+    assert several.reserve == one.reserve == 70_000_000 + round(0.35 * (one.activations + one.moment))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

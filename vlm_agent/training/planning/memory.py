@@ -41,7 +41,7 @@ CPU_RESERVE_BYTES = 70_000_000
 """Pages of the libraries that the first pass touches, 20 MB measured, and what they set up for themselves."""
 CPU_HEAP_SHARE = 0.35
 """The C library's heap has holes, which grow with what one pass keeps. Passes that run side by side on one heap (see
-`models.heap`) fill each other's, so there are no more of them. This and the reserve are fitted to `bench/planning.py`."""
+`models.heap`) fill each other's, so there are no more of them. It and the reserve are fitted to `bench/planning.py`."""
 
 
 @dataclass(frozen=True)

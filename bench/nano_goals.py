@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from _measuring import Shown, make_parser, print_rows
+from rich.console import Console
+from rich.progress import track
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.games.ringcraft.env import ACTION_SPEC, RingcraftEnv
@@ -90,7 +92,8 @@ def main(args: argparse.Namespace) -> None:
         "nothing": NoOpPolicy(),
     }
     won: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for number, (goal, snapshot) in enumerate(draw_tasks(args.goals, args.seed)):
+    tasks = draw_tasks(args.goals, args.seed)
+    for number, (goal, snapshot) in enumerate(track(tasks, "goals", console=Console(stderr=True))):
         for name, policy in policies.items():
             env = SceneEnv(goal, snapshot)
             episode = run_episode(env, policy, goal, number, EpisodeConfig(max_ticks=MAX_TICKS))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
+from vlm_agent.games.ringcraft.core import Ringcraft
+from vlm_agent.games.ringcraft.goals import GOALS, GameGoal
+from vlm_agent.games.ringcraft.random_scenes import random_scene
+from vlm_agent.games.ringcraft.state import TICK_MS
 from vlm_agent.training.nano import batches, scenes
 from vlm_agent.training.nano.by_eye import answer_by_eye, topmost
 from vlm_agent.training.nano.dense import coarse_place, patch_middles
 from vlm_agent.training.nano.samples import NanoSample, Question, Thing
+from vlm_agent.training.nano.things import list_things
 
 ROWS, COLUMNS = batches.ROWS, batches.COLUMNS
 MIDDLES = set(patch_middles(ROWS, COLUMNS))
@@ -80,3 +87,30 @@ def test_on_the_games_screens_the_same_thing_is_meant() -> None:
                 same_name.append(hit is not None and hit.name == meant.name)
     assert len(same_name) > 30
     assert np.mean(same_name) > 0.95
+
+
+def _reaches(core: Ringcraft, goal: GameGoal) -> bool:
+    """Whether a perfect player who answers by eye reaches a goal of the world in 12 ticks."""
+    before = deepcopy(core.state)
+    for _ in range(12):
+        chunk = scenes.SPACE.chunk_to_model(scenes.answer_goal(core, goal, before))
+        sample = NanoSample(np.zeros((1, 1, 3)), "", (), (Question("", chunk, ""),), tuple(list_things(core.state)))
+        seen = answer_by_eye(sample, ROWS, COLUMNS).questions[0].answer
+        scenes.feed_chunk(core, scenes.SPACE.chunk_to_frame(seen))
+        core.advance(TICK_MS)
+        if goal.is_done(before, core.state):
+            return True
+    return False
+
+
+def test_a_player_who_answers_by_eye_reaches_goals_of_the_world() -> None:
+    reached = []
+    singles = [goal for goal in GOALS.values() if goal.text.split()[0] in ("walk", "click", "examine", "talk")]
+    singles += [GOALS["open the bank"], GOALS["use the furnace"]]
+    for number in range(60):
+        core, rng = random_scene(Random(f"by eye {number}")), Random(number)
+        goal = next((goal for goal in rng.sample(singles, len(singles)) if goal.applicable(core.state)), None)
+        if goal is not None:
+            reached.append(_reaches(core, goal))
+    assert len(reached) > 40
+    assert np.mean(reached) > 0.85

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def dense_targets(things: Sequence[Thing], names: dict[str, int], rows: int, col
         )[None]
         x, y = thing.centre
         digits[inside] = own_digits[inside] if thing.is_anywhere else place_digits(x, y)
-        middle = min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)
+        middle = patch_of(x, y, rows, columns)
         if not inside[middle]:
             inside[middle] = True
             digits[middle] = place_digits(*(coarse_place(x, y, rows, columns) if thing.is_anywhere else (x, y)))
@@ -79,19 +80,26 @@ def dense_targets(things: Sequence[Thing], names: dict[str, int], rows: int, col
     return DenseTargets(_by_token(classes), _by_token(digits))
 
 
-def patch_middles(rows: int, columns: int) -> list[tuple[int, int]]:
-    """Return x and y of every patch's middle in thousandths of the screen, row by row."""
-    return [
-        ((2 * column + 1) * 500 // columns, (2 * row + 1) * 500 // rows)
-        for row in range(rows)
-        for column in range(columns)
-    ]
+def patch_of(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return row and column of the patch that a place, in thousandths of the screen, lies in."""
+    return min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)
+
+
+def patch_middle(row: int, column: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return x and y of a patch's middle in thousandths of the screen."""
+    return (2 * column + 1) * 500 // columns, (2 * row + 1) * 500 // rows
+
+
+@lru_cache(maxsize=4)
+def patch_middles(rows: int, columns: int) -> tuple[tuple[int, int], ...]:
+    """Return those of all patches, row by row."""
+    return tuple(patch_middle(row, column, rows, columns) for row in range(rows) for column in range(columns))
 
 
 def coarse_place(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
     """Return a place to within half a patch: what a patch can tell of a thing that is smaller than itself."""
-    row, column = min(y * 2 * rows // 1000, 2 * rows - 1), min(x * 2 * columns // 1000, 2 * columns - 1)
-    return patch_middles(2 * rows, 2 * columns)[row * 2 * columns + column]
+    finer = 2 * rows, 2 * columns
+    return patch_middle(*patch_of(x, y, *finer), *finer)
 
 
 def place_digits(x: int, y: int) -> list[int]:

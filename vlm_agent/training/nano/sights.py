@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vlm_agent.actions.types import Click
 from vlm_agent.training.nano.by_eye import topmost
-from vlm_agent.training.nano.dense import NOTHING, place_digits
+from vlm_agent.training.nano.dense import NOTHING, patch_of, place_digits
 from vlm_agent.training.nano.samples import NanoSample
 from vlm_agent.training.nano.tree import TreeSequence
 
@@ -82,5 +82,5 @@ def find_sights(
 
 def locate(x: int, y: int, rows: int, columns: int) -> tuple[int, int]:
     """Return the merged token that holds a place in thousandths, and which of its patches."""
-    row, column = min(y * rows // 1000, rows - 1), min(x * columns // 1000, columns - 1)
+    row, column = patch_of(x, y, rows, columns)
     return row // 2 * (columns // 2) + column // 2, row % 2 * 2 + column % 2

@@ -29,6 +29,7 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import queue
 import shutil
@@ -57,6 +58,13 @@ LEAST_KILLED = 0.95
 # A fault that makes a loop endless is killed after this many times what the tests take without it.
 PATIENCE = 3
 LEAST_PATIENCE_S = 60.0
+
+# Loaded once and forked from; nothing of ours, for that is what faults are planted in.
+LIBRARIES = ("pytest", "hypothesis", "numpy", "PIL.Image", "av", "mcap.reader", "tyro", "rich.progress")
+MODEL_LIBRARIES = ("torch", "transformers", "transformers.models.qwen3_vl.modeling_qwen3_vl", "peft")
+processes = multiprocessing.get_context("forkserver")
+# Read on import, as in tests/conftest.py; and a fork must find no threads.
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
 
 console = Console(width=140)
 
@@ -140,9 +148,8 @@ def read_faults(rooms: Iterable[str]) -> Iterator[Fault]:
 def make_key(fault: Fault) -> str:
     """Return a name for the fault with its file and its tests as they are: a verdict holds for as long as it does."""
     digest = hashlib.sha256(json.dumps(asdict(fault)).encode())
-    for path in (fault.file, "tests/conftest.py", *(test.partition("::")[0] for test in fault.tests)):
-        files = [ROOT / path] if (ROOT / path).is_file() else sorted((ROOT / path).rglob("*.py"))
-        for file in files:
+    for name in (fault.file, "tests/conftest.py", *fault.tests):
+        for file in test_files(name):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -184,31 +191,49 @@ def planted(fault: Fault, tree: Path) -> Iterator[None]:
 def run_tests(tree: Path, tests: Sequence[str], timeout_s: float | None) -> tuple[bool, str]:
     """Return whether the tests pass in the tree, and what they said."""
     shutil.rmtree(tree / ".hypothesis", ignore_errors=True)
-    flags = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as told:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *flags, *tests],
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
-            stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            code = 1
-        finally:
-            # What a test left running, and on a timeout the tests themselves.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        told.seek(0)
-        said = told.read()
-    if code in (4, 5):
+    told = tree.parent / "told.txt"
+    process = processes.Process(target=run_pytest, args=(tree, tests, told))
+    process.start()
+    assert process.pid is not None
+    process.join(timeout_s)
+    # What a test left running, and where the time was up the tests themselves.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    said = told.read_text(encoding="utf-8", errors="replace")
+    if process.exitcode in (4, 5):
         raise BadFaultError(f"pytest found nothing to run in {' '.join(tests)}:\n{said}")
-    return code == 0, said
+    return process.exitcode == 0, said
+
+
+def run_pytest(tree: Path, tests: Sequence[str], told: Path) -> None:
+    """Run the tests in this process, which is a fork of one that has the libraries loaded."""
+    os.setsid()
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = str(tree)
+    sys.path.insert(0, str(tree))
+    with told.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import pytest
+
+    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def preload(tests: Iterable[str]) -> None:
+    """Have the libraries that the tests need loaded once, for a test that takes a second waits for them otherwise."""
+    sources = [file for test in tests for file in test_files(test)]
+    needs_models = any("pytest.mark.model" in source.read_text(encoding="utf-8") for source in sources)
+    processes.set_forkserver_preload([*LIBRARIES, *(MODEL_LIBRARIES if needs_models else ())])
+
+
+def test_files(test: str) -> list[Path]:
+    """Return the files of a test's name: `file`, `file::function` or a folder."""
+    path = ROOT / test.partition("::")[0]
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 class Nursery:
@@ -311,6 +336,7 @@ def main() -> int:
                 console.print(fault.where, highlight=False, markup=False)
             return 0
         tallies: dict[str, Tally] = {}
+        preload({test for fault in faults for test in fault.tests})
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
             nursery = Nursery(Path(folder), asked.jobs)
             for room in dict.fromkeys(fault.room for fault in faults):

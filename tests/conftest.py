@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,23 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip("the recordings of other projects (../shared/data) are not part of this repository")
     return _SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def published(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a published checkpoint in small (see `tests.models.published`), made when first asked for.
+
+    All tests share these folders: copy one before changing it.
+    """
+    from tests.models.published import write_published
+
+    root = tmp_path_factory.mktemp("published")
+
+    def find(name: str) -> Path:
+        folder = root / name
+        return folder if folder.is_dir() else write_published(name, shared_data / "checkpoints", folder)
+
+    return find
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Click, Key, Move, Scroll
+from vlm_agent.executors.audit import AuditFailedError
+from vlm_agent.executors.devices import DeviceLostError, GuardianLostError
 from vlm_agent.executors.kill_switch import StopReason
 from vlm_agent.executors.leases import LeaseTerms
 from vlm_agent.executors.limits import Limits
@@ -202,10 +205,17 @@ def test_what_is_over_a_limit_is_dropped(limits, actions, reason, num_presses):
         ([Key(0, "alt", "down"), Key(50, "f4")], frozenset(), "alt"),
         ([Key(50, "f4")], frozenset({"alt"}), None),
         ([Key(0, "ctrl", "down"), Key(50, "w")], frozenset(), "ctrl"),
+        ([Key(0, "leftctrl", "down"), Key(50, "w")], frozenset(), "leftctrl"),
+        ([Key(0, "rightctrl", "down"), Key(50, "w")], frozenset(), "rightctrl"),
+        ([Key(0, "leftalt", "down"), Key(50, "f4")], frozenset(), "leftalt"),
+        ([Key(0, "rightalt", "down"), Key(50, "f4")], frozenset(), "rightalt"),
+        ([Key(50, "w")], frozenset({"rightctrl"}), None),
+        ([Key(0, "w", "down"), Key(50, "rightctrl")], frozenset(), "w"),
     ],
 )
 def test_denied_combinations_are_dropped_whoever_holds_the_rest(actions, keys_down, last):
-    bench = Bench()
+    keys = ("leftctrl", "rightctrl", "leftalt", "rightalt")
+    bench = Bench(replace(SPEC, keys=(*SPEC.keys, *keys)))
     bench.keys_down = keys_down
     bench.send(*actions)
     bench.play(400)
@@ -213,7 +223,7 @@ def test_denied_combinations_are_dropped_whoever_holds_the_rest(actions, keys_do
     assert bench.performer.describe()["dropped"]["combination"] == 1
 
 
-@pytest.mark.parametrize("key", ["leftmeta", "win", "super"])
+@pytest.mark.parametrize("key", ["leftmeta", "rightmeta", "win", "super"])
 def test_the_super_key_is_denied_alone(key):
     bench = Bench(ActionSpec(400, 300, keys=(key,)))
     bench.send(Key(0, key))
@@ -264,10 +274,59 @@ def test_chunks_that_are_not_legal_or_not_of_now_are_refused(text, window, offse
     assert refusal.value.reason == reason
 
 
-def test_the_stop_key_is_the_persons():
-    bench = Bench(reserved=frozenset({"a"}))
+@pytest.mark.parametrize("key", ["ctrl", "leftctrl", "rightctrl"])
+def test_the_stop_key_is_the_persons(key):
+    bench = Bench(replace(SPEC, keys=(key, "w")), reserved=frozenset({"ctrl"}))
     with pytest.raises(RequestRefusedError, match="reserved_key"):
-        bench.send(Key(0, "a"))
+        bench.send(Key(0, "w"), Key(0, key))
+    assert bench.sent == []
+
+
+class OurOwnMistakeError(Exception):
+    """Stands for any error that nobody expects."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OurOwnMistakeError, "failed"),
+        (GuardianLostError, "guardian_lost"),
+        (DeviceLostError, "device_lost"),
+        (AuditFailedError, "audit_failed"),
+        (KeyboardInterrupt, "failed"),
+    ],
+)
+def test_whatever_ends_it_nothing_stays_down(error, reason):
+    bench = Bench()
+    bench.send(Key(0, "w", "down"), Click(0, 5, 5, "left", "down"), Key(500, "a"))
+
+    def sleep_until(t_ns):
+        bench.clock.wait_until(t_ns, lambda: False)
+        if len(bench.device.down) == 2:
+            raise error
+
+    is_ours = error in (OurOwnMistakeError, KeyboardInterrupt)
+    with pytest.raises(error) if is_ours else contextlib.nullcontext():
+        bench.performer.run(sleep_until)
+    assert bench.device.down == []
+    assert [what for _, what in bench.presses()][-2:] == [("up", "w"), ("up", "left")]
+    assert (bench.performer.state, str(bench.kill.stop.reason)) == (State.STOPPED, reason)
+
+
+def test_a_device_that_is_lost_at_the_end_is_asked_to_let_go_of_everything():
+    bench = Bench()
+    bench.send(Key(0, "w", "down"), Key(0, "space", "down"))
+    bench.play(50)
+    asked = []
+
+    def release(control):
+        asked.append(control.name)
+        raise DeviceLostError("gone")
+
+    bench.device.release = release
+    bench.performer.close()
+    bench.performer.run(lambda t_ns: None)
+    assert asked == ["w", "w", "space"]
 
 
 def test_playing_begins_when_the_window_has_the_focus_and_hands_are_off():

@@ -122,6 +122,16 @@ def test_hotkeys_work_unarmed_and_only_by_a_persons_hand():
     assert reason(kill) == "hotkey"
 
 
+def test_a_modifier_is_down_until_both_sides_are_up():
+    watch, _, _ = make_watch()
+    for code in (37, 105):
+        watch.hear(Signal("key", code, True, name="ctrl"), 0)
+    watch.hear(Signal("key", 37, name="ctrl"), 0)
+    assert watch.keys_down == {"ctrl"}
+    watch.hear(Signal("key", 105, name="ctrl"), 0)
+    assert watch.keys_down == frozenset()
+
+
 @pytest.mark.parametrize("text", ["", "f12+", "ctrl+nokey"])
 def test_a_hotkey_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="--stop-keys"):

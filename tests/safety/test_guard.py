@@ -8,7 +8,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move, Scroll
 from vlm_agent.errors import ConfigError
 from vlm_agent.safety.guard import Guard
-from vlm_agent.safety.rules import Refusal, Region, SafetyRules
+from vlm_agent.safety.rules import DANGEROUS_COMBOS, Refusal, Region, SafetyRules
 
 SPEC = ActionSpec(765, 503, keys=("a", "alt", "f4", "space", "win"))
 LOGOUT = Region(700, 470, 765, 503)
@@ -54,6 +54,116 @@ def test_keys_together():
     assert review((Key(0, "alt", "down"),), (Key(0, "f4"),)) == [None, Refusal.COMBO_DENIED]
     assert review((Key(0, "alt", "down"), Key(100, "alt", "up")), (Key(0, "f4"),)) == [None, None]
     assert review((Key(0, "win"),)) == [Refusal.COMBO_DENIED]
+
+
+# What a denied combination's keys may be called: sides, other programs' names, codes, capitals.
+CALLED = {
+    "ctrl": ("ctrl", "leftctrl", "rightctrl", "control", "ctrl_r", "lctrl", "control_l", "vk_17", "vk_163"),
+    "alt": ("alt", "leftalt", "rightalt", "alt_l", "ralt", "altgr", "option", "vk_18", "vk_165"),
+    "shift": ("shift", "leftshift", "rightshift", "shift_r", "lshift", "vk_16", "vk_161"),
+    "super": ("super", "win", "leftmeta", "rightmeta", "meta", "cmd", "command", "super_l", "rwin", "vk_91", "vk_92"),
+    "delete": ("delete", "del", "vk_46"),
+    "w": ("w", "vk_87"),
+    "escape": ("escape", "esc", "vk_27"),
+}
+
+
+def review_keys(combo, *chunks):
+    """Review chunks of keys as (dt_ms, key, state), with one combination denied."""
+    names = tuple(dict.fromkeys(key for chunk in chunks for _, key, _ in chunk))
+    rules = SafetyRules(denied_combos=(frozenset(combo),))
+    return review(
+        *(tuple(Key(*key) for key in chunk) for chunk in chunks), rules=rules, spec=ActionSpec(9, 9, keys=names)
+    )
+
+
+@pytest.mark.parametrize(
+    ("modifier", "key", "called_modifier", "called_key"),
+    [
+        (modifier, key, called_modifier, called_key)
+        for modifier, key in (("ctrl", "w"), ("alt", "delete"), ("shift", "escape"), ("super", "w"))
+        for called_modifier in CALLED[modifier]
+        for called_key in CALLED[key]
+    ],
+)
+def test_a_denied_combination_is_denied_whatever_its_keys_are_called(modifier, key, called_modifier, called_key):
+    denied = {modifier, key}
+    first, second = (called_modifier, called_key), (called_key, called_modifier)
+    for one, other in (first, second):
+        assert review_keys(denied, [(0, one, None), (0, other, None)]) == [Refusal.COMBO_DENIED]
+        assert review_keys(denied, [(0, one, "down"), (500, other, None)]) == [Refusal.COMBO_DENIED]
+        assert review_keys(denied, [(0, one, "down")], [(0, other, "down")]) == [None, Refusal.COMBO_DENIED]
+        assert review_keys(denied, [(0, one, "down"), (10, one, "up"), (0, other, None)]) == [None]
+        assert review_keys({called_modifier, called_key}, [(0, modifier, "down"), (0, key, None)])[0] is not None
+
+
+def test_a_modifier_is_down_until_both_sides_are_up():
+    held = [(0, "leftctrl", "down"), (0, "rightctrl", "down")]
+    one_up = [*held, (10, "leftctrl", "up"), (10, "w", None)]
+    both_up = [*held, (10, "leftctrl", "up"), (10, "rightctrl", "up"), (10, "w", None)]
+    assert review_keys({"ctrl", "w"}, one_up) == [Refusal.COMBO_DENIED]
+    assert review_keys({"ctrl", "w"}, both_up) == [None]
+
+
+@pytest.mark.parametrize("combo", DANGEROUS_COMBOS, ids=lambda combo: "+".join(sorted(combo)))
+def test_dangerous_combinations_are_denied_by_default(combo):
+    keys = tuple(sorted(combo))
+    [said] = review(tuple(Key(0, key) for key in keys), rules=SafetyRules(), spec=ActionSpec(9, 9, keys=keys))
+    assert said is Refusal.COMBO_DENIED
+
+
+def test_the_dangerous_combinations_are_these():
+    told = {"+".join(sorted(combo)) for combo in DANGEROUS_COMBOS}
+    assert told == {"alt+f4", "alt+tab", "alt+ctrl+delete", "ctrl+q", "ctrl+w", "super", "win"}
+
+
+def test_other_keys_together_are_fine():
+    assert review_keys({"ctrl", "w"}, [(0, "leftshift", "down"), (0, "leftalt", "down"), (0, "w", None)]) == [None]
+    assert review_keys({"ctrl", "w"}, [(0, "rightctrl", "down"), (0, "e", None)]) == [None]
+
+
+@pytest.mark.parametrize(("apart_ms", "is_together"), [(50, True), (60, False)])
+def test_two_presses_are_together_for_as_long_as_a_press_lasts(apart_ms, is_together):
+    expected = Refusal.COMBO_DENIED if is_together else None
+    assert review_keys({"ctrl", "w"}, [(0, "ctrl", None), (apart_ms, "w", None)]) == [expected]
+    assert review_keys({"ctrl", "w"}, [(550, "ctrl", None)], [(apart_ms - 50, "w", None)]) == [None, expected]
+
+
+@pytest.mark.parametrize("point", [(99, 100), (150, 100), (100, 99), (100, 120), (200, 110), (110, 300)])
+def test_what_lies_beside_a_denied_region_is_allowed(point):
+    rules = SafetyRules(denied_regions=(Region(100, 100, 150, 120),))
+    assert review((Click(0, *point),), rules=rules) == [None]
+    assert review((Click(0, 149, 119),), rules=rules) == [Refusal.REGION_DENIED]
+
+
+def test_a_relative_pointer_has_no_place_to_be_denied():
+    rules = SafetyRules(denied_regions=(Region(0, 0, 9, 9),))
+    assert review((Click(0, 0, 0),), rules=rules, spec=ActionSpec(9, 9, pointer="relative")) == [None]
+
+
+def test_either_button_drags():
+    pressed = (Click(0, 10, 10, "left", "down"), Click(0, 10, 10, "right", "down"), Click(0, 10, 10, "left", "up"))
+    assert review(pressed, (Move(0, 710, 480),)) == [None, Refusal.REGION_DENIED]
+
+
+def test_the_limits_are_met_exactly_and_forgotten_after_a_second():
+    rules = SafetyRules(max_presses_per_s=2, max_actions_per_s=3)
+    both = (Click(0, 1, 1), Click(390, 1, 1))
+    assert review(both, (Move(0, 1, 1),), rules=rules) == [None, None]
+    # At 1000 ms the first press is a second old and does not count; at 990 ms it does.
+    assert review(both, (Click(400, 1, 1),), rules=rules) == [None, None]
+    assert review(both, (Click(390, 1, 1),), rules=rules) == [None, Refusal.RATE_EXCEEDED]
+    # A release is an action and no press.
+    held = (Click(0, 1, 1, "left", "down"), Click(10, 1, 1, "left", "up"), Click(10, 1, 1))
+    assert review(held, rules=rules) == [None]
+    assert review(held, (Move(0, 1, 1),), rules=rules) == [None, Refusal.RATE_EXCEEDED]
+
+
+def test_the_default_limits_are_those_of_a_hand():
+    assert (SafetyRules().max_actions_per_s, SafetyRules().max_presses_per_s) == (30, 12)
+    presses = tuple(Click(40, 1, 1) for _ in range(8))
+    assert review(presses, presses[:4]) == [None, None]
+    assert review(presses, presses[:5]) == [None, Refusal.RATE_EXCEEDED]
 
 
 def test_presses_within_any_second_are_counted_across_chunks():

@@ -16,9 +16,9 @@ from vlm_agent.desktop.win32_hooks import (
     KeyInfo,
     MouseInfo,
 )
-from vlm_agent.executors.limits import plain_key
 from vlm_agent.executors.send_input import OUR_MARK
 from vlm_agent.executors.watching import Signal
+from vlm_agent.safety.rules import plain_key
 from vlm_agent.sessions.keys import key_name
 
 _NUMBERS = {"left": 1, "middle": 2, "right": 3, "x": 8}

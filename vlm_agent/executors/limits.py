@@ -14,20 +14,9 @@ from enum import StrEnum
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control
-from vlm_agent.safety.rules import DANGEROUS_COMBOS
+from vlm_agent.safety.rules import DANGEROUS_COMBOS, is_combo_down
 
 _SECOND_NS = 1000 * NS_PER_MS
-_PLAIN = {
-    "leftshift": "shift",
-    "rightshift": "shift",
-    "leftctrl": "ctrl",
-    "rightctrl": "ctrl",
-    "leftalt": "alt",
-    "rightalt": "alt",
-    "leftmeta": "super",
-    "rightmeta": "super",
-    "win": "super",
-}
 
 
 class Limited(StrEnum):
@@ -61,11 +50,6 @@ class Limits:
             raise ConfigError("limits a second must be at least 1")
 
 
-def plain_key(name: str) -> str:
-    """Return a key's name without its side, as combinations are written."""
-    return _PLAIN.get(name, name)
-
-
 @dataclass
 class LimitKeeper:
     """Remembers the last second."""
@@ -93,7 +77,7 @@ class LimitKeeper:
             down: names of the keys that are down already, whoever holds them.
             now_ns: the time.
         """
-        if control.kind == "key" and self._is_denied(control.name, down):
+        if control.kind == "key" and is_combo_down(self.limits.denied, [*down, control.name]):
             return Limited.COMBINATION
         counted = [(self._events_ns, self.limits.events_per_s, Limited.EVENTS)]
         if control.kind == "button":
@@ -101,10 +85,6 @@ class LimitKeeper:
         elif len(control.name) == 1 or control.name == "space":
             counted.append((self._text_ns, self.limits.text_per_s, Limited.TEXT))
         return self._take(now_ns, counted)
-
-    def _is_denied(self, name: str, down: Iterable[str]) -> bool:
-        together = {plain_key(other) for other in down} | {plain_key(name)}
-        return any({plain_key(key) for key in combination} <= together for combination in self.limits.denied)
 
     def _take(self, now_ns: int, counted: list[tuple[deque[int], int, Limited]], number: int = 1) -> Limited | None:
         for times_ns, most, reason in counted:

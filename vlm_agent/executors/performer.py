@@ -20,7 +20,7 @@ from vlm_agent.actions.events import PointerMoved, WheelTurned
 from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.lateness import drop_late
 from vlm_agent.actions.playback import NS_PER_MS, expand
-from vlm_agent.actions.types import Action, ActionChunk
+from vlm_agent.actions.types import Action, ActionChunk, Key
 from vlm_agent.executors.audit import AuditFailedError
 from vlm_agent.executors.devices import Control, DeviceLostError, GuardianLostError
 from vlm_agent.executors.focus import Aim, Misdirected
@@ -30,6 +30,7 @@ from vlm_agent.executors.limits import LimitKeeper
 from vlm_agent.executors.plans import Planned, Queue, plan_offsets
 from vlm_agent.executors.protocol import Chunk, Refused, RequestRefusedError
 from vlm_agent.executors.terms import State, Surroundings, Terms
+from vlm_agent.safety.rules import plain_key
 
 LEAD_NS = 5 * NS_PER_MS
 """How long before its deadline an event is judged, so that the judging does not make it late."""
@@ -183,7 +184,8 @@ class Performer:
             actions = self._codec.decode(chunk.text, self._terms.spec)
         except InvalidActionError as error:
             raise RequestRefusedError(Refused.BAD_CHUNK, str(error.reason)) from error
-        if any(getattr(action, "key", None) in self._terms.reserved for action in actions.actions):
+        keys = {plain_key(action.key) for action in actions.actions if isinstance(action, Key)}
+        if keys & self._terms.reserved:
             raise RequestRefusedError(Refused.RESERVED_KEY, "a stop key is the person's")
         return actions
 

@@ -33,12 +33,12 @@ from vlm_agent.executors.focus import FocusGuard, Target
 from vlm_agent.executors.guardian import Guardian
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
 from vlm_agent.executors.leases import LeaseTerms
-from vlm_agent.executors.limits import plain_key
 from vlm_agent.executors.opening import open_device, open_listener
 from vlm_agent.executors.performer import Performer
 from vlm_agent.executors.server import Server, SocketServer
 from vlm_agent.executors.terms import Surroundings, Terms
 from vlm_agent.executors.watching import DEFAULT_HOTKEYS, PersonWatch, SentLog, read_hotkey
+from vlm_agent.safety.rules import plain_key
 
 _SWITCH_S = 0.0005
 """How long a thread may keep the others from running: the one that hears the kill key must not wait 5 ms for it."""

@@ -36,7 +36,7 @@ class Terms:
     limits: Limits = field(default_factory=Limits)
     """How much and which combinations."""
     reserved: frozenset[str] = frozenset()
-    """Keys that belong to the person: the hotkeys of one key."""
+    """Keys that belong to the person, without their sides: the hotkeys of one key."""
     heartbeat_ms: int = 1000
     """The policy is taken for dead after so long without a sign."""
     session_s: float = 3600.0

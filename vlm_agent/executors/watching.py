@@ -17,7 +17,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
-from vlm_agent.executors.limits import plain_key
+from vlm_agent.safety.rules import plain_key
 
 _NOTE_NS = 1000 * NS_PER_MS
 """A note older than this was swallowed by the server; it must not hide a person's event for ever."""
@@ -108,7 +108,8 @@ class PersonWatch:
         self._hotkeys = [read_hotkey(text) for text in hotkeys]
         self._person_stops = person_stops
         self._tolerance_px = tolerance_px
-        self._down: set[str] = set()
+        # By code: with both of a pair down, letting go of one leaves the other.
+        self._down: dict[int, str] = {}
         self._at: tuple[int, int] | None = None
         self._strayed: deque[tuple[int, int]] = deque()
         self.is_armed: Callable[[], bool] = lambda: False
@@ -117,13 +118,16 @@ class PersonWatch:
     @property
     def keys_down(self) -> frozenset[str]:
         """Keys that are down, whoever holds them."""
-        return frozenset(self._down)
+        return frozenset(self._down.values())
 
     def hear(self, heard: Signal, now_ns: int) -> None:
         """Judge one event; called in the order in which they happened."""
         is_own = heard.is_own or self._sent.take(heard, now_ns)
         if heard.kind == "key" and heard.name is not None:
-            (self._down.add if heard.is_down else self._down.discard)(heard.name)
+            if heard.is_down:
+                self._down[heard.code] = heard.name
+            else:
+                self._down.pop(heard.code, None)
         before, self._at = self._at, heard.point or self._at
         if is_own:
             return
@@ -138,7 +142,7 @@ class PersonWatch:
                 self._kill.throw(StopReason.PERSON, heard.kind)
 
     def _completes_hotkey(self, heard: Signal) -> bool:
-        return any(heard.name in keys and keys <= self._down for keys in self._hotkeys)
+        return any(heard.name in keys and keys <= self.keys_down for keys in self._hotkeys)
 
     def _is_corner(self, point: tuple[int, int] | None) -> bool:
         if point is None:

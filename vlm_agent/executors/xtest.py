@@ -19,8 +19,8 @@ from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, parse_core
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, DeviceLostError
-from vlm_agent.executors.limits import plain_key
 from vlm_agent.executors.watching import SentLog, Signal
+from vlm_agent.safety.rules import plain_key
 
 _BUTTONS = {"left": 1, "middle": 2, "right": 3}
 _WHEEL_UP, _WHEEL_DOWN, _WHEEL_LEFT, _WHEEL_RIGHT = 4, 5, 6, 7

@@ -13,7 +13,7 @@ from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Scroll
 from vlm_agent.actions.validation import check_chunk
-from vlm_agent.safety.rules import Refusal, SafetyRules
+from vlm_agent.safety.rules import Refusal, SafetyRules, is_combo_down
 
 PRESS_MS = 60
 """How long a full press holds its key; two that start closer than this are held together."""
@@ -62,7 +62,7 @@ class Guard:
         if self._touches_denied(memory, action):
             return Refusal.REGION_DENIED
         down = memory.held_keys | {key for _, key in memory.pressed_ms}
-        if any(combo <= down for combo in self.rules.denied_combos):
+        if is_combo_down(self.rules.denied_combos, down):
             return Refusal.COMBO_DENIED
         if len(memory.action_times_ms) > self.rules.max_actions_per_s:
             return Refusal.RATE_EXCEEDED

@@ -5,10 +5,50 @@ All positions are pixels of the captured frame. The rules know nothing of models
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.sessions.keys import key_code, key_name
+
+_MODIFIERS = {
+    "shift": ("shift",),
+    "ctrl": ("ctrl", "control", "ctl"),
+    "alt": ("alt", "option", "altgr", "alt_gr", "iso_level3_shift"),
+    "super": ("super", "win", "windows", "meta", "cmd", "command", "gui"),
+}
+"""How each modifier is written in denied combinations, and what other programs call it."""
+
+
+def _spell_modifiers() -> Iterator[tuple[str, str]]:
+    for plain, names in _MODIFIERS.items():
+        for name in names:
+            yield name, plain
+            for side in ("left", "right"):
+                for spelled in (f"{side}{name}", f"{side}_{name}", f"{name}{side}", f"{name}_{side}"):
+                    yield spelled, plain
+                for spelled in (f"{side[0]}{name}", f"{name}_{side[0]}"):
+                    yield spelled, plain
+
+
+_PLAIN = dict(_spell_modifiers()) | {"del": "delete", "esc": "escape", "return": "enter"}
+
+
+def plain_key(name: str) -> str:
+    """Return a key's name as combinations write it: without its side, its case, or another program's name for it."""
+    name = name.strip().lower()
+    # A key may also be named by its code (`vk_162`) or by the sign it types.
+    with suppress(DataError):
+        name = key_name(key_code(name))
+    return _PLAIN.get(name, name)
+
+
+def is_combo_down(combos: Iterable[frozenset[str]], down: Iterable[str]) -> bool:
+    """Return whether any combination is among the keys that are down, whichever their sides and names."""
+    plain = {plain_key(name) for name in down}
+    return any({plain_key(name) for name in combo} <= plain for combo in combos)
 
 
 class Refusal(StrEnum):
@@ -56,7 +96,7 @@ DANGEROUS_COMBOS = (
     frozenset({"super"}),
     frozenset({"win"}),
 )
-"""Keys that leave or close a program; denied unless rules say otherwise."""
+"""Keys that leave or close a program; denied unless rules say otherwise. Either side of a modifier counts."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from tests.decoding.tiny_prompts import add_loud_lora, make_prompt, recompute_logits
 from vlm_agent.decoding.lean import LeanStack, is_lean_enough
-from vlm_agent.decoding.sequence import CachedSequence
+from vlm_agent.decoding.sequence import CachedSequence, Picture
 from vlm_agent.decoding.stacks import TransformersStack
 from vlm_agent.models.forward import apply_head
 from vlm_agent.models.loading import load_model
@@ -131,3 +131,37 @@ def test_forks_see_their_own_path_alone_and_are_forgotten(loaded):
         sequence.start(make_prompt(loaded, 6), ())
         with pytest.raises(IndexError):
             sequence.fork([(0, (50,))])
+
+
+@pytest.mark.parametrize("fails", ["start", "append", "fork"])
+def test_a_pass_that_fails_leaves_nothing_that_is_used_again(loaded, fails):
+    stack = TransformersStack(loaded.model)
+    sequence, prompt = CachedSequence(loaded, stack), make_prompt(loaded, 3)
+    wanted = CachedSequence(loaded, TransformersStack(loaded.model)).start(prompt)
+    sequence.start(prompt)
+    run, run_tree = stack.run, stack.run_tree
+
+    def fail(*args, **options):
+        (run_tree if fails == "fork" else run)(*args, **options)  # what it has written is in the cache
+        raise MemoryError
+
+    stack.run = stack.run_tree = fail
+    calls = {
+        "start": lambda: sequence.start(make_prompt(loaded, 4)),
+        "append": lambda: sequence.append((50, 51)),
+        "fork": lambda: sequence.fork([(-1, (50,))]),
+    }
+    with pytest.raises(MemoryError):
+        calls[fails]()
+    stack.run, stack.run_tree = run, run_tree
+    with pytest.raises(RuntimeError, match="call start"):
+        sequence.append((1,))
+    assert torch.allclose(sequence.start(prompt), wanted, atol=TOLERANCE, rtol=0)
+    assert sequence.num_reused_tokens == 0
+
+
+def test_pictures_of_other_shapes_are_others():
+    patches = torch.ones(8, 3)
+    assert Picture((1, 2, 4), patches).is_same(Picture((1, 2, 4), patches.clone()))
+    assert not Picture((1, 2, 4), patches).is_same(Picture((1, 4, 2), patches))
+    assert not Picture((1, 2, 4), patches).is_same(Picture((1, 2, 4), patches + 1e-6))

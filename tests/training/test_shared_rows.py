@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from tests.training.synthetic import load_with_lora, make_examples, make_features, make_rows, shake_lora, write_dataset
@@ -17,14 +14,12 @@ from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.images import pixel_values
 from vlm_agent.models.tiny import write_tiny_checkpoint
-from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.layouts import build_rows
 from vlm_agent.training.moments import find_steps
-from vlm_agent.training.order import count_steps, learning_rate, plan_epoch
 from vlm_agent.training.passes import add_gradients, sum_losses
-from vlm_agent.training.rows import Row, group_examples
+from vlm_agent.training.rows import group_examples
 from vlm_agent.training.windows import FrameLoader, choose_recipe, encode_window, encode_windows
 
 pytestmark = pytest.mark.model
@@ -144,49 +139,6 @@ def test_groups_keep_every_example_once(loaded):
     groups = group_examples(examples, 2)
     assert [len(group) for group in groups] == [2, 2, 1] * 3
     assert sorted(id(example) for group in groups for example in group) == sorted(map(id, examples))
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 99), batch=st.integers(2, 5), accumulation=st.integers(1, 4), num_frames=st.integers(1, 40))
-def test_an_epoch_holds_every_row_once_and_is_a_function_of_seed_and_epoch(seed, batch, accumulation, num_frames):
-    rows = [_fake_row(1 + index % 2, 10 + index * 7 % 50) for index in range(num_frames)]
-    config = TrainConfig(seed=seed, batch_windows=batch, accumulation=accumulation, epochs=2)
-    plan = plan_epoch(rows, config, 1)
-    assert sorted(row for step in plan for indices in step for row in indices) == list(range(num_frames))
-    assert all(len(step) <= accumulation for step in plan)
-    assert all(sum(rows[row].num_windows for row in indices) <= batch for step in plan for indices in step)
-    assert plan == plan_epoch(rows, config, 1)
-    assert count_steps(rows, config) == len(plan_epoch(rows, config, 0)) + len(plan)
-    if num_frames > 20:
-        assert plan != plan_epoch(rows, config, 0)
-        assert plan != plan_epoch(rows, replace(config, seed=seed + 1), 1)
-
-
-def _fake_row(num_windows: int, length: int) -> Row:
-    empty = np.zeros(length, np.int32)
-    bounds = (0, *range(length - num_windows + 1, length + 1))
-    tree = TokenTree(bounds, (NO_PARENT,) * num_windows)
-    positions, fields = np.zeros((3, length), np.int32), empty.astype(np.int8)
-    return Row(empty, empty, empty.astype(np.float32), positions, empty.astype(np.int16), (), fields, tree)
-
-
-def test_rate_rises_then_falls_to_a_tenth():
-    config = TrainConfig(learning_rate=1.0, warmup_fraction=0.1)
-    rates = [learning_rate(step, 100, config) for step in range(100)]
-    assert rates[:10] == sorted(rates[:10])
-    assert 0 < rates[0] < 0.2
-    assert rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] == pytest.approx(0.1, abs=0.01)
-
-
-def test_partial_epochs_and_step_limits_count():
-    rows = [_fake_row(1, 10) for _ in range(80)]
-    one = count_steps(rows, TrainConfig(epochs=1))
-    assert one == 10
-    assert count_steps(rows, TrainConfig(epochs=0.25)) == 3
-    assert count_steps(rows, TrainConfig(epochs=2.5)) == 25
-    assert count_steps(rows, TrainConfig(epochs=3, max_steps=7)) == 7
 
 
 def test_a_long_goal_is_answered_by_the_step_and_the_step_by_actions(tmp_path, loaded):

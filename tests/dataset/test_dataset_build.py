@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from recorded_play import LONG_GOAL, MS, SHORT_GOALS, SPEC, record_play
 
 from vlm_agent.actions.spec import ActionSpec
-from vlm_agent.clips import CutConfig, LabeledClip, goal_at
-from vlm_agent.dataset.build import DatasetConfig, build_dataset
+from vlm_agent.actions.types import ActionChunk, Move
+from vlm_agent.clips import TOLD_LATE_NS, Clip, CutConfig, LabeledClip, goal_at
+from vlm_agent.dataset.build import DatasetConfig, _deal, _goals, _states_at, build_dataset
+from vlm_agent.dataset.events import PressConfig
 from vlm_agent.dataset.recordings import choose_spec, cut_recording, read_recording
 from vlm_agent.dataset.splits import SplitConfig
 from vlm_agent.dataset.statistics import statistics_table
 from vlm_agent.dataset.store import open_dataset
+from vlm_agent.dataset.windows import Moment, WindowConfig
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.types import Goal
 
 
 def label(recording):
@@ -271,3 +277,45 @@ def test_broken_files_of_a_dataset_are_named(sessions, tmp_path):
     (dataset.folder / "windows" / "train.parquet").write_bytes(b"no table")
     with pytest.raises(DataError, match=r"train\.parquet"):
         dataset.windows("train")
+
+
+def test_a_state_holds_from_its_time_on_and_none_before_it_came():
+    states = [(10, {"n": 1}), (20, {"n": 2}), (21, {"n": 3})]
+    found = list(_states_at(states, [0, 9, 10, 19, 20, 30]))
+    assert found == [None, None, {"n": 1}, {"n": 1}, {"n": 2}, {"n": 3}]
+    assert list(_states_at([], [0, 9])) == [None, None]
+
+
+@pytest.mark.parametrize(("told_late_ns", "goals"), [(TOLD_LATE_NS, ["new"]), (TOLD_LATE_NS + 1, ["old"])])
+def test_a_goal_that_is_told_just_after_a_tick_holds_at_it(told_late_ns, goals):
+    told = (Goal(0, "old", "long", "human"), Goal(600 * MS + told_late_ns, "new", "long", "human"))
+    moment = Moment(600 * MS, LabeledClip(Clip(0, 0, 6000 * MS)), ActionChunk(), ())
+    assert [goal.text for goal in _goals(moment, SimpleNamespace(goals=told))] == goals
+
+
+def test_between_splits_lies_a_whole_history_and_a_horizon(sessions):
+    recording = read_recording(sessions[0], 600)
+    config = DatasetConfig(WindowConfig(history_ticks=4), SplitConfig(0.3))
+    [[train, validation]] = _deal([recording], replace(SPEC, horizon_ms=500), config)
+    assert validation.start_ns - train.stop_ns == 5 * 500 * MS
+
+
+def test_settings_of_windows_and_presses_are_those_of_the_dataset_and_counts_those_of_all_sessions(sessions, tmp_path):
+    press = PressConfig(full_press_ms=10)
+    config = DatasetConfig(WindowConfig(history_ticks=3, stride_ticks=2, press=press, by_onset=False))
+    manifest = build(sessions[:2], tmp_path / "two", config)
+    alone = [build([path], tmp_path / "one", replace(config, split=SplitConfig(0))) for path in sessions[:2]]
+    dataset = open_dataset(tmp_path / "two")
+    windows = [window for split in dataset.splits for window in dataset.windows(split)]
+    assert manifest.history_ms == 1800
+    assert max(age for window in windows for age, _ in window.recent) <= 1800
+    assert sum(manifest.windows.values()) == sum(one.windows["train"] for one in alone) == 40
+    # Of every other tick; nothing is a full press where that may take ten milliseconds.
+    states = {action.state for window in windows for action in window.target.actions if not isinstance(action, Move)}
+    assert states == {"down", "up"}
+    for name in ("points_in", "points_out"):
+        assert manifest.thinning[name] == sum(one.thinning[name] for one in alone) > 0
+    assert manifest.window_drops == {
+        name: sum(one.window_drops.get(name, 0) for one in alone) for name in manifest.window_drops
+    }
+    assert [(one.session, one.windows) for one in manifest.sessions] == [("s0", 20), ("s1", 20)]

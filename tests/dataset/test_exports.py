@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jinja2
 import pytest
@@ -82,4 +83,42 @@ def test_messages_have_the_form_of_the_first_pipeline(dataset, recipe, tmp_path)
     assert text["text"] == f"Goal: {window.goal}\n\nPredict the actions of the next 600 ms:"
     assert first["messages"][1]["role"] == "assistant"
     assert make_codec("json").decode(first["messages"][1]["content"], recipe.spec) == target_chunk(window, recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+def test_rows_show_the_pictures_of_their_history_oldest_first(dataset, recipe):
+    two = replace(recipe, history_frames=2)
+    alone = [row["images"][0] for row in prompt_completion_rows(dataset, "train", recipe, resize_frame)]
+    windows = list(dataset.windows("train"))
+    shown = {window.t_ns: image for window, image in zip(windows, alone, strict=True)}
+    for row, window in zip(prompt_completion_rows(dataset, "train", two, resize_frame), windows, strict=True):
+        before = [shown[window.t_ns - 600_000_000]] if window.t_ns else []
+        assert [image.tobytes() for image in row["images"]] == [
+            image.tobytes() for image in (*before, shown[window.t_ns])
+        ]
+    assert len({image.tobytes() for image in alone}) > 2
+
+
+def test_messages_that_can_not_be_written_leave_the_old_ones(dataset, recipe, tmp_path, monkeypatch):
+    out = tmp_path / "m.jsonl"
+    out.write_text("old")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vlm_agent.dataset.exports.json.dumps", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_messages(dataset, "train", recipe, out)
+    assert out.read_text() == "old"
+    monkeypatch.undo()
+    seen = []
+
+    def look(text, **options):
+        seen.append(out.read_text())
+        return real(text, **options)
+
+    real = json.dumps
+    monkeypatch.setattr("vlm_agent.dataset.exports.json.dumps", look)
+    write_messages(dataset, "train", recipe, out)
+    assert set(seen) == {"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]

@@ -12,7 +12,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
 from vlm_agent.clips import Clip, LabeledClip
 from vlm_agent.dataset.events import Timeline, read_timeline
-from vlm_agent.dataset.onsets import Onsets, date_by_onset
+from vlm_agent.dataset.onsets import HurryCount, Onsets, date_by_onset
 from vlm_agent.dataset.windows import WindowConfig, slide_windows
 
 MS = 1_000_000
@@ -112,6 +112,47 @@ def test_it_is_left_where_it_was_when(why, events, limit_ms):
     after = dated(events, limit_ms)
     assert after.timeline == before, why
     assert after.hurried_ns == frozenset()
+
+
+REST, HALF = stroke((0, 0), (300, 200), 300, 820), stroke((0, 0), (90, 60), 300, 500)
+"""A stroke that ends in no press, and one that ends before the window does."""
+
+
+@pytest.mark.parametrize(
+    ("why", "events", "limit_ms", "is_hurried"),
+    [
+        ("the clip ends with the press", REACH, 870, False),
+        ("the clip ends behind the press", REACH, 871, True),
+        ("it comes to rest two windows later", stroke((0, 0), (300, 200), 560, 1800), 6000, False),
+        ("it comes to rest before that", stroke((0, 0), (300, 200), 560, 1780), 6000, True),
+        ("a key comes before it rests", [*REST, *KEY_BETWEEN], 6000, False),
+        ("a key comes behind its end", [*REST, KeyChanged(840 * MS, "space", True)], 6000, True),
+        ("the hand pauses at the window's end", [*HALF, PointerMoved(621 * MS, 99, 66)], 6000, False),
+        ("the hand hesitates at the window's end", [*HALF, PointerMoved(620 * MS, 99, 66)], 6000, True),
+    ],
+)
+def test_what_is_hurried_and_what_is_not_by_a_hair(why, events, limit_ms, is_hurried):
+    onsets = dated(sorted(events, key=lambda event: event.t_ns), limit_ms)
+    assert (0 in onsets.hurried_ns) == is_hurried, why
+
+
+def test_the_path_stays_in_order_where_a_stroke_sets_out_just_before_the_window_ends():
+    events = [
+        *(PointerMoved(t * MS, 0, 0) for t in (300, 590)),
+        PointerMoved(598 * MS, 1, 0),
+        *stroke((1, 0), (80, 60), 606, 700),
+    ]
+    onsets = dated(events)
+    assert onsets.hurried_ns == {0}
+    assert onsets.timeline.path_times_ns == [300 * MS, 590 * MS, 590 * MS]
+    assert onsets.timeline.path[-1] == dated(events, 1).timeline.path[-1]
+
+
+def test_counts_of_sessions_are_added_up():
+    count = HurryCount(2, 1, 300.0)
+    count.merge(HurryCount(3, 2, 150.0))
+    assert count.to_json() == {"strokes": 5, "presses": 3, "mean_shift_ms": 150.0}
+    assert HurryCount().to_json()["mean_shift_ms"] == 0
 
 
 def test_the_given_timeline_is_not_changed():

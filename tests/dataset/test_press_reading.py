@@ -13,8 +13,8 @@ from vlm_agent.actions.validation import check_action
 from vlm_agent.dataset.events import read_timeline
 
 MS = 1_000_000
-SPEC = ActionSpec(100, 80, keys=("a", "shift", "left"), buttons=("left", "right"))
-NO_HOLDS = ActionSpec(100, 80, keys=("a", "shift", "left"), buttons=("left", "right"), holds=False)
+SPEC = ActionSpec(100, 80, keys=("a", "shift", "rightctrl", "left"), buttons=("left", "right"))
+NO_HOLDS = ActionSpec(100, 80, keys=("a", "shift", "rightctrl", "left"), buttons=("left", "right"), holds=False)
 
 
 def key(t, name, pressed):
@@ -45,6 +45,26 @@ CASES = {
         [(10, Click(0, 5, 6, "right", "down")), (900, Click(0, 5, 6, "right", "up"))],
         {},
     ),
+    "a press is full up to its longest time and its farthest way": (
+        [button(10, 5, 6, True), button(410, 13, 0, False), key(1000, "a", True), key(1400, "a", False)],
+        [(10, Click(0, 5, 6)), (1000, Key(0, "a"))],
+        {},
+    ),
+    "a millisecond or a pixel more is a hold or a drag": (
+        [button(10, 5, 6, True), button(20, 14, 6, False), key(1000, "a", True), key(1401, "a", False)],
+        [
+            (10, Click(0, 5, 6, "left", "down")),
+            (20, Click(0, 14, 6, "left", "up")),
+            (1000, Key(0, "a", "down")),
+            (1401, Key(0, "a", "up")),
+        ],
+        {},
+    ),
+    "a modifier alone is pressed like any key": (
+        [key(0, "shift", True), key(60, "shift", False)],
+        [(0, Key(0, "shift"))],
+        {},
+    ),
     "a short key press": ([key(10, "a", True), key(80, "a", False)], [(10, Key(0, "a"))], {}),
     "repeats of a held key are removed": (
         [key(0, "left", True), key(500, "left", True), key(530, "left", True), key(900, "left", False)],
@@ -54,6 +74,11 @@ CASES = {
     "a chord keeps its modifier down, however short": (
         [key(0, "shift", True), button(50, 5, 5, True), button(90, 5, 5, False), key(150, "shift", False)],
         [(0, Key(0, "shift", "down")), (50, Click(0, 5, 5)), (150, Key(0, "shift", "up"))],
+        {},
+    ),
+    "so does one on the right": (
+        [key(0, "rightctrl", True), key(50, "a", True), key(90, "a", False), key(150, "rightctrl", False)],
+        [(0, Key(0, "rightctrl", "down")), (50, Key(0, "a")), (150, Key(0, "rightctrl", "up"))],
         {},
     ),
     "keys that overlap while typing are full presses": (
@@ -88,6 +113,26 @@ CASES = {
         [wheel(0, 1), wheel(40, -1)],
         [(0, Scroll(0, 5, 5, 1)), (40, Scroll(0, 5, 5, -1))],
         {},
+    ),
+    "notches are gathered up to a distance": (
+        [wheel(0, -1), wheel(150, -1), wheel(301, -1)],
+        [(0, Scroll(0, 5, 5, -2)), (301, Scroll(0, 5, 5, -1))],
+        {},
+    ),
+    "downwards a scroll never exceeds the spec's either": (
+        [wheel(0, -4), wheel(40, -4), wheel(500, -9)],
+        [(0, Scroll(0, 5, 5, -4)), (40, Scroll(0, 5, 5, -4)), (500, Scroll(0, 5, 5, -5))],
+        {},
+    ),
+    "a turn beyond the frame": (
+        [wheel(0, 1, x=100), wheel(9, 1, x=99)],
+        [(9, Scroll(0, 99, 5, 1))],
+        {"outside_frame": 1},
+    ),
+    "a button that is down already": (
+        [button(0, 5, 5, True), button(50, 5, 5, True), button(90, 5, 5, False)],
+        [(0, Click(0, 5, 5))],
+        {"button_repeat": 1},
     ),
     "a scroll never exceeds the spec's": (
         [wheel(0, 4), wheel(40, 4), wheel(500, 9)],

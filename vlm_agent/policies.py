@@ -212,13 +212,16 @@ class VlmPolicy:
             allow_done: whether the model may say that the goal is reached.
 
         Raises:
-            ModelError: it was tuned with other earlier pictures or turns than the recipe shows.
+            ModelError: it was tuned with other earlier pictures or turns than the recipe shows, or the recipe is a
+                conversation and its chat template holds none.
         """
         from vlm_agent.decoding.choices import Phrases
         from vlm_agent.decoding.engine import Engine
         from vlm_agent.decoding.prompts import PictureShelf, make_automaton
 
         _check_history(loaded, recipe)
+        if recipe.is_conversation:
+            loaded.encoder.check_conversation()
         self.recipe = recipe
         self.loaded = loaded
         self._engine = Engine(loaded, config)

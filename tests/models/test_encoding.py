@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.errors import ConfigError, ModelError
-from vlm_agent.models.encoding import END_OF_TURN, IGNORED_LABEL, IMAGE_TOKEN
+from vlm_agent.models.chat_templates import END_OF_TURN, IMAGE_TOKEN
+from vlm_agent.models.encoding import IGNORED_LABEL
 from vlm_agent.models.loading import load_model
 
 pytestmark = pytest.mark.model

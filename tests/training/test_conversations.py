@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,11 @@ from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.dataset.windows import Window, state_text
 from vlm_agent.errors import ConfigError, DataError, ModelError
-from vlm_agent.models.encoding import IGNORED_LABEL, IMAGE_TOKEN
+from vlm_agent.models.chat_templates import IMAGE_TOKEN
+from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder
 from vlm_agent.models.forward import run_language
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.policies import VlmPolicy
 from vlm_agent.training.batches import collate_rows, count_pairs, count_tokens, lay_out
 from vlm_agent.training.config import LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.conversations import (
@@ -290,17 +293,19 @@ def test_a_conversation_that_does_not_fit_names_one_that_does(loaded, store, rec
         )
 
 
-def test_a_template_that_changes_earlier_answers_is_refused(loaded, store, recipe, monkeypatch):
-    template = loaded.tokenizer.chat_template
-    changed = (
-        "{%- for message in messages -%}{%- if message.role == 'assistant' -%}" + "<|im_start|>assistant\n!<|im_end|>\n"
+def test_a_template_that_changes_earlier_answers_is_refused(loaded, store, recipe):
+    tokenizer = copy(loaded.tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{{- block.text -}}", "{%- if message.role == 'assistant' -%}!{%- endif -%}{{- block.text -}}"
     )
-    changed += "{%- else -%}" + template.replace("{%- for message in messages -%}", "", 1).replace(
-        "{%- endfor -%}\n{%- if add_generation_prompt", "{%- endif -%}{%- endfor -%}\n{%- if add_generation_prompt", 1
-    )
-    monkeypatch.setattr(loaded.tokenizer, "chat_template", changed)
-    with pytest.raises(ModelError, match="chat template changes earlier answers"):
-        ConversationEncoder(loaded.encoder, recipe, STILL).encode(_conversations(store, recipe)[0], {}, 0.0)
+    changed = ChatEncoder(tokenizer, loaded.encoder.images)
+    with pytest.raises(ModelError, match="holds no conversation: it writes earlier turns otherwise"):
+        ConversationEncoder(changed, recipe, STILL)
+    model = replace(loaded, encoder=changed)
+    with pytest.raises(ModelError, match="holds no conversation"):
+        VlmPolicy(model, recipe)
+    with pytest.raises(ModelError, match="use this model without --recipe"):
+        choose_recipe(model, store, RecipeSettings(conversation_turns=3))
 
 
 def test_the_formula_counts_a_conversation(loaded, store, recipe):

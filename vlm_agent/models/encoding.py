@@ -14,22 +14,19 @@ from typing import Any
 import torch
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.chat_templates import (
+    ANSWER_HEADER,
+    END_OF_TURN,
+    IMAGE_TOKEN,
+    ChatTemplate,
+    Message,
+    render_messages,
+    take_chat_template,
+)
 from vlm_agent.models.images import ImageSettings
-
-IMAGE_TOKEN = "<|image_pad|>"
-"""Stands for one merged patch."""
-
-ANSWER_HEADER = "<|im_start|>assistant\n"
-"""Stands before every answer."""
-
-END_OF_TURN = "<|im_end|>"
-"""The stop token; a model is trained to write it after every answer."""
 
 IGNORED_LABEL = -100
 """Label of a position that is not trained."""
-
-Message = dict[str, Any]
-"""`role`, and `content`: a text, or a list of `{"type": "text", "text": …}` and `{"type": "image"}` blocks."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +63,41 @@ class Encoded:
 class ChatEncoder:
     """Encodes messages for one checkpoint: its tokenizer, its chat template, its picture grid."""
 
-    def __init__(self, tokenizer: Any, images: ImageSettings) -> None:
+    def __init__(self, tokenizer: Any, images: ImageSettings, template: ChatTemplate | None = None) -> None:
         """Look up the special tokens.
 
+        Args:
+            tokenizer: the checkpoint's; from now on its own template is the one that prompts are written by, for
+                whoever asks or saves the tokenizer alone.
+            images: how the checkpoint wants its pictures.
+            template: the checkpoint's; none takes the tokenizer's.
+
         Raises:
-            ModelError: the tokenizer has no chat template or lacks Qwen's special tokens.
+            ModelError: the tokenizer has no usable chat template or lacks Qwen's special tokens.
         """
         self.tokenizer = tokenizer
         self.images = images
-        if not getattr(tokenizer, "chat_template", None):
-            raise ModelError(f"{tokenizer.name_or_path or 'tokenizer'}: has no chat template")
         self.image_token_id = self._special(IMAGE_TOKEN)
         self.end_of_turn_id = self._special(END_OF_TURN)
+        self.template = take_chat_template(tokenizer) if template is None else template
+        tokenizer.chat_template = self.template.text
+
+    def check_conversation(self) -> None:
+        """Raise ModelError where the template can't hold conversations of several turns."""
+        if self.template.conversation_fault:
+            raise ModelError(
+                f"{self.tokenizer.name_or_path or 'tokenizer'}: {self.template.source}: its chat template holds no"
+                f" conversation: {self.template.conversation_fault}; use this model without"
+                " --recipe.conversation-turns"
+            )
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return messages as text up to where the answer begins, one placeholder a picture.
+
+        Raises:
+            ModelError: the chat template refuses them or fails.
+        """
+        return render_messages(self.template, self.tokenizer, messages)
 
     def encode_prompt(self, messages: Sequence[Message], image_sizes: Sequence[tuple[int, int]] = ()) -> Encoded:
         """Tokenize messages up to where the answer begins.
@@ -87,10 +107,12 @@ class ChatEncoder:
             image_sizes: (width, height) in pixels of every resized picture, in the order of the blocks.
 
         Raises:
-            ModelError: the template did not leave one placeholder per picture.
+            ModelError: the template fails, or leaves no place for the answer or not one placeholder per picture.
         """
         grids = tuple(self.images.grid(width, height) for width, height in image_sizes)
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        text = self.render(messages)
+        if not text.endswith(ANSWER_HEADER + self.template.lead):
+            raise ModelError(f"the chat template leaves no place for the answer: its prompt ends in {text[-30:]!r}")
         pieces = text.split(IMAGE_TOKEN)
         if len(pieces) != len(grids) + 1:
             raise ModelError(f"the chat template left {len(pieces) - 1} picture placeholders for {len(grids)} pictures")
@@ -123,7 +145,7 @@ class ChatEncoder:
 
     def find_answers(self, input_ids: Sequence[int]) -> list[int]:
         """Return where the model's turns begin in a rendered conversation, the one still to come included."""
-        ids, header = tuple(input_ids), tuple(self.encode_text(ANSWER_HEADER))
+        ids, header = tuple(input_ids), tuple(self.encode_text(ANSWER_HEADER + self.template.lead))
         places = (place for place, token in enumerate(ids) if token == header[0])
         return [place + len(header) for place in places if ids[place : place + len(header)] == header]
 

@@ -23,6 +23,7 @@ from transformers.utils import logging as hf_logging
 
 from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_recipe
+from vlm_agent.models.chat_templates import check_trained_template, find_chat_template
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.heap import share_one_heap
@@ -177,10 +178,13 @@ def load_model(
         share_one_heap()
     loaded = _load_base(name, quantization, place, library, in_float32=in_float32)
     if adapter is None:
+        if tuned is not None:
+            check_trained_template(loaded.encoder.template, read_adapter_recipe(tuned)["base"], tuned)
         return loaded
     folder = find_adapter(Path(adapter))
     if folder is None:
         raise ModelError(f"{adapter}: no adapter here (expected adapter_config.json)")
+    check_trained_template(loaded.encoder.template, read_adapter_recipe(folder)["base"], folder)
     wrapped = load_adapter(loaded.model, folder, loaded.fingerprint, trainable=trainable)
     return replace(loaded, adapter=folder, peft=wrapped)
 
@@ -213,10 +217,9 @@ def _load_base(
         multiply_patches(model)
     model.requires_grad_(False)
     model.eval()
-    encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))
     return LoadedModel(
         model,
-        encoder,
+        read_encoder(folder),
         family,
         quantization,
         source,
@@ -252,6 +255,16 @@ def _quiet_if_small(folder: Path) -> Iterator[None]:
         yield
     finally:
         hf_logging.enable_progress_bar()
+
+
+def read_encoder(folder: Path) -> ChatEncoder:
+    """Return what encodes messages and pictures for the checkpoint in a folder; its weights are not read.
+
+    Raises:
+        ModelError: its tokenizer, chat template or picture settings can't be used.
+    """
+    tokenizer = read_tokenizer(folder)
+    return ChatEncoder(tokenizer, read_image_settings(folder), find_chat_template(folder, tokenizer))
 
 
 def read_tokenizer(folder: Path) -> Any:

@@ -13,7 +13,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig
 
 from vlm_agent.models.images import ImageSettings
-from vlm_agent.models.templates import qwen_vl_template
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -47,6 +46,29 @@ IMAGE_SETTINGS = ImageSettings(min_pixels=65_536, max_pixels=100_352)
 VOCABULARY_SIZE = 1024
 
 
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message.role + '\\n' -}}
+{%- if message.content is string -%}
+{{- message.content -}}
+{%- else -%}
+{%- for block in message.content -%}
+{%- if block.type == 'image' -%}
+{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
+{%- elif block.type == 'text' -%}
+{{- block.text -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+"""Qwen's turn format, text and pictures only. `block.type` decides, so an Arrow-made `image: None` key does no harm."""
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer with Qwen's splitting, special tokens and chat template, trained on `texts`."""
     tokenizer = Tokenizer(models.BPE())
@@ -72,7 +94,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
         clean_up_tokenization_spaces=False,
-        chat_template=qwen_vl_template(),
+        chat_template=_CHAT_TEMPLATE,
         model_max_length=4096,
     )
 

@@ -137,7 +137,7 @@ def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
     if (engine == "unsloth") != (loaded.library == "unsloth"):
         raise ConfigError(f"--train.engine {engine}: the model was loaded for {loaded.library}")
     if engine == "trl":
-        check_settings(config, loaded.device)
+        check_settings(config, loaded.device, loaded.encoder.template)
     config.check_base(loaded.quantization, has_adapter=loaded.peft is not None)
     return engine
 

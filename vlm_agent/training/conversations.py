@@ -94,7 +94,9 @@ class ConversationEncoder:
 
         Raises:
             ConfigError: the tokenizer does not write every digit as a token of its own.
+            ModelError: the model's chat template holds no conversations.
         """
+        encoder.check_conversation()
         self._encoder = encoder
         self._recipe = recipe
         self._config = config

@@ -53,7 +53,7 @@ def look(args: TrainArgs, processes: Processes, device: str, engine: EngineName)
     store = open_dataset(args.dataset)
     candidate = read_candidate(args.model, args.quantization)
     if engine == "trl":
-        check_settings(args.train, torch.device(device))
+        check_settings(args.train, torch.device(device), candidate.encoder.template)
     args.train.check_base(candidate.quantization, has_adapter=candidate.rank is not None)
     recipe = settle_recipe(candidate.recipe, candidate, store, args.recipe)
     chosen = choose_material(store, recipe, args.train)

@@ -29,6 +29,7 @@ _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 _MAY_DIFFER = {
     "dataset.path",
     "base.source",
+    "base.template.source",
     "config.keep_adapters_every_steps",
     "config.picture_threads",
     "config.recompute",
@@ -55,12 +56,13 @@ def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: 
 
 
 def describe_base(loaded: LoadedModel) -> dict[str, Any]:
-    """Return what an adapter must find again: its base's name, weights and precision, and any adapter it began from."""
+    """Return what an adapter must find again: its base's weights, precision and template, any adapter it began from."""
     return {
         "source": loaded.source,
         "fingerprint": loaded.fingerprint,
         "quantization": loaded.quantization,
         "family": loaded.family.model_type,
+        "template": loaded.encoder.template.to_json(),
         "started_from": None if loaded.adapter is None else str(loaded.adapter),
     }
 
@@ -113,6 +115,9 @@ def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
     # Settings that there were not when the run began were as they are by default, and the engine was the only one.
     plain = json.loads(json.dumps(asdict(TrainConfig(engine="hf"))))
     old = {**old, "config": _fill(old.get("config", {}), plain)}
+    # Nor was the template told, which then closed no thought.
+    if not now["base"]["template"]["closing"]:
+        old["base"] = {"template": now["base"]["template"], **old.get("base", {})}
     before, after = ({part: record.get(part) for part in _IDENTITY} for record in (old, now))
     differing = [name for name in find_differences(before, after) if name not in _MAY_DIFFER]
     if differing:

@@ -14,6 +14,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
+from vlm_agent.models.chat_templates import write_chat_template
 from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.files import write_folder, write_tensors
@@ -66,6 +67,8 @@ def save_model(
         for path in base.iterdir():
             if path.is_file() and ".safetensors" not in path.name and path.name != RECIPE_FILE:
                 shutil.copyfile(path, beside / path.name)
+        # The one it was trained by, a thought closed in it: whoever serves the folder asks alike.
+        write_chat_template(beside, loaded.encoder.template)
         _write_recipe(beside, record, result)
 
     return write_folder(folder, fill)

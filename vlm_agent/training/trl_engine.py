@@ -24,6 +24,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from vlm_agent.chat import Message
 from vlm_agent.errors import ConfigError
+from vlm_agent.models.chat_templates import ChatTemplate
 from vlm_agent.models.compat import is_recomputing
 from vlm_agent.models.dropout import leave_dropout_to_torch
 from vlm_agent.models.images import RgbFrame
@@ -65,8 +66,8 @@ def can_run(device: torch.device) -> bool:
     return ChunkedLogProbFunction is not None
 
 
-def check_settings(config: TrainConfig, device: torch.device) -> None:
-    """Raise ConfigError for settings that TRL has no like of, and for a start that it would refuse."""
+def check_settings(config: TrainConfig, device: torch.device, template: ChatTemplate) -> None:
+    """Raise ConfigError for settings and templates that TRL has no like of, and for a start that it would refuse."""
     if not can_run(device):
         raise ConfigError("--train.engine trl: this TRL needs a CUDA card; 1.16 runs on a CPU too, and so does hf")
     plain = TrainConfig()
@@ -75,6 +76,12 @@ def check_settings(config: TrainConfig, device: torch.device) -> None:
             raise ConfigError(f"--train.engine trl knows no --train.{name.replace('_', '-')}; leave one of them out")
     if config.layout not in ("auto", "rows"):
         raise ConfigError(f"--train.engine trl pads every window: --train.layout must be rows, got {config.layout}")
+    if template.lead or template.conversation_fault:
+        # TRL takes for the answer what follows the prompt in the whole conversation as the template writes it.
+        raise ConfigError(
+            f"--train.engine trl: the model's chat template ({template.source}) writes an answer otherwise than a model"
+            " would behind the prompt; take --train.engine hf"
+        )
     if find_processes().count > 1 or torch.cuda.device_count() > 1:
         raise ConfigError("--train.engine trl runs in one process on one card; show it one: CUDA_VISIBLE_DEVICES=0")
 

@@ -74,6 +74,7 @@ def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettin
 
     Raises:
         DataError: the dataset has no training windows, or not those that the settings need.
+        ModelError: a conversation is asked for, and the model's chat template holds none.
     """
     if TRAIN_SPLIT not in dataset.splits:
         raise DataError(f"{dataset.folder}: no windows to train on")
@@ -97,6 +98,7 @@ def choose_recipe(model: PromptedModel, dataset: Dataset, settings: RecipeSettin
     )
     recipe = replace(recipe, history_frames=settings.history_frames)
     if settings.conversation_turns > 1:
+        model.encoder.check_conversation()
         return make_conversational(recipe, settings.conversation_turns)
     if not settings.names_steps:
         return recipe

@@ -9,8 +9,7 @@ from vlm_agent.chat import Recipe
 from vlm_agent.models.adapters import read_adapter_recipe, read_lora_rank
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned
 from vlm_agent.models.encoding import ChatEncoder
-from vlm_agent.models.images import read_image_settings
-from vlm_agent.models.loading import Family, Quantization, read_tokenizer
+from vlm_agent.models.loading import Family, Quantization, read_encoder
 from vlm_agent.training.planning.shapes import ModelShape, read_shape
 
 
@@ -59,5 +58,5 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
         rank, base = read_lora_rank(adapter), record["base"]["source"]
     _, folder = find_checkpoint(base, with_weights=False)
     shape = read_shape(folder)
-    encoder = ChatEncoder(read_tokenizer(folder), read_image_settings(folder))
+    encoder = read_encoder(folder)
     return Candidate(name, encoder, shape, quantization, any(folder.glob("*.safetensors")), recipe, rank)

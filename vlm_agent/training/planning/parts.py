@@ -12,7 +12,8 @@ import numpy as np
 from vlm_agent.actions.automaton import ActionAutomaton
 from vlm_agent.actions.labelling import label_answer
 from vlm_agent.chat import Message, PromptInput
-from vlm_agent.models.encoding import END_OF_TURN, ChatEncoder
+from vlm_agent.models.chat_templates import END_OF_TURN
+from vlm_agent.models.encoding import ChatEncoder
 
 Render = Callable[[PromptInput], Sequence[Message]]
 """Writes the messages of a prompt."""
@@ -73,7 +74,7 @@ def count_prompt(
     """
     messages = render(inp)
     shown = [_text_of(message) for message in messages]
-    text = encoder.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    text = encoder.render(messages)
     owners = np.full(len(text) + 1, PromptPart.FORMAT, dtype=object)
     places = _find_texts(text, shown)
     for message, said, start in zip(messages, shown, places, strict=True):

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 
-from vlm_agent.errors import ModelError
+from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models.chat_templates import (
     ANSWER_HEADER,
     ChatTemplate,
+    check_trained_template,
     find_chat_template,
     render_messages,
     take_chat_template,
+    write_chat_template,
 )
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.images import ImageSettings
 from vlm_agent.models.nano_config import train_tokenizer
+from vlm_agent.training.config import TrainConfig
+from vlm_agent.training.trl_engine import can_run, check_settings
 
 pytestmark = pytest.mark.model
+needs_trl = pytest.mark.skipif(not can_run(torch.device("cpu")), reason="this TRL computes its loss on cards alone")
 
 PICTURES = """\
 {%- for message in messages %}
@@ -387,3 +394,35 @@ def test_a_tokenizer_in_memory_brings_its_own(tokenizer):
     assert take_chat_template(made).source == "the tokenizer"
     made.chat_template = None
     _assert_refused(lambda: take_chat_template(made), "has no chat template")
+
+
+def test_a_tuned_model_is_asked_by_the_template_it_was_trained_by(folder, tokenizer):
+    plain, thinking = _find(folder, tokenizer, PICTURES), _find(folder, tokenizer, THINKING)
+    for template in (plain, thinking):
+        check_trained_template(template, {"template": template.to_json()}, folder)
+    check_trained_template(plain, {}, folder)  # written before templates were told
+    with pytest.raises(
+        ModelError, match=r"within the thought that its base's chat_template.jinja opens.*train it again"
+    ):
+        check_trained_template(thinking, {}, folder)
+    with pytest.raises(ModelError, match=r"another chat template \(chat_template.jinja\)"):
+        check_trained_template(thinking, {"template": plain.to_json()}, folder)
+
+
+def test_a_saved_checkpoint_has_the_one_template_it_was_trained_by(folder, tokenizer):
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        _write_json(folder, name, "{#json#}\r\n" + THINKING, processor_class="Qwen3VLProcessor")
+    template = find_chat_template(folder, tokenizer)
+    write_chat_template(folder, template)
+    found = find_chat_template(folder, tokenizer)
+    assert (found.source, found.text, found.rivals) == ("chat_template.jinja", template.text, ())
+    check_trained_template(found, {"template": template.to_json()}, folder)
+    assert json.loads((folder / "processor_config.json").read_text()) == {"processor_class": "Qwen3VLProcessor"}
+
+
+@needs_trl
+@pytest.mark.parametrize(("text", "is_refused"), [(PICTURES, False), (THINKING, True)])
+def test_trl_is_refused_where_it_would_not_find_the_answer(folder, tokenizer, text, is_refused):
+    template = _find(folder, tokenizer, text)
+    with pytest.raises(ConfigError, match="chat template") if is_refused else nullcontext():
+        check_settings(TrainConfig(), torch.device("cpu"), template)

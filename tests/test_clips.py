@@ -158,3 +158,114 @@ def test_what_was_left_out_of_a_session_is_in_no_used_clip() -> None:
     left_out = sum(clip.duration_s for clip in clips if clip.dropped == "excluded")
     # The holes' 3.95 s, widened to the ticks around them.
     assert 3.95 <= left_out <= 3.95 + 2 * 0.6
+
+
+def test_a_clip_of_exactly_one_window_is_used_and_one_of_less_is_not() -> None:
+    told = [goal(0, "a"), goal(600, "b"), goal(1200, "c")]
+    clips = cut(1799, goals=told)
+    assert [(span, clip.dropped) for span, clip in zip(spans(clips), clips, strict=True)] == [
+        ((0, 600), None),
+        ((600, 1200), None),
+        ((1200, 1799), "too_short"),
+    ]
+
+
+@pytest.mark.parametrize(("late_ns", "first_tick_ms"), [(0, 600), (100 * MS, 600), (100 * MS + 1, 1200)])
+def test_a_goal_told_up_to_100_ms_after_a_tick_holds_at_that_tick(late_ns, first_tick_ms) -> None:
+    told = [goal(0, "a"), Goal(600 * MS + late_ns, "b", "short", "game")]
+    clips = cut(1800, goals=told)
+    assert spans(clips)[1][0] == first_tick_ms
+    # The goal is read where it is known, and no other is read there.
+    assert [goal_at(told, clip.goal_ns, "short").text for clip in clips] == ["a", "b"]
+
+
+def test_a_goal_holds_from_its_very_moment_and_not_before() -> None:
+    told = [goal(0, "a"), goal(1000, "b")]
+    assert goal_at(told, 1000 * MS, "short").text == "b"
+    assert goal_at(told, 1000 * MS - 1, "short").text == "a"
+    assert goal_at([*told, goal(1000, "c")], 1000 * MS, "short").text == "b"
+    assert goal_at([goal(0, " ")], 0, "short") is None
+
+
+def test_goals_may_come_in_any_order() -> None:
+    told = [goal(2000, "b"), goal(0, "a"), goal(1000, "b")]
+    assert goal_changes(told) == [0, 1000 * MS]
+    assert goal_at(told, 1500 * MS, "short").t_ns == 1000 * MS
+
+
+def test_a_pause_is_longer_than_its_length() -> None:
+    assert list(find_pauses(0, 50 * MS, [25 * MS], 25)) == []
+    assert list(find_pauses(0, 50 * MS, [25 * MS - 1], 25)) == [(25 * MS - 1, 50 * MS)]
+    # What was pressed outside the span is not in it.
+    assert list(find_pauses(10 * MS, 50 * MS, [0, 9 * MS, 30 * MS, 50 * MS], 20)) == []
+    assert list(find_pauses(10 * MS, 50 * MS, [0, 9 * MS, 31 * MS, 50 * MS], 20)) == [(10 * MS, 31 * MS)]
+
+
+@pytest.mark.parametrize(
+    ("states_ms", "ticks_ms"),
+    [
+        # 0.9 of a horizon after a tick is the next tick, a little less is not.
+        ([0, 540], [0, 540, 1140]),
+        ([0, 539], [0, 600, 1200]),
+        # A hole of 1.9 horizons is filled, a smaller one is a late tick.
+        ([0, 1140], [0, 600, 1140]),
+        ([0, 1139], [0, 1139]),
+        # The time before the first state has ticks of its own, a whole number of horizons before it.
+        ([1300], [100, 700, 1300]),
+        ([600], [0, 600, 1200]),
+        # States before the beginning and from the end on are no ticks.
+        ([-5, 700, 1700], [100, 700, 1300]),
+    ],
+)
+def test_ticks_of_jittering_games(states_ms, ticks_ms) -> None:
+    assert tick_times([t * MS for t in states_ms], 0, 1700 * MS, 600) == [t * MS for t in ticks_ms]
+
+
+@pytest.mark.parametrize(
+    ("hole_ms", "excluded_ms"),
+    [
+        ((700, 1100), [(600, 1200)]),
+        ((600, 1200), [(600, 1200)]),
+        ((601, 1201), [(600, 1800)]),
+        # Before the first tick and after the last, up to the ends of the session.
+        ((0, 100), [(0, 300)]),
+        ((2800, 2900), [(2700, 3000)]),
+        ((50, 2950), [(50, 3000)]),
+    ],
+)
+def test_what_was_left_out_is_widened_to_the_ticks_around_it(hole_ms, excluded_ms) -> None:
+    ticks = [t * MS for t in (300, 600, 1200, 1800, 2400, 2700)]
+    clips = cut_session(
+        0, 3000 * MS, ticks_ns=ticks, input_times_ns=ticks, excluded_ns=[tuple(t * MS for t in hole_ms)]
+    )
+    excluded = [clip for clip in clips if clip.dropped == "excluded"]
+    assert spans(excluded) == excluded_ms
+
+
+def test_left_out_goes_before_idle() -> None:
+    clips = cut(9000, inputs=[0], config=CutConfig(pause_ms=600))
+    assert [clip.dropped for clip in clips] == ["idle", None]
+    ticks = [t * MS for t in range(0, 9000, 600)]
+    config = CutConfig(pause_ms=600)
+    left_out = cut_session(0, 9000 * MS, ticks_ns=ticks, excluded_ns=[(0, 9000 * MS)], config=config)
+    assert {clip.dropped for clip in left_out} == {"excluded"}
+
+
+def test_pieces_end_at_the_nearest_tick_and_none_is_empty() -> None:
+    config = CutConfig(length_ms=600, pause_ms=600)
+    ticks = [t * MS for t in (0, 1100, 2200)]
+    clips = cut_session(
+        0, 3300 * MS, ticks_ns=ticks, input_times_ns=[t * MS for t in range(0, 3300, 100)], config=config
+    )
+    assert spans(clips) == [(0, 1100), (1100, 2200), (2200, 3300)]
+
+
+def test_the_lengths_are_those_told_and_may_be_one_window() -> None:
+    assert CutConfig() == CutConfig(length_ms=4000, pause_ms=30_000, horizon_ms=600)
+    assert CutConfig(1, 1, 1) == CutConfig(length_ms=1, pause_ms=1, horizon_ms=1)
+    with pytest.raises(ConfigError, match="pause_ms"):
+        CutConfig(pause_ms=599)
+    assert spans(cut(4000)) == [(0, 4000)]
+    assert len(cut(4200)) == 2
+    [clip] = cut(4000)
+    assert clip.duration_s == 4.0

@@ -24,11 +24,16 @@ from mcap.stream_reader import StreamReader
 from mcap_owa.highlevel import OWAMcapReader
 
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved
+from vlm_agent.actions.placement import Placement, Rect
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.appending import AppendedFile
 from vlm_agent.sessions.keys import KEY_CODES, key_code, key_name
+from vlm_agent.sessions.matroska import CLUSTER, SEGMENT, Block, MatroskaWriter, decode_cluster, read_head
 from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.repair import repair
-from vlm_agent.sessions.types import Goal, RawMotion
+from vlm_agent.sessions.salvage import ChunkSalvage
+from vlm_agent.sessions.topics import SCHEMAS
+from vlm_agent.sessions.types import Excluded, Goal, RawMotion
 from vlm_agent.sessions.writer import SessionWriter
 
 
@@ -118,13 +123,44 @@ def test_the_mcap_library_reads_our_files_and_confirms_every_checksum(tmp_path: 
         assert sum(1 for _ in StreamReader(file, validate_crcs=True).records) > sum(indexed.values())
 
 
+def write_all_topics(stem: Path) -> Path:
+    """A session with a message of every topic that there is."""
+    with SessionWriter(stem, width_px=64, height_px=48, fps=10) as writer:
+        writer.write_frame(0, draw(0, 64, 48))
+        for event in events_of(0, 0):
+            writer.write_event(event)
+        writer.write_raw_motion(RawMotion(1, 2, 3))
+        writer.write_game_state(2, {"tick": 1})
+        writer.write_goal(3, Goal(3, "walk", "short", "model", 0.25))
+        writer.write_control(4, "agent")
+        writer.write_decision(5, {"text": "[]"})
+        writer.write_placement(6, Placement.fit(Rect(0, 0, 64, 48), 64, 48), "A game")
+        writer.write_excluded(Excluded(7, 8, "paused"))
+    return writer.path
+
+
 def test_messages_keep_to_their_schemas(tmp_path: Path) -> None:
     import jsonschema
 
-    with (write_session(tmp_path / "a")).open("rb") as file:
-        for schema, _, message in make_reader(file).iter_messages():
+    seen = set()
+    with write_all_topics(tmp_path / "a").open("rb") as file:
+        for schema, channel, message in make_reader(file).iter_messages():
             assert schema is not None
-            jsonschema.validate(json.loads(message.data), json.loads(schema.data))
+            assert (schema.name, schema.encoding, channel.message_encoding) == (
+                SCHEMAS[channel.topic][0],
+                "jsonschema",
+                "json",
+            )
+            told, value = json.loads(schema.data), json.loads(message.data)
+            jsonschema.validate(value, told)
+            # Every field that is written is described, and each that must be there is asked for.
+            if "properties" in told:
+                assert set(value) <= set(told["properties"])
+                for field in told["required"]:
+                    with pytest.raises(jsonschema.ValidationError):
+                        jsonschema.validate({name: of for name, of in value.items() if name != field}, told)
+            seen.add(channel.topic)
+    assert seen == set(SCHEMAS)
 
 
 def test_players_read_and_seek_our_video(tmp_path: Path) -> None:
@@ -225,9 +261,184 @@ def test_frames_closer_than_a_millisecond_and_after_long_pauses(tmp_path: Path) 
     with SessionWriter(tmp_path / "a", width_px=64, height_px=32, fps=10) as writer:
         for number, t_ns in enumerate(times):
             writer.write_frame(t_ns, draw(number, 64, 32))
-    for number, frame in enumerate(SessionReader(writer.path).frames()):
-        assert frame.t_ns == times[number]
+    frames = list(SessionReader(writer.path).frames())
+    assert [frame.t_ns for frame in frames] == times
+    for number, frame in enumerate(frames):
         assert np.abs(frame.rgb.astype(int) - draw(number, 64, 32)).mean() < 5
+
+
+def test_a_session_gets_its_name_last_when_both_files_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[tuple[str, dict[str, bytes]]] = []
+    rename = Path.rename
+
+    def note(self: Path, target: Path) -> Path:
+        named.append((target.name, {path.name: path.read_bytes() for path in tmp_path.iterdir()}))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", note)
+    write_session(tmp_path / "a", seconds=1)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert named == [
+        ("a.mkv", {"a.mkv.part": whole["a.mkv"], "a.mcap.part": whole["a.mcap"]}),
+        ("a.mcap", {"a.mkv": whole["a.mkv"], "a.mcap.part": whole["a.mcap"]}),
+    ]
+
+
+def test_a_video_that_cannot_be_finished_leaves_the_session_without_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10)
+    writer.write_frame(0, draw(0, 32, 32))
+
+    def fail(self: MatroskaWriter) -> None:
+        raise DataError("disk full")
+
+    monkeypatch.setattr(MatroskaWriter, "finish", fail)
+    with pytest.raises(DataError, match=r"disk full; what was complete is kept: .*repair .*a\.mcap\.part"):
+        writer.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mcap.part", "a.mkv.part"]
+
+
+def read_clusters(video: Path) -> list[list[Block]]:
+    data, position, clusters = video.read_bytes(), 0, []
+    while position < len(data):
+        found = read_head(data, position)
+        if found.name == CLUSTER:
+            clusters.append(decode_cluster(data[found.start : found.stop]))
+        position = found.start if found.name == SEGMENT else found.stop
+    return clusters
+
+
+def test_a_cluster_begins_at_every_key_frame(tmp_path: Path) -> None:
+    times_ms = (0, 300, 700, 1100, 1150, 1500, 2090, 2110, 2200)
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        for number, t_ms in enumerate(times_ms):
+            writer.write_frame(t_ms * MS, draw(number, 32, 32))
+    clusters = read_clusters(tmp_path / "a.mkv")
+    keys_ms = [block.pts_ms for blocks in clusters for block in blocks if block.is_keyframe]
+    assert keys_ms == [0, 1100, 2110]
+    assert not any(block.is_keyframe for blocks in clusters for block in blocks[1:])
+    assert [block.pts_ms for blocks in clusters for block in blocks] == list(times_ms)
+    # And half a second of the session's clock at most: a piece that ends is written before what comes after it.
+    assert all(blocks[-1].pts_ms - blocks[0].pts_ms < 500 for blocks in clusters)
+
+
+class Clock:
+    """Stands for the module `time`: the wall's clock, turned by the test."""
+
+    def __init__(self) -> None:
+        self.now_ns = 7 * 10**9
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+
+def count_events(path: Path) -> int:
+    """What of a recording would be left if it was killed now."""
+    salvage = ChunkSalvage(path.read_bytes())
+    return sum(message.channel.topic == "mouse" for chunk in salvage.chunks() for message in chunk)
+
+
+@pytest.mark.parametrize("by_wall", [True, False])
+def test_half_a_second_is_written_by_the_wall_and_by_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_wall: bool
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("vlm_agent.sessions.writer.time", clock)
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        t_ns, written = 5 * MS, []
+        for _ in range(13):
+            writer.write_event(PointerMoved(t_ns, 1, 2))
+            written.append(count_events(tmp_path / "a.mcap.part"))
+            if by_wall:
+                clock.now_ns += 100 * MS
+            else:
+                t_ns += 100 * MS
+    # With the sixth event half a second is over, and again with the eleventh.
+    assert written == [0, 0, 0, 0, 0, 5, 5, 5, 5, 5, 10, 10, 10]
+
+
+def test_flushing_begins_the_half_second_of_the_wall_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("vlm_agent.sessions.writer.time", clock)
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        writer.write_event(PointerMoved(0, 1, 2))
+        clock.now_ns += 400 * MS
+        writer.flush()
+        writer.write_event(PointerMoved(0, 1, 2))
+        clock.now_ns += 400 * MS
+        writer.write_event(PointerMoved(0, 1, 2))
+        assert count_events(tmp_path / "a.mcap.part") == 1
+
+
+def test_a_message_on_the_disk_finds_its_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    append = AppendedFile.append
+
+    def note(self: AppendedFile, piece: bytes) -> None:
+        order.append(self.path.suffix)
+        append(self, piece)
+
+    writer = SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10)
+    monkeypatch.setattr(AppendedFile, "append", note)
+    writer.write_frame(0, draw(0, 32, 32))
+    writer.flush()
+    assert order == [".mkv", ".mcap"]
+    writer.close()
+
+
+def test_frames_are_key_frames_every_second_and_at_their_millisecond(tmp_path: Path) -> None:
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        start_ns = 10**18
+        frames = [writer.encode_frame(start_ns + t_ms * MS, draw(1, 32, 32)) for t_ms in (0, 999, 1000, 1999, 2000)]
+        for frame in frames:
+            writer.write_encoded(frame)
+    assert [(frame.block.pts_ms, frame.block.is_keyframe) for frame in frames] == [
+        (0, True),
+        (999, False),
+        (1000, True),
+        (1999, False),
+        (2000, True),
+    ]
+    refs = list(SessionReader(writer.path).screens())
+    assert [(ref.t_ns - start_ns, ref.pts_ns) for ref in refs] == [
+        (t_ms * MS, t_ms * MS) for t_ms in (0, 999, 1000, 1999, 2000)
+    ]
+
+
+def test_states_are_told_each_second_and_where_it_ends(tmp_path: Path) -> None:
+    placement = Placement.fit(Rect(5, 6, 32, 32), 32, 32)
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=24, fps=10, meta={"title": "A game"}) as writer:
+        writer.write_event(PointerMoved(100, 3, 4))
+        writer.write_event(PointerMoved(999 * MS, 5, 6))
+        writer.write_placement(1000 * MS + 100, placement, "menu")
+        writer.write_event(PointerMoved(1500 * MS, 7, 8))
+        # What comes late does not take the clock back.
+        writer.write_event(PointerMoved(1400 * MS, 9, 9))
+    told: dict[str, list[tuple[int, dict[str, object]]]] = {"window": [], "mouse/state": [], "placement": []}
+    for message in SessionReader(writer.path).messages(frozenset(told)):
+        told[message.channel.topic].append((message.t_ns, json.loads(message.data)))
+    rect = [0, 0, 32, 24]
+    assert told["window"] == [
+        (100, {"title": "A game", "rect": rect, "hWnd": 0}),
+        (999 * MS, {"title": "menu", "rect": rect, "hWnd": 0}),
+        (1500 * MS, {"title": "menu", "rect": rect, "hWnd": 0}),
+    ]
+    assert [(t_ns, state["x"], state["y"]) for t_ns, state in told["mouse/state"]] == [
+        (100, 0, 0),
+        (999 * MS, 5, 6),
+        (1500 * MS, 9, 9),
+    ]
+    assert [t_ns for t_ns, _ in told["placement"]] == [999 * MS, 1000 * MS + 100, 1500 * MS]
+
+
+def test_the_size_is_that_of_both_files(tmp_path: Path) -> None:
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        writer.write_frame(0, draw(0, 32, 32))
+        writer.flush()
+        assert writer.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
 @pytest.fixture

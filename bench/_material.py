@@ -29,7 +29,7 @@ def load_bench_model(name: str, folder: Path) -> tuple[LoadedModel, str]:
 def build_play(folder: Path, seconds: int) -> Dataset:
     """Record two sessions of the demonstrator and return their dataset."""
     record_demonstrations(folder / "sessions", _SEEDS, DemonstrationConfig(minutes=seconds / 60))
-    label_and_build(LabelArgs(sessions=folder / "sessions", out=folder / "labeled"))
+    label_and_build(LabelArgs(sessions=folder / "sessions", out=folder / "labeled", labeler="game"))
     return open_dataset(folder / "labeled")
 
 

@@ -123,7 +123,7 @@ def _keep_pictures(session: Path, times_ns: tuple[int, ...], folder: Path) -> Ti
 
 def _build(session: Path, out: Path) -> Timed:
     with Stopwatch() as watch:
-        report = label_and_build(LabelArgs(sessions=session, out=out))
+        report = label_and_build(LabelArgs(sessions=session, out=out, labeler="game"))
     return Timed(watch, sum(report.dataset.windows.values()))
 
 

@@ -119,7 +119,7 @@ def make_dataset(folder: Path, size: Size) -> Dataset:
         config = DemonstrationConfig(minutes=size.minutes, starts="anywhere")
         record_demonstrations(folder / "sessions", range(11, 11 + size.sessions), config)
         split = DatasetConfig(split=SplitConfig(validation_fraction=1 / 3))
-        label_and_build(LabelArgs(sessions=folder / "sessions", out=folder / "labeled", dataset=split))
+        label_and_build(LabelArgs(sessions=folder / "sessions", out=folder / "labeled", labeler="game", dataset=split))
     return open_dataset(folder / "labeled")
 
 

@@ -1,7 +1,8 @@
-"""Who says what a clip's goal is: the game itself, the bundled small model, or any Qwen-VL checkpoint.
+"""Who says what a clip's goal is: a person who told it, the game, the bundled small model, or any Qwen-VL checkpoint.
 
-A labeler sees one clip and answers with a label, which may say why there is no goal. It never touches files. Models
-come in through two small callables, so nothing here knows a model's inside, and tests need none.
+A labeler sees one clip and answers with a label, which may say why there is no goal. It never touches files. What a
+person told stands before all of them (`stage`): the others fill the clips that are left. Models come in through two
+small callables, so nothing here knows a model's inside, and tests need none. What they say goes through `answers`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from labeling.checks import EXPLANATIONS, CheckConfig, LabelProblem, clean_label, find_problem
+from labeling.answers import Reading, read_answer
+from labeling.checks import EXPLANATIONS, CheckConfig, LabelProblem
 from labeling.contact_sheet import SheetConfig
 from labeling.store import Label
 from vlm_agent.chat import PromptTemplate, load_prompt
 from vlm_agent.clips import Clip, goal_at
-from vlm_agent.sessions.types import Goal
+from vlm_agent.sessions.types import Goal, GoalSource
 
 if TYPE_CHECKING:
     from vlm_agent.chat import Message, RgbFrame
@@ -76,22 +78,36 @@ class Labeler(Protocol):
         ...
 
 
+class ToldLabeler:
+    """Takes the short goal that a person told while recording."""
+
+    name = "told"
+    needs_pictures = False
+
+    def label(self, view: ClipView) -> Label:
+        """Return the person's goal when the clip begins."""
+        goal = goal_at(view.goals, view.clip.goal_ns, "short")
+        if goal is None or goal.source != "human":
+            return _drop_untold(view, self.name, "human")
+        return Label(view.clip.start_ns, view.clip.stop_ns, goal.text, goal.source, goal.confidence, self.name)
+
+
 class GameLabeler:
-    """Takes the goal that the game or the player told while recording."""
+    """Takes the short goal that the recording holds: told by the game as it was played, or by an import's labels."""
 
     name = "game"
     needs_pictures = False
 
     def label(self, view: ClipView) -> Label:
-        """Return the session's own short goal when the clip begins."""
+        """Return the recording's goal when the clip begins."""
         goal = goal_at(view.goals, view.clip.goal_ns, "short")
         if goal is None:
-            return _drop(view.clip, "no_goal_told", self.name, "game")
+            return _drop_untold(view, self.name, "game")
         return Label(view.clip.start_ns, view.clip.stop_ns, goal.text, goal.source, goal.confidence, self.name)
 
 
 class ModelLabeler:
-    """Asks a vision-language model in words; asks once more where the answer fails the checks."""
+    """Asks a vision-language model in words; asks once more where that may bring a goal."""
 
     needs_pictures = True
 
@@ -99,22 +115,18 @@ class ModelLabeler:
         self._generate = generate
         self._check = config.check
         self._ask, self._ask_again = load_prompt("label_clip"), load_prompt("label_retry")
-        self.name = _name(model_name, self._ask, self._ask_again)
+        self.name = _name(model_name, self._check, self._ask, self._ask_again)
 
     def label(self, view: ClipView) -> Label:
         """Return the model's goal for a clip."""
         assert view.sheet is not None
         messages = make_question(self._ask, view.num_frames, self._check)
         answer = self._generate(messages, [view.sheet])
-        problem = find_problem(clean_label(answer), self._check)
-        if problem is not None:
-            messages = [*messages, _message("assistant", answer), _message("user", self._explain(problem))]
-            answer = self._generate(messages, [view.sheet])
-            problem = find_problem(clean_label(answer), self._check)
-        if problem is not None:
-            return _drop(view.clip, problem, self.name, "model")
-        goal = clean_label(answer)
-        return Label(view.clip.start_ns, view.clip.stop_ns, goal, "model", MODEL_CONFIDENCE, self.name)
+        reading = _read(answer, view, self._check, messages)
+        if reading.problem in EXPLANATIONS:
+            again = [*messages, _message("assistant", answer), _message("user", self._explain(reading.problem))]
+            reading = _read(self._generate(again, [view.sheet]), view, self._check, again)
+        return _make_label(reading, view.clip, MODEL_CONFIDENCE, self.name)
 
     def _explain(self, problem: LabelProblem) -> str:
         return self._ask_again.render(
@@ -131,13 +143,14 @@ class ChoiceLabeler:
         self._choose = choose
         self._check = config.check
         self._ask = load_prompt("label_clip")
-        self.name = _name(model_name, self._ask)
+        self.name = _name(model_name, self._check, self._ask)
 
     def label(self, view: ClipView) -> Label:
         """Return the likeliest of the known goals for a clip."""
         assert view.sheet is not None
-        goal, confidence = self._choose(make_question(self._ask, view.num_frames, self._check), [view.sheet])
-        return Label(view.clip.start_ns, view.clip.stop_ns, goal, "model", confidence, self.name)
+        messages = make_question(self._ask, view.num_frames, self._check)
+        goal, confidence = self._choose(messages, [view.sheet])
+        return _make_label(read_answer(goal, self._check), view.clip, confidence, self.name)
 
 
 def make_question(template: PromptTemplate, num_frames: int, check: CheckConfig) -> list[Message]:
@@ -152,9 +165,28 @@ def _message(role: str, text: str) -> Message:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def _name(model_name: str, *prompts: PromptTemplate) -> str:
-    return "+".join([model_name, *(prompt.sha256[:12] for prompt in prompts)])
+def _read(answer: str, view: ClipView, check: CheckConfig, messages: list[Message]) -> Reading:
+    """Return what an answer comes to, in a recording whose own goals show which words its goals begin with."""
+    known = {goal.text.split()[0] for goal in view.goals if goal.source != "model" and goal.text.strip()}
+    asked = [block["text"] for message in messages if message["role"] == "user" for block in message["content"][-1:]]
+    return read_answer(answer, check, question=" ".join(asked), known=known)
 
 
-def _drop(clip: Clip, reason: str, labeler: str, source: Any) -> Label:
+def _name(model_name: str, check: CheckConfig, *prompts: PromptTemplate) -> str:
+    return "+".join([model_name, *(prompt.sha256[:12] for prompt in prompts), check.fingerprint])
+
+
+def _make_label(reading: Reading, clip: Clip, confidence: float, labeler: str) -> Label:
+    if reading.goal is None:
+        return _drop(clip, reading.problem or LabelProblem.EMPTY, labeler, "model")
+    return Label(clip.start_ns, clip.stop_ns, reading.goal, "model", confidence, labeler)
+
+
+def _drop_untold(view: ClipView, labeler: str, source: GoalSource) -> Label:
+    # Under a long goal the clip's windows serve that one; that is no failure.
+    long = goal_at(view.goals, view.clip.goal_ns, "long")
+    return _drop(view.clip, "no_goal_told" if long is None else "long_goal_only", labeler, source)
+
+
+def _drop(clip: Clip, reason: str, labeler: str, source: GoalSource) -> Label:
     return Label(clip.start_ns, clip.stop_ns, None, source, 0.0, labeler, dropped=reason)

@@ -18,7 +18,8 @@ from vlm_agent.models.loading import LoadedModel, load_model
 if TYPE_CHECKING:
     from vlm_agent.chat import RgbFrame
 
-_MAX_NEW_TOKENS = 32
+_MAX_NEW_TOKENS = 64
+"""Room for a preamble; what is cut off before the goal is asked again."""
 
 
 def load_labeler(name_or_path: str, config: LabelConfig) -> Labeler:

@@ -9,6 +9,7 @@ only when it is whole; so the stage may be stopped at any time and run again, an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labeling.contact_sheet import make_contact_sheet, sheet_times
-from labeling.labelers import ClipView, GameLabeler, LabelConfig, Labeler
-from labeling.store import LabelStore
+from labeling.labelers import ClipView, GameLabeler, LabelConfig, Labeler, ToldLabeler
+from labeling.store import Label, LabelStore
 from vlm_agent.clips import Clip, CutConfig, LabeledClip
 from vlm_agent.dataset.build import DatasetConfig, build_dataset
 from vlm_agent.dataset.manifest import DatasetManifest
@@ -29,6 +30,7 @@ from vlm_agent.models.checkpoints import find_checkpoint
 if TYPE_CHECKING:
     from rich.console import Console
 
+_TELLERS = {"human": "told by a person", "game": "by the game", "model": "by a model"}
 Advance = Callable[[float], None]
 """Told how much of a piece of work was done."""
 
@@ -41,9 +43,10 @@ class LabelArgs:
     """Folder of recorded sessions, or one `.mcap` file."""
     out: Path
     """Folder for `labels/` and `dataset/`; labels that are there already are reused."""
-    labeler: str = "game"
-    """Who names the goals: `game` (what the session itself tells), `nano` (the bundled model chooses among goals it
-    knows), or the path of any Qwen-VL checkpoint."""
+    labeler: str = "told"
+    """Who names the goals of clips for which no person told one while recording: `told` (nobody), `game` (the game,
+    where it told goals as it was played, or the labels of an import), `nano` (the bundled model chooses among the goals
+    of the bundled game), or the path of any Qwen-VL checkpoint."""
     cut: CutConfig = field(default_factory=CutConfig)
     """Where sessions are cut into clips."""
     label: LabelConfig = field(default_factory=LabelConfig)
@@ -62,8 +65,16 @@ class LabelReport:
     """Clips they were cut into."""
     labeled: int
     """Clips with a short goal."""
+    sources: dict[str, int]
+    """Those clips by who told their goal: `human`, `game`, `model`."""
     reused: int
     """Labels that were there already."""
+    outdated: int
+    """Labels that were there and were made anew: of another labeler, prompt, check or recording."""
+    of_another_recording: int
+    """Labels that a person wrote when another recording had the same name; they are kept."""
+    unused: int
+    """Clips without a short goal though the game told one, see `--labeler game`."""
     dataset: DatasetManifest
     """What was built."""
     folder: Path
@@ -73,9 +84,16 @@ class LabelReport:
         """Return all counts by reason as one line."""
         built = self.dataset
         windows = ", ".join(f"{count} {split}" for split, count in built.windows.items())
+        tellers = [f"{count} {_TELLERS[source]}" for source, count in sorted(self.sources.items())]
+        stored = [f"{self.reused} reused", *([f"{self.outdated} made anew"] if self.outdated else [])]
+        hints = [f"{self.unused} more have a goal that the game told: --labeler game"] if self.unused else []
+        if self.of_another_recording:
+            hints.append(f"{self.of_another_recording} labels a person wrote were for another recording of that name")
         return (
-            f"{self.sessions} sessions, {self.clips} clips: {self.labeled} labeled ({self.reused} reused)"
-            f"{_say(built.clip_drops)}; {sum(built.windows.values())} windows ({windows})"
+            f"{self.sessions} sessions, {self.clips} clips: {self.labeled} labeled"
+            f" ({'; '.join([', '.join(tellers), *stored] if tellers else stored)})"
+            f"{_say(built.clip_drops)}{''.join(f'; {hint}' for hint in hints)};"
+            f" {sum(built.windows.values())} windows ({windows})"
             f"{_say({**built.window_drops, **built.event_drops})}; {self.folder}"
         )
 
@@ -93,7 +111,7 @@ def label_and_build(args: LabelArgs, *, labeler: Labeler | None = None, console:
         ModelError: the labeler's checkpoint can't be used.
     """
     paths = find_sessions(args.sessions)
-    if labeler is None and args.labeler != GameLabeler.name:
+    if labeler is None and args.labeler not in _MODELLESS:
         find_checkpoint(args.labeler)  # a wrong name is told at once, not after all sessions are read
     with _bars(console) as start_bar:
         advance = start_bar("reading", len(paths))
@@ -104,17 +122,30 @@ def label_and_build(args: LabelArgs, *, labeler: Labeler | None = None, console:
         labeler = labeler or make_labeler(args.labeler, args.label)
         store = LabelStore(args.out / "labels")
         advance = start_bar("labeling", sum(map(len, clips)))
-        labeled, reused = [], 0
-        for recording, of_session in zip(recordings, clips, strict=True):
-            done, kept = label_session(recording, of_session, labeler, store, args.label, advance)
-            labeled.append(done)
-            reused += kept
+        labeled = [
+            label_session(recording, of_session, labeler, store, args.label, advance)
+            for recording, of_session in zip(recordings, clips, strict=True)
+        ]
         advance = start_bar("building", sum(recording.duration_s for recording in recordings))
         folder = args.out / "dataset"
-        pairs = list(zip(recordings, labeled, strict=True))
+        pairs = [(recording, one.clips) for recording, one in zip(recordings, labeled, strict=True)]
         manifest = build_dataset(pairs, folder, spec, args.dataset, advance=advance)
-    num_labeled = sum(clip.goal is not None for of_session in labeled for clip in of_session)
-    return LabelReport(len(paths), sum(map(len, clips)), num_labeled, reused, manifest, folder)
+    sources: Counter[str] = Counter(clip.goal.source for one in labeled for clip in one.clips if clip.goal is not None)
+    return LabelReport(
+        sessions=len(paths),
+        clips=sum(map(len, clips)),
+        labeled=sources.total(),
+        sources=dict(sources),
+        reused=sum(one.reused for one in labeled),
+        outdated=sum(one.outdated for one in labeled),
+        of_another_recording=sum(one.of_another_recording for one in labeled),
+        unused=sum(_count_unused(recording, one.clips) for recording, one in zip(recordings, labeled, strict=True)),
+        dataset=manifest,
+        folder=folder,
+    )
+
+
+_MODELLESS: dict[str, Callable[[], Labeler]] = {ToldLabeler.name: ToldLabeler, GameLabeler.name: GameLabeler}
 
 
 def find_sessions(path: Path) -> list[Path]:
@@ -136,16 +167,30 @@ def find_sessions(path: Path) -> list[Path]:
 
 
 def make_labeler(name: str, config: LabelConfig) -> Labeler:
-    """Return the labeler of that name; loads a model for all but `game`.
+    """Return the labeler of that name; loads a model for all but `told` and `game`.
 
     Raises:
         ModelError: there is no such checkpoint, or it can't be used.
     """
-    if name == GameLabeler.name:
-        return GameLabeler()
+    if name in _MODELLESS:
+        return _MODELLESS[name]()
     from labeling.models import load_labeler
 
     return load_labeler(name, config)
+
+
+@dataclass(frozen=True)
+class LabeledSession:
+    """The clips of a session with their goals, and what was known of them before."""
+
+    clips: list[LabeledClip]
+    """All clips, each with its goal or the reason there is none."""
+    reused: int
+    """Labels that were there already."""
+    outdated: int
+    """Labels that were there and were made anew."""
+    of_another_recording: int
+    """Labels a person wrote when another recording had this name."""
 
 
 def label_session(
@@ -155,19 +200,19 @@ def label_session(
     store: LabelStore,
     config: LabelConfig,
     advance: Advance = lambda number: None,
-) -> tuple[list[LabeledClip], int]:
+) -> LabeledSession:
     """Label the clips of a session, writing as it goes; labels that are there already are reused.
 
-    Returns:
-        All clips of the session, with their goals or the reason there is none; and how many labels were reused.
+    What a person wrote into the store comes first, then what a person told while recording; the labeler fills the rest.
     """
     usable = [labeled.clip for labeled in clips if labeled.dropped is None]
-    labels = store.find_kept(recording.session, usable, labeler.name)
-    reused = len(labels)
-    advance(len(clips) - len(usable) + reused)
+    stored = store.sort_stored(recording.session, usable, labeler.name, recording.sha256)
+    by_person = {index for index, label in stored.kept.items() if label.source == "human"}
+    labels = stored.kept | _tell(recording, [clip for clip in usable if clip.index not in by_person])
+    advance(len(clips) - len(usable) + len(labels))
     unwritten = 0
     for view in _views(recording, [clip for clip in usable if clip.index not in labels], labeler, config):
-        labels[view.clip.index] = labeler.label(view)
+        labels[view.clip.index] = replace(labeler.label(view), recording=recording.sha256)
         unwritten += 1
         advance(1)
         if unwritten >= config.batch_clips:
@@ -177,7 +222,22 @@ def label_session(
     done = [
         labeled if labeled.dropped is not None else labels[labeled.clip.index].apply(labeled.clip) for labeled in clips
     ]
-    return done, reused
+    return LabeledSession(done, len(stored.kept), stored.outdated, stored.of_another_recording)
+
+
+def _tell(recording: Recording, clips: Sequence[Clip]) -> dict[int, Label]:
+    """Return the labels that a person told while recording, by index of their clip."""
+    labels = [ToldLabeler().label(ClipView(clip, recording.goals, None)) for clip in clips]
+    return {
+        clip.index: replace(label, recording=recording.sha256)
+        for clip, label in zip(clips, labels, strict=True)
+        if label.goal is not None
+    }
+
+
+def _count_unused(recording: Recording, clips: Sequence[LabeledClip]) -> int:
+    empty = (ClipView(one.clip, recording.goals, None) for one in clips if one.goal is None and not one.clip.dropped)
+    return sum(GameLabeler().label(view).goal is not None for view in empty)
 
 
 def _read(path: Path, horizon_ms: int, advance: Advance) -> Recording:

@@ -1,7 +1,7 @@
 """Labels on disk: one JSONL file a session, one line a clip, replaced whole and atomically.
 
-A label belongs to the span it was made for and to the labeler that made it; when either changes it is made anew.
-What a person wrote is never made anew.
+A label belongs to the recording and the span it was made for and to the labeler that made it; when one of them changes
+it is made anew. What a person wrote is never made anew.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from vlm_agent.errors import DataError
 from vlm_agent.sessions.types import Goal, GoalSource
 
 SUFFIX = ".jsonl"
+RECORDED = ("told", "game")
+"""Labelers that take what the recording itself tells."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,29 @@ class Label:
     confidence: float
     """How sure the source is, 0 to 1."""
     labeler: str
-    """Which labeler with which prompt; `review` for a person."""
+    """Which labeler with which prompt and which check of its answers; `review` for a person who wrote it."""
     dropped: str | None = None
     """Why there is no goal."""
+    recording: str = ""
+    """Fingerprint of the recording it was made for; empty in files of before."""
 
     def apply(self, clip: Clip) -> LabeledClip:
         """Return the clip with this label."""
         if self.goal is None:
             return LabeledClip(clip, dropped=self.dropped or "no_goal")
         return LabeledClip(clip, Goal(clip.start_ns, self.goal, "short", self.source, self.confidence))
+
+
+@dataclass
+class StoredLabels:
+    """What was stored before about the clips of a session."""
+
+    kept: dict[int, Label] = field(default_factory=dict)
+    """Labels that need not be made anew, by index of their clip."""
+    outdated: int = 0
+    """Labels of another labeler, prompt, check or recording, which are made anew."""
+    of_another_recording: int = 0
+    """Kept ones that a person wrote when another recording had this name."""
 
 
 class LabelStore:
@@ -88,15 +104,30 @@ class LabelStore:
         finally:
             partial.unlink(missing_ok=True)
 
-    def find_kept(self, session: str, clips: Iterable[Clip], labeler: str) -> dict[int, Label]:
-        """Return the labels that need not be made anew, by index of their clip."""
+    def sort_stored(self, session: str, clips: Iterable[Clip], labeler: str, recording: str) -> StoredLabels:
+        """Return which stored labels of a session need not be made anew.
+
+        Args:
+            session: its name.
+            clips: the clips it is cut into now.
+            labeler: the name of the labeler that would make them.
+            recording: fingerprint of the recording; its name may have been another's before.
+        """
         by_span = {(label.start_ns, label.stop_ns): label for label in self.read(session)}
-        kept = {}
+        found = StoredLabels()
         for clip in clips:
             label = by_span.get((clip.start_ns, clip.stop_ns))
-            if label is not None and (label.source == "human" or label.labeler == labeler):
-                kept[clip.index] = label
-        return kept
+            if label is None:
+                continue
+            # What a person wrote here has no other source; what one told while recording is in the recording.
+            is_written = label.source == "human" and label.labeler not in RECORDED
+            is_current = label.recording == recording and (label.source == "human" or label.labeler == labeler)
+            if is_written or is_current:
+                found.kept[clip.index] = label
+                found.of_another_recording += label.recording not in ("", recording)
+            else:
+                found.outdated += 1
+        return found
 
 
 def _check(label: Label) -> Label:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,9 @@ def record_play(
     short_goals: tuple[str, ...] = SHORT_GOALS,
     states: bool = True,
     spec: ActionSpec | None = SPEC,
+    told: Sequence[Goal] = (),
 ) -> Path:
-    """Record a session and return its `.mcap` file."""
+    """Record a session and return its `.mcap` file; `told` are further goals."""
     meta = {"action_spec": spec.to_json()} if spec else {}
     rng = np.random.default_rng(seed)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,9 @@ def record_play(
             if short_goals and t_ms % 3600 == 0:
                 text = short_goals[t_ms // 3600 % len(short_goals)]
                 writer.write_goal(t_ms * MS, Goal(t_ms * MS, text, "short", "game"))
+            for goal in told:
+                if goal.t_ns == t_ms * MS:
+                    writer.write_goal(goal.t_ns, goal)
             if states and t_ms % 600 == 0:
                 writer.write_game_state(t_ms * MS, game_state(t_ms // 600))
             writer.write_frame(t_ms * MS, np.full((HEIGHT_PX, WIDTH_PX, 3), (seed * 50 + t_ms // 200) % 256, np.uint8))

@@ -51,7 +51,7 @@ def succeed(*words: object) -> str:
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("history")
     succeed("vlm-agent", "record-demo", "--out", folder / "sessions", "--num-sessions", 2, "--minutes", 0.2)
-    succeed("label_segments.py", "--sessions", folder / "sessions", "--out", folder / "labeled")
+    succeed("label_segments.py", "--sessions", folder / "sessions", "--out", folder / "labeled", "--labeler", "game")
     return folder / "labeled"
 
 

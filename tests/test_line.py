@@ -47,7 +47,7 @@ def sessions(tmp_path_factory):
 def dataset(sessions):
     """One dataset serves every model: it is built once."""
     out = sessions.parent / "labeled"
-    told = succeed("label_segments.py", "--sessions", sessions, "--out", out)
+    told = succeed("label_segments.py", "--sessions", sessions, "--out", out, "--labeler", "game")
     assert "2 sessions" in told.splitlines()[-1]
     return out
 

@@ -170,21 +170,29 @@ def find_pauses(start_ns: int, stop_ns: int, input_times_ns: Sequence[int], paus
 
 
 def goal_changes(goals: Sequence[Goal]) -> list[int]:
-    """Return the times at which the goal of a level becomes another text; the first goal of a level is one too."""
+    """Return the times at which a source's goal of a level becomes another text, its first goal's among them."""
     changes: list[int] = []
-    last: dict[str, str] = {}
+    last: dict[tuple[str, str], str] = {}
     for goal in sorted(goals, key=lambda goal: goal.t_ns):
-        if last.get(goal.level) != goal.text:
+        # Source by source: a person's goal may take the place of the game's though its words were said before.
+        if last.get((goal.level, goal.source)) != goal.text:
             changes.append(goal.t_ns)
-        last[goal.level] = goal.text
+        last[goal.level, goal.source] = goal.text
     return changes
 
 
 def goal_at(goals: Sequence[Goal], t_ns: int, level: GoalLevel) -> Goal | None:
-    """Return the goal of a level that holds at a time, or None before the first and after one with an empty text."""
+    """Return the goal of a level that holds at a time, or None before the first and after one with an empty text.
+
+    What a person told holds until that person tells another or takes it back, whatever the game tells meanwhile.
+    """
     known = [goal for goal in goals if goal.level == level and goal.t_ns <= t_ns]
-    latest = max(known, key=lambda goal: goal.t_ns, default=None)
-    return latest if latest is not None and latest.text.strip() else None
+    by_person = [goal for goal in known if goal.source == "human"]
+    for told in (by_person, [goal for goal in known if goal.source != "human"]):
+        latest = max(told, key=lambda goal: goal.t_ns, default=None)
+        if latest is not None and latest.text.strip():
+            return latest
+    return None
 
 
 def first_tick_of(told_ns: int, ticks_ns: Sequence[int]) -> int | None:

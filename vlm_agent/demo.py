@@ -116,7 +116,7 @@ def _label(config: DemoConfig) -> None:
     from labeling.stage import LabelArgs
     from vlm_agent.cli import label
 
-    label(LabelArgs(sessions=config.out / "sessions", out=config.out / "labeled"))
+    label(LabelArgs(sessions=config.out / "sessions", out=config.out / "labeled", labeler="game"))
 
 
 def _train(config: DemoConfig) -> None:

@@ -66,7 +66,7 @@ def root(tmp_path_factory) -> Path:
 def dataset(root: Path) -> Path:
     settings = DemonstrationConfig(minutes=0.05, fps=5 / 3, starts="anywhere")
     record_demonstrations(root / "sessions", range(12), settings)
-    label_and_build(LabelArgs(sessions=root / "sessions", out=root / "labeled"))
+    label_and_build(LabelArgs(sessions=root / "sessions", out=root / "labeled", labeler="game"))
     return root / "labeled" / "dataset"
 
 

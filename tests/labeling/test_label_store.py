@@ -11,7 +11,7 @@ from labeling.store import Label, LabelStore
 from vlm_agent.clips import Clip
 from vlm_agent.errors import DataError
 
-LABEL = Label(0, 1000, "open the bank", "model", 0.5, "m+1")
+LABEL = Label(0, 1000, "open the bank", "model", 0.5, "m+1", recording="r1")
 
 
 def test_what_is_written_is_read_in_order_of_time(tmp_path):
@@ -29,8 +29,21 @@ def test_labels_are_kept_for_the_same_span_and_labeler_or_a_person(tmp_path):
     by_hand = replace(LABEL, start_ns=1000, stop_ns=2000, source="human", labeler="review")
     moved = replace(LABEL, start_ns=2000, stop_ns=3000)
     store.write("s", [LABEL, by_hand, moved])
-    assert store.find_kept("s", clips, "m+1") == {0: LABEL, 1: by_hand}
-    assert store.find_kept("s", clips, "m+2") == {1: by_hand}
+    stored = store.sort_stored("s", clips, "m+1", "r1")
+    assert (stored.kept, stored.outdated, stored.of_another_recording) == ({0: LABEL, 1: by_hand}, 0, 0)
+    stored = store.sort_stored("s", clips, "m+2", "r1")
+    assert (stored.kept, stored.outdated, stored.of_another_recording) == ({1: by_hand}, 1, 0)
+
+
+def test_labels_are_kept_for_the_same_recording_or_a_person_s_writing(tmp_path):
+    store = LabelStore(tmp_path)
+    clips = [Clip(number, number * 1000, (number + 1) * 1000) for number in range(3)]
+    told = replace(LABEL, start_ns=1000, stop_ns=2000, source="human", labeler="told")
+    by_hand = replace(LABEL, start_ns=2000, stop_ns=3000, source="human", labeler="review")
+    store.write("s", [LABEL, told, by_hand])
+    assert set(store.sort_stored("s", clips, "m+1", "r1").kept) == {0, 1, 2}
+    stored = store.sort_stored("s", clips, "m+1", "r2")
+    assert (stored.kept, stored.outdated, stored.of_another_recording) == ({2: by_hand}, 2, 1)
 
 
 @pytest.mark.parametrize("line", ["{", "5", "{}", '{"start_ns": 1}', json.dumps({**asdict(LABEL), "goal": 5})])

@@ -6,7 +6,6 @@ window is counted by reason, and all counts end in the manifest.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -108,7 +107,7 @@ class _Builder:
             self._statistics.setdefault(window.split, WindowStatistics()).add(window)
             written += 1
         split = spans[0].split if len(spans) == 1 else "by time"
-        self._records.append(SessionRecord(recording.session, split, _hash_file(recording.path), written))
+        self._records.append(SessionRecord(recording.session, split, recording.sha256, written))
 
     def describe(self, history_ms: int) -> DatasetManifest:
         """Return the manifest of all that was added."""
@@ -206,11 +205,6 @@ def _deal(recordings: Sequence[Recording], spec: ActionSpec, config: DatasetConf
         return [split_time(only.start_ns, only.stop_ns, guard_ns, config.split)]
     splits = split_sessions(names, config.split)
     return [[TimeSpan(one.start_ns, one.stop_ns, splits[one.session])] for one in recordings]
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _say(drops: Counter[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Recording:
     """What its game allows, if the recorder said so."""
     excluded_ns: tuple[tuple[int, int], ...] = ()
     """Spans that do not belong to it."""
+    sha256: str = ""
+    """Fingerprint of the file."""
 
     def read_events(self) -> Iterator[InputEvent]:
         """Yield all input in order of time, read again from the file."""
@@ -107,6 +110,7 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
         goals=tuple(reader.goals()),
         spec=spec,
         excluded_ns=tuple((span.start_ns, span.stop_ns) for span in reader.excluded),
+        sha256=_hash_file(path),
     )
 
 
@@ -148,6 +152,11 @@ def choose_spec(recordings: Sequence[Recording], horizon_ms: int) -> ActionSpec:
         buttons=tuple(button for button in _BUTTONS if button in buttons),
         horizon_ms=horizon_ms,
     )
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stored_spec(path: Path, value: Any) -> ActionSpec | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vlm_agent.actions.codecs import make_codec
+from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.random_chunks import draw_chunk
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
@@ -160,7 +161,10 @@ def test_the_codec_decides_the_form(loaded):
     policy = VlmPolicy(loaded, recipe, allow_done=False)
     policy.begin("x", SPEC, 0)
     decision = policy.decide(see())
-    assert make_codec("line").decode(decision.text, recipe.spec) is not None
+    said = make_codec("line").decode(decision.text, recipe.spec)
+    assert recipe.space(160, 96).chunk_to_frame(said) == decision.chunk
+    with pytest.raises(InvalidActionError):
+        make_codec("json").decode(decision.text, recipe.spec)
 
 
 @pytest.mark.model

@@ -303,8 +303,14 @@ def test_between_splits_lies_a_whole_history_and_a_horizon(sessions):
 def test_settings_of_windows_and_presses_are_those_of_the_dataset_and_counts_those_of_all_sessions(sessions, tmp_path):
     press = PressConfig(full_press_ms=10)
     config = DatasetConfig(WindowConfig(history_ticks=3, stride_ticks=2, press=press, by_onset=False))
-    manifest = build(sessions[:2], tmp_path / "two", config)
-    alone = [build([path], tmp_path / "one", replace(config, split=SplitConfig(0))) for path in sessions[:2]]
+    spec = replace(SPEC, keys=("left",))
+
+    def build_for(paths, name, config):
+        pairs = [(recording, label(recording)) for recording in (read_recording(path, 600) for path in paths)]
+        return build_dataset(pairs, tmp_path / name, spec, config)
+
+    manifest = build_for(sessions[:2], "two", config)
+    alone = [build_for([path], "one", replace(config, split=SplitConfig(0))) for path in sessions[:2]]
     dataset = open_dataset(tmp_path / "two")
     windows = [window for split in dataset.splits for window in dataset.windows(split)]
     assert manifest.history_ms == 1800
@@ -318,4 +324,5 @@ def test_settings_of_windows_and_presses_are_those_of_the_dataset_and_counts_tho
     assert manifest.window_drops == {
         name: sum(one.window_drops.get(name, 0) for one in alone) for name in manifest.window_drops
     }
+    assert manifest.event_drops == {"key_not_in_spec": 10}
     assert [(one.session, one.windows) for one in manifest.sessions] == [("s0", 20), ("s1", 20)]

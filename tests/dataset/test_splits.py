@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +31,8 @@ def test_another_seed_deals_otherwise():
     names = [f"s{i}" for i in range(20)]
     assert split_sessions(names, SplitConfig(seed=1)) != split_sessions(names, SplitConfig(seed=2))
     assert list(split_sessions(names, SplitConfig(0.3, 0.1)).values()).count("validation") == 6
+    counts = Counter(split_sessions(names[:10], SplitConfig(0.16, 0.24)).values())
+    assert counts == {"train": 6, "validation": 2, "test": 2}
 
 
 def test_a_lone_session_is_split_by_time_with_a_gap():

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.actions.space import CoordinateSpace
-from vlm_agent.dataset.state_text import PLENTY, render_state
+from vlm_agent.dataset.state_text import (
+    MAX_BANK_ITEMS,
+    MAX_MENU_ROWS,
+    MAX_NEAR,
+    MAX_WORDS_CHARS,
+    PLENTY,
+    crop_state,
+    render_state,
+)
 from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.state import Stack
 
@@ -124,7 +132,6 @@ def test_the_least_useful_goes_first():
     heads = [line.partition(" ")[0] for line in render_state(state, SPACE, 400).splitlines()]
     assert "bank:" in heads
     assert "chat:" not in heads
-    assert render_state(state, SPACE, 700).startswith(render_state(state, SPACE, 700)[:20])
     shorter = render_state(state, SPACE, 80)
     assert shorter.splitlines()[-1].startswith("now: idle; bank open")
 
@@ -222,3 +229,51 @@ def test_menu_and_tab_and_mouse():
         'mouse @131,100 over "smelt furnace"',
         "now: menu open; stats tab",
     ]
+
+
+def test_of_a_large_bank_the_largest_stacks_are_shown_in_their_order():
+    counts = [number * 7 % 30 + 1 for number in range(30)]
+    slots = [{"itemName": f"item {number}", "quantity": count} for number, count in enumerate(counts)]
+    text = render_state({"bank": {"bankOpen": True, "slots": slots}}, SPACE, 2000).splitlines()[0]
+    largest = sorted(counts)[-MAX_BANK_ITEMS:]
+    assert text == "bank: " + "; ".join(f"item {i} x{count}" for i, count in enumerate(counts) if count in largest)
+
+
+def test_what_is_carried_in_several_stacks_is_added_up():
+    slots = [{"itemName": name, "quantity": count} for name, count in (("Coal", 3), ("Ring", None), ("Coal", 20))]
+    assert render_state({"inventory": {"slots": slots}}, SPACE, 700) == "now: have coal 23; ring 1"
+
+
+def test_lists_and_names_have_an_end():
+    things = [{"name": f"tree {i}", "distance": i, "canvasX": 10, "canvasY": 10} for i in range(MAX_NEAR + 3)]
+    assert render_state({"closestGameObjects": things[::-1]}, SPACE, 2000).count("tree") == MAX_NEAR
+    rows = [{"option": f"take {i}", "target": ""} for i in range(MAX_MENU_ROWS + 3)]
+    menu = render_state({"menuOpen": True, "menuEntries": rows}, SPACE, 2000).splitlines()[0]
+    assert menu == "menu: " + "; ".join(f"take {i}" for i in range(MAX_MENU_ROWS))
+    assert render_state({"chat": ["old", "n" * 90]}, SPACE, 2000) == "chat: " + "n" * MAX_WORDS_CHARS
+
+
+@pytest.mark.parametrize(
+    ("thing", "left"),
+    [
+        ({"canvasX": 20, "canvasY": 30}, {"canvasX": 16, "canvasY": 27}),
+        ({"minimapX": 4, "minimapY": 3}, {"minimapX": 0, "minimapY": 0}),
+        ({"canvasX": 53, "canvasY": 42, "name": "rock"}, {"canvasX": 49, "canvasY": 39, "name": "rock"}),
+        ({"canvasX": 54, "canvasY": 42, "name": "rock"}, {"name": "rock"}),
+        ({"canvasX": 53, "canvasY": 43, "name": "rock"}, {"name": "rock"}),
+        ({"canvasX": 3, "canvasY": 30, "name": "rock"}, {"name": "rock"}),
+        ({"canvasX": -1, "canvasY": -1}, {"canvasX": -1, "canvasY": -1}),
+        ({"x": 10, "y": 20, "width": 6, "height": 8}, {"x": 6, "y": 17, "width": 6, "height": 8}),
+        ({"x": 0, "y": 20, "width": 6, "height": 8}, None),  # its middle is cut off
+        ({"x": 2, "y": 20, "width": 6, "height": 8}, {"x": -2, "y": 17, "width": 6, "height": 8}),
+        ([{"canvasX": 20, "canvasY": 30}, 5], [{"canvasX": 16, "canvasY": 27}, 5]),
+    ],
+)
+def test_where_a_part_is_seen_places_count_from_there(thing, left):
+    assert crop_state({"a": thing}, (4, 3, 50, 40)) == {"a": left}
+
+
+def test_the_middle_of_a_rectangle_is_clicked():
+    state = {"levelUpDialog": {"continue": {"bounds": {"x": 100, "y": 50, "width": 20, "height": 60}}}}
+    x, y = SPACE.to_model(110, 80)
+    assert f"dialog: continue @{x},{y}" in render_state(state, SPACE, 700)

@@ -173,8 +173,8 @@ def test_a_finished_run_does_nothing_more(model, whole_run):
 def test_half_written_and_damaged_checkpoints(model, whole_run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(model, tmp_path, watcher=StopAt(8))
-    checkpoints = list_checkpoints(tmp_path / "checkpoints")
     (tmp_path / "checkpoints" / "step-000009.partial").mkdir()
+    checkpoints = list_checkpoints(tmp_path / "checkpoints")
     assert [path.name for path in checkpoints] == ["step-000003", "step-000006"]
     weights = checkpoints[-1] / "optimizer.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -108,4 +108,5 @@ def test_partial_epochs_and_step_limits_count():
     assert count_steps(rows, TrainConfig(epochs=0.25)) == 3
     assert count_steps(rows, TrainConfig(epochs=2.5)) == 25
     assert count_steps(rows, TrainConfig(epochs=3, max_steps=7)) == 7
+    assert count_steps(rows, TrainConfig(epochs=1, max_steps=7)) == 7
     assert count_steps(rows, TrainConfig(epochs=1, max_steps=70)) == 10

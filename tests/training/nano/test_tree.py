@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder
+from vlm_agent.models.encoding import IGNORED_LABEL, ChatEncoder, Encoded
 from vlm_agent.models.forward import apply_head, rope_positions, run_language
 from vlm_agent.models.nano_config import IMAGE_SETTINGS
 from vlm_agent.training.nano import batches, build, scenes
 from vlm_agent.training.nano.samples import NanoSample
-from vlm_agent.training.nano.tree import TreeSequence, common_prefix, grow_tree, mrope_positions
+from vlm_agent.training.nano.tree import common_prefix, grow_tree, mrope_positions
 
 pytestmark = pytest.mark.model
 
@@ -70,9 +70,30 @@ def test_loss_and_gradients_equal_those_of_separate_sequences(nano, sample) -> N
     assert torch.allclose(tree_gradient, gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_a_tree_stays_within_its_length(nano, sample) -> None:
-    _, tokenizer = nano
-    encoder = ChatEncoder(tokenizer, IMAGE_SETTINGS)
-    encoded = [batches.encode_question(sample, one, scenes.nano_recipe(), encoder) for one in sample.questions]
-    tree: TreeSequence = grow_tree(encoded, len(encoded[0].input_ids) + 1)
-    assert max(tree.branch) == 1
+def _talk(prompt: list[int], answer: list[int]) -> Encoded:
+    return Encoded((*prompt, *answer), len(prompt), ())
+
+
+FIRST, SECOND, THIRD = _talk([1, 2, 3, 4], [5, 6]), _talk([1, 2, 3, 7, 8], [9, 10, 11]), _talk([1, 2, 3], [4])
+"""Two tokens are shared by all: the last one of a prompt, which tells the first of its answer, is each one's own."""
+
+
+@pytest.mark.parametrize(
+    ("longest", "ids", "branch"),
+    [
+        (1, [1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 1, 1]),  # never the first
+        (11, [1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 1, 1]),
+        (12, [1, 2, 3, 4, 5, 6, 3, 7, 8, 9, 10, 11], [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]),
+        (13, [1, 2, 3, 4, 5, 6, 3, 7, 8, 9, 10, 11], [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]),
+        (14, [1, 2, 3, 4, 5, 6, 3, 7, 8, 9, 10, 11, 3, 4], [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3]),
+    ],
+)
+def test_a_tree_holds_what_its_length_has_room_for(longest, ids, branch) -> None:
+    tree = grow_tree([FIRST, SECOND, THIRD], longest)
+    assert list(tree.ids) == ids
+    assert list(tree.branch) == branch
+    none = IGNORED_LABEL
+    # A token's label is the one behind it in its own branch, where that is of an answer.
+    learnt = [none, none, none, 5, 6, none, none, none, 9, 10, 11, none, 4, none]
+    assert list(tree.labels) == learnt[: len(ids)]
+    assert list(tree.order) == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7, 2, 3][: len(ids)]

@@ -33,7 +33,7 @@ class Model(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.weight = torch.nn.Parameter(torch.ones(3))
 
 
 @dataclass
@@ -61,8 +61,8 @@ class StopAt(SilentWatcher):
 def play(monkeypatch, tmp_path):
     """Run a loop whose gradients and measured losses are given; return its result and what it did."""
 
-    def run(config=CONFIG, losses=(), folder=tmp_path, watcher=None, keep=None, look=None):
-        model, done, measured = Model(), Done(), iter(losses)
+    def run(config=CONFIG, losses=None, folder=tmp_path, watcher=None, keep=None, look=None):
+        model, done = Model(), Done()
         loaded = SimpleNamespace(model=model, peft=None, device=torch.device("cpu"), library="hf", runner=None)
         material = Material(ROWS, ROWS[:2] if losses else [], SimpleNamespace(expect=list), "rows")
         if look is not None:
@@ -85,7 +85,7 @@ def play(monkeypatch, tmp_path):
 
         def measure(*_):
             model.eval()
-            return MeasuredLoss(next(measured), {})
+            return MeasuredLoss(losses[loop._state.step], {})
 
         monkeypatch.setattr(loop._optimizer, "step", take_step)
         monkeypatch.setattr(loop_module, "add_gradients", add_gradients)
@@ -122,8 +122,8 @@ def test_every_step_has_its_rows_its_rate_and_a_gradient_of_its_own(play, tmp_pa
     assert len(lines) == 10
     assert result.last_loss == 1.5
     # Adam's first step is the rate itself, whatever the gradient; where there is none a weight stays, undecayed.
-    assert done.weights[0] == pytest.approx([-done.rates[0], 0.0, done.rates[0]], rel=1e-4)
-    assert {weights[1] for weights in done.weights} == {0.0}
+    assert done.weights[0] == pytest.approx([1 - done.rates[0], 1.0, 1 + done.rates[0]], rel=1e-4)
+    assert {weights[1] for weights in done.weights} == {1.0}
 
 
 def test_every_pass_of_a_run_has_a_dropout_of_its_own_by_the_runs_seed(play, tmp_path):
@@ -144,19 +144,21 @@ def test_every_pass_of_a_run_has_a_dropout_of_its_own_by_the_runs_seed(play, tmp
 @pytest.mark.parametrize("step", [1, 4, 5, 9])
 def test_a_stopped_run_goes_on_with_the_steps_it_would_have_had(play, tmp_path, step):
     (tmp_path / "whole").mkdir()
-    often = TrainConfig(**{**vars(CONFIG), "save_every_steps": 1})
-    _, whole = play(often, folder=tmp_path / "whole")
+    often, losses = evaluate(2, save_every_steps=1), [9, 9, 3, 9, 5, 9, 6, 9, 7, 9, 8]
+    ended, whole = play(often, losses, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        play(often, watcher=StopAt(step))
-    result, rest = play(often)
+        play(often, losses, watcher=StopAt(step))
+    result, rest = play(often, losses)
     for name in ("rows", "seeds", "rates", "weights"):
         assert getattr(rest, name) == getattr(whole, name)[step - 1 :]
-    assert result.state.step == 10
+    assert result.state == ended.state
+    assert result.state.best_step == 2
+    assert result.weights["weight"].tolist() == whole.weights[1]
 
 
 @pytest.mark.parametrize(("every", "steps"), [(4, [0, 4, 8, 10]), (5, [0, 5, 10]), (20, [0, 10]), (1, list(range(11)))])
 def test_it_is_measured_at_the_start_every_so_many_steps_and_once_at_the_end(play, tmp_path, every, steps):
-    _, done = play(evaluate(every), losses=[3.0] * 20)
+    _, done = play(evaluate(every), losses=[3.0] * 11)
     assert [line["step"] for line in read_metrics(tmp_path) if "eval_loss" in line] == steps
     assert done.was_training == [True] * 10
 
@@ -176,12 +178,13 @@ def test_the_trained_weights_that_were_measured_best_are_the_result(
     play, losses, patience, best_step, best_loss, last_step
 ):
     """The untrained start is there to be compared with: whoever trains wants what was trained."""
+    losses = [loss for loss in losses for _ in range(2)]
     result, done = play(evaluate(2, patience=patience), losses)
     state = result.state
     assert (state.best_step, state.best_loss, state.step) == (best_step, best_loss, last_step)
     assert state.has_stopped == (last_step < 10)
     assert result.weights["weight"].tolist() == done.weights[best_step - 1]
-    assert result.weights["weight"].any()
+    assert result.weights["weight"].tolist() != [1.0, 1.0, 1.0]
     again, nothing = play(evaluate(2, patience=patience), losses)
     assert again.state == state
     assert again.weights["weight"].equal(result.weights["weight"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.errors import ConfigError, ModelError, run_guarded
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.rollouts.command import RunConfig, make_table, run
 from vlm_agent.rollouts.episodes import DecisionCounts, Episode, Outcome
@@ -70,11 +70,17 @@ def test_mistakes_leave_nothing_behind(tmp_path, changes, error, word):
     assert not (tmp_path / "episodes").exists()
 
 
-@pytest.mark.model
-def test_a_folder_that_cant_be_written_is_one_error(tiny, tmp_path):
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises((DataError, OSError)):
-        run(RunConfig(goal=GOAL, model=str(tiny), max_ticks=1, out=tmp_path / "taken"))
+def test_a_folder_that_cant_be_written_is_one_line_that_names_it(tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    config = RunConfig(goal=GOAL, model="nano", max_ticks=1, out=taken)
+    assert run_guarded(lambda: run(config)) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("error: ")
+    assert str(taken) in told
+    assert taken.read_text() == "a file"
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_the_script_ends_with_one_line_and_exit_code_2():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,19 +17,13 @@ from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrati
 HEAVY = ("torch", "transformers", "peft", "datasets", "pygame", "av", "matplotlib", "numpy")
 
 
-def test_help_is_quick_and_light():
+def test_help_is_light():
     code = (
         "import sys; from vlm_agent.cli import run_command; run_command(['--help'])\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
-    # 0.1 s on an idle core; the margin is for a busy one, an import of torch alone takes longer than this.
-    assert min(seconds) < 1.5
 
 
 def test_the_usage_names_every_command():
@@ -39,30 +33,23 @@ def test_the_usage_names_every_command():
         assert stage.help in usage
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "play",
-        "record",
-        "record-demo",
-        "import",
-        "info",
-        "repair",
-        "label",
-        "train",
-        "run",
-        "compare",
-        "eval",
-        "audit",
-        "curve",
-        "demo",
-        "pretrain-nano",
-    ],
+COMMANDS = (
+    "play record record-demo import info repair label plan train run stop resume compare eval audit likeness curve"
+    " doctor demo desktop-demo pretrain-nano"
 )
-def test_a_command_finds_its_stage(name):
+
+
+def test_these_are_the_commands():
+    assert " ".join(STAGES) == COMMANDS
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_command_finds_its_stage_and_its_stage_takes_its_settings(name):
     config, function = STAGES[name].load()
     assert dataclasses.is_dataclass(config)
-    assert callable(function)
+    # Annotations are kept as text: the settings' class by its name.
+    [taken] = inspect.signature(function).parameters.values()
+    assert taken.annotation == config.__name__
 
 
 def test_an_unknown_command_is_one_error():

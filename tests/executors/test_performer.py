@@ -13,6 +13,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Click, Key, Move, Scroll
+from vlm_agent.errors import ConfigError
 from vlm_agent.executors.audit import AuditFailedError
 from vlm_agent.executors.devices import DeviceLostError, GuardianLostError
 from vlm_agent.executors.kill_switch import StopReason
@@ -272,6 +273,56 @@ def test_chunks_that_are_not_legal_or_not_of_now_are_refused(text, window, offse
     with pytest.raises(RequestRefusedError) as refusal:
         bench.performer.submit(Chunk(1, bench.clock.t_ns + offset_ms * NS_PER_MS, window, text))
     assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("offset_ms", [-1200, 0, 1000])
+def test_a_chunk_may_be_two_horizons_old_or_a_second_ahead(offset_ms):
+    bench = Bench()
+    bench.play(1300)
+    assert bench.send(Key(0, "a"), start_ms=1300 + offset_ms)["late"] == (offset_ms < 0)
+
+
+@pytest.mark.parametrize("limit", ["events_per_s", "clicks_per_s", "text_per_s", "moves_per_s"])
+def test_limits_that_allow_nothing_are_refused(limit):
+    with pytest.raises(ConfigError, match="at least 1"):
+        Limits(**{limit: 0})
+    assert getattr(Limits(**{limit: 1}), limit) == 1
+
+
+def test_a_limit_is_of_any_one_second():
+    bench = Bench(limits=Limits(clicks_per_s=2))
+    bench.send(Click(0, 5, 5), Click(300, 5, 5))
+    bench.play(900)
+    bench.send(Click(80, 5, 5), Click(40, 5, 5))
+    bench.play(1400)
+    # At 980 ms the first click is within the second, at 1020 ms it is not.
+    assert [t_ms for t_ms, what in bench.sent if what[0] == "down"] == [0, 300, 1020]
+    assert bench.performer.describe()["dropped"] == {"too_many_clicks": 1, "not_down": 1}
+
+
+def test_what_was_done_is_told_once_with_what_was_let_go():
+    bench = Bench()
+    bench.send(Key(0, "w", "down"), Click(10, 5, 6, "right", "down"))
+    bench.play(30)
+    bench.kill.throw(StopReason.HOTKEY)
+    told = [event for event in bench.performer.describe(events=True)["events"] if event["kind"] != "move"]
+    assert [{name: value for name, value in event.items() if name not in ("t_ns", "chunk")} for event in told] == [
+        {"kind": "key", "key": "w", "pressed": True},
+        {"kind": "button", "button": "right", "pressed": True, "x": 5, "y": 6},
+        {"kind": "key", "key": "w", "pressed": False},
+        {"kind": "button", "button": "right", "pressed": False},
+    ]
+    assert [round((event["t_ns"] - bench.begin_ns) / NS_PER_MS) for event in told] == [0, 10, 30, 30]
+    assert bench.performer.describe(events=True)["events"] == []
+
+
+@pytest.mark.parametrize(("lost_ms", "is_sent"), [(94, False), (96, True)])
+def test_an_event_is_judged_five_milliseconds_before_its_time(lost_ms, is_sent):
+    bench = Bench()
+    bench.send(Key(100, "a"))
+    bench.clock.at.append((bench.begin_ns + lost_ms * NS_PER_MS, lambda: lose_focus(bench)))
+    bench.play(300)
+    assert any(what == ("down", "a") for _, what in bench.sent) == is_sent
 
 
 @pytest.mark.parametrize("key", ["ctrl", "leftctrl", "rightctrl"])

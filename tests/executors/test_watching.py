@@ -105,6 +105,58 @@ def test_a_corner_stops_even_where_a_persons_input_does_not(point):
     assert reason(kill) == "corner"
 
 
+@pytest.mark.parametrize(
+    ("point", "is_corner"),
+    [
+        ((1280, -50), True),
+        ((1281, -49), True),
+        ((1379, 29), True),
+        ((1378, 28), True),
+        ((1280, 29), True),
+        ((1282, -50), False),
+        ((1280, -48), False),
+        ((1377, 29), False),
+        ((1330, -50), False),
+        ((1280, 0), False),
+    ],
+)
+def test_corners_are_those_of_the_screen_wherever_it_lies(point, is_corner):
+    kill = KillSwitch()
+    watch = PersonWatch(SentLog(), kill, Rect(1280, -50, 100, 80), person_stops=False)
+    watch.hear(move(1330, 0), 0)
+    watch.hear(move(*point), 1)
+    assert reason(kill) == ("corner" if is_corner else None)
+
+
+def test_what_was_forgiven_is_forgotten_after_a_second():
+    watch, _, kill = make_watch()
+    watch.hear(Signal("move", point=(50, 50), is_own=True), 0)
+    watch.hear(move(54, 50), 1)
+    watch.hear(move(50, 50), 1002 * NS_PER_MS)
+    assert kill.stop is None
+    watch.hear(move(51, 50), 1003 * NS_PER_MS)
+    assert reason(kill) == "person"
+
+
+def test_a_note_is_taken_by_its_own_kind_code_and_point():
+    for noted, heard in (
+        (W, W_UP),
+        (W, Signal("key", 26, True, name="w")),
+        (W, Signal("button", 25, True)),
+        (move(30, 30), move(31, 30)),
+    ):
+        watch, sent, kill = make_watch(tolerance_px=0)
+        watch.hear(Signal("move", point=(29, 30), is_own=True), 0)
+        sent.note(noted, 0)
+        watch.hear(heard, 1)
+        assert reason(kill) == "person", (noted, heard)
+    # A motion by an offset ends nobody knows where.
+    sent = SentLog()
+    sent.note(Signal("move"), 0)
+    assert sent.take(move(77, 8), 1)
+    assert not sent.take(move(77, 8), 1)
+
+
 def test_hotkeys_work_unarmed_and_only_by_a_persons_hand():
     watch, sent, kill = make_watch()
     watch.is_armed = lambda: False

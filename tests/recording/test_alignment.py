@@ -93,3 +93,20 @@ def test_a_state_that_only_counts_tells_nothing() -> None:
         check.add_click(tick * 600 * MS - 5 * MS * tick)
         assert not check.add_state(tick * 600 * MS, {"tick": tick, "camera": {"x": tick % 3}})
     assert check.drift_ms is None
+
+
+def test_an_answer_follows_its_click_or_comes_with_it() -> None:
+    """The time from a click to its answer, as it is first learnt: of several clicks the last, none of the future."""
+    check = ReactionCheck()
+    for step in range(60):
+        t_ns = (step + 1) * 4_000 * MS
+        for away_ms in (700, 200, 0, -100):
+            check.add_click(t_ns - away_ms * MS)
+        # Something that seldom changes does, but for the states between.
+        check.add_state(t_ns - 2_000 * MS, {"gold": step})
+        check.add_state(t_ns - 1_999 * MS, {"gold": step})
+        check.add_state(t_ns - 1_998 * MS, {"gold": step})
+        check.add_state(t_ns, {"gold": step + 1})
+    assert check.drift_ms is None or abs(check.drift_ms) < 1
+    assert check._usual is not None
+    assert check._usual[0] == pytest.approx(0)

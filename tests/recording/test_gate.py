@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,20 @@ class World:
         elif isinstance(item, PointerMoved | ButtonChanged | WheelTurned):
             self.pointer = item.x, item.y
 
+    def wants(self, item: DeviceItem) -> bool:
+        """Whether an item is recorded: neither more nor less."""
+        if isinstance(item, KeyChanged | ButtonChanged) and not item.pressed:
+            return name_of(item) in self.down
+        if isinstance(item, KeyChanged):
+            return self.has_keys and item.key not in self.down
+        if isinstance(item, ButtonChanged):
+            return self.is_inside and item.button not in self.down
+        if isinstance(item, PointerMoved):
+            return self.is_inside or (self.is_visible and bool(self.down & {"left", "x1"}))
+        if isinstance(item, WheelTurned):
+            return self.is_inside
+        return isinstance(item, RawMotion) and self.has_keys
+
     def check(self, event: Any) -> None:
         if isinstance(event, KeyChanged | ButtonChanged):
             name = name_of(event)
@@ -89,25 +104,103 @@ class World:
 
 
 @given(st.lists(items, max_size=60))
-def test_nothing_from_elsewhere_and_nothing_left_pressed(stream: list[DeviceItem]) -> None:
+def test_what_belongs_to_the_window_and_nothing_else_and_nothing_left_pressed(stream: list[DeviceItem]) -> None:
     gate = make_gate()
     world = World()
     for item in dated(stream):
         world.follow(item)
+        is_wanted = world.wants(item)
         kept = gate.feed(item)
-        assert len(kept) <= 1
+        assert len(kept) == is_wanted
         for event in kept:
             assert event.t_ns == item.t_ns
             world.check(event)
-        if not kept and isinstance(item, KeyChanged) and world.has_keys:
-            # Left out is only the repeat of a held key, or a release whose press was not recorded.
-            assert item.pressed == (item.key in world.down)
         if isinstance(item, KeyChanged | ButtonChanged) and not item.pressed:
             assert name_of(item) not in world.down
     released = gate.shut(10**6)
     assert {name_of(event) for event in released} == world.down
     assert not any(event.pressed for event in released)
     assert gate.shut(10**6) == []
+
+
+@pytest.mark.parametrize(
+    ("focus", "pointer", "is_kept"),
+    [
+        ("inside", INSIDE, True),
+        ("inside", OUTSIDE, True),
+        ("pointer", INSIDE, True),
+        ("pointer", OUTSIDE, False),
+        ("pointer", (140, 60), False),
+        ("outside", INSIDE, False),
+        ("outside", OUTSIDE, False),
+    ],
+)
+def test_keys_go_where_the_focus_is(focus: Any, pointer: tuple[int, int], is_kept: bool) -> None:
+    key, motion = KeyChanged(3, "a", pressed=True), RawMotion(4, 5, 6)
+    for teller in (PointerMoved(2, *pointer), WheelTurned(2, *pointer, 0, 1), ButtonChanged(2, *pointer, "x1", False)):
+        gate = make_gate(focus=focus)
+        gate.feed(teller)
+        assert gate.feed(key) == ([key] if is_kept else [])
+        assert gate.feed(motion) == ([motion] if is_kept else [])
+
+
+def test_under_pointer_focus_a_window_above_gets_the_keys() -> None:
+    gate = make_gate(focus="pointer", is_ours=lambda x, y: x < 120)
+    gate.feed(PointerMoved(1, 130, 60))
+    assert gate.feed(KeyChanged(2, "a", pressed=True)) == []
+    gate.feed(PointerMoved(3, 110, 60))
+    assert gate.feed(KeyChanged(4, "a", pressed=True)) != []
+
+
+def test_a_release_is_kept_wherever_it_comes_and_a_shut_gate_keeps_nothing() -> None:
+    gate = make_gate()
+    press = KeyChanged(1, "a", pressed=True)
+    assert gate.feed(press) == [press]
+    gate.feed(FocusChanged(2, "outside"))
+    assert gate.feed(KeyChanged(3, "a", pressed=False)) == [KeyChanged(3, "a", pressed=False)]
+    gate.feed(FocusChanged(4, "inside"))
+    gate.feed(press)
+    gate.feed(ButtonChanged(5, 110, 60, "left", pressed=True))
+    gate.feed(PointerMoved(6, 112, 65))
+    assert gate.shut(9) == [
+        KeyChanged(9, "a", pressed=False),
+        ButtonChanged(9, 12, 15, "left", pressed=False),
+    ]
+    for item in (press, RawMotion(10, 1, 1), PointerMoved(10, *INSIDE), WheelTurned(10, *INSIDE, 0, 1)):
+        assert gate.feed(item) == []
+    gate.open()
+    assert gate.feed(press) == [press]
+
+
+def test_moves_are_asked_about_ten_times_a_second() -> None:
+    asked: list[int] = []
+
+    def is_ours(x: int, y: int) -> bool:
+        asked.append(x)
+        return True
+
+    gate = make_gate(focus="outside", is_ours=is_ours)
+    for t_ms in (0, 50, 99, 100, 199, 200):
+        assert gate.feed(PointerMoved(t_ms * 1_000_000, 100 + t_ms // 10, 60)) != []
+    assert asked == [100, 110, 120]
+    # With the keyboard in the window nobody is asked, and a drag is followed wherever it goes.
+    gate.feed(FocusChanged(201, "inside"))
+    assert gate.feed(PointerMoved(900_000_000, 110, 60)) != []
+    assert gate.feed(PointerMoved(900_000_001, *OUTSIDE)) == []
+    gate.feed(ButtonChanged(900_000_002, 110, 60, "left", pressed=True))
+    assert gate.feed(PointerMoved(900_000_003, *OUTSIDE)) != []
+    assert asked == [100, 110, 120, 110]
+
+
+def test_only_releases_of_the_last_ten_seconds_are_given_back() -> None:
+    gate = make_gate()
+    for key, press_s, release_s in (("a", 1, 4), ("b", 1, 5), ("c", 1, 15)):
+        gate.feed(KeyChanged(press_s * SECOND, key, pressed=True))
+        gate.feed(KeyChanged(release_s * SECOND, key, pressed=False))
+    assert gate.discard(2 * SECOND, 16 * SECOND) == [
+        KeyChanged(16 * SECOND, "b", pressed=False),
+        KeyChanged(16 * SECOND, "c", pressed=False),
+    ]
 
 
 def test_a_window_above_keeps_its_clicks() -> None:

@@ -184,6 +184,13 @@ def test_the_watch_tells_each_trouble_once_and_its_end() -> None:
     assert Watch(WatchLimits(0, 0, 0)).look(vitals(999, grab=0.0, still=0.0, input=0.0)) == []
 
 
+@pytest.mark.parametrize(("name", "limit_s"), [("grab", 1.0), ("still", 20.0), ("input", 60.0)])
+def test_a_trouble_begins_beyond_its_limit(name: str, limit_s: float) -> None:
+    assert Watch(WatchLimits()).look(vitals(100, **{name: 100 - limit_s})) == []
+    [told] = Watch(WatchLimits()).look(vitals(100.5, **{name: 100 - limit_s}))
+    assert told.startswith({"grab": "grabbing", "still": "the picture", "input": "no input"}[name])
+
+
 def test_the_probe_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     for width_px, height_px in ((65, 47), (2, 1), (765, 503)):
         probe = probe_encoder(width_px, height_px, 0.5)

@@ -17,7 +17,7 @@ from recorder_support import wait_until
 
 from vlm_agent.recording import state_sources
 from vlm_agent.recording.clock import SessionClock
-from vlm_agent.recording.game_states import GameStateFeed
+from vlm_agent.recording.game_states import STAMPS, GameStateFeed, find_stamp
 from vlm_agent.recording.state_sources import Exported, SourceProblem, StateSource, open_source
 
 
@@ -232,6 +232,28 @@ def run_feed(answers: list[Any], **settings: Any) -> tuple[list[tuple[int, Expor
     )
     source.feed.run()
     return taken, said
+
+
+def test_states_and_troubles_are_counted() -> None:
+    source = Scripted(["refused", [Exported({"tick": 1}, 10), Exported({"tick": 2}, 20)], "refused", "refused"])
+    source.feed = GameStateFeed(source, take=lambda t_ns, exported: None, say=lambda text: None, every_ms=0.01)
+    source.feed.run()
+    assert (source.feed.state.states, source.feed.state.problems) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("state", "stamp"),
+    [
+        ({"timestamp": 5, "time_ms": 6, "time": 7}, 5),
+        ({"time_ms": 6.5, "time": 7}, 6.5),
+        ({"time": 0}, 0),
+        ({"timestamp": "5", "time": 7}, 7),
+        ({"timestamp": True}, None),
+        ({"tick": 3}, None),
+    ],
+)
+def test_a_states_own_time_is_the_first_number_of_its_names(state: dict[str, Any], stamp: float | None) -> None:
+    assert find_stamp(state, STAMPS) == stamp
 
 
 def test_trouble_is_told_once_and_its_end() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,9 +194,47 @@ def _forget_weight(folder: Path) -> None:
     save_file(weights, folder / WEIGHTS_FILE)
 
 
+def _configure(**fields: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return change
+
+
+def _spoil(value: float) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / WEIGHTS_FILE)
+        weights[sorted(weights)[7]][0, 0] = value
+        save_file(weights, folder / WEIGHTS_FILE)
+
+    return change
+
+
+def _pickle(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).rename(folder / "adapter_model.bin")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (_spoil(float("nan")), "adapter: the adapter's weights are not all finite numbers: 1 of 42 hold NaN"),
+        (_spoil(float("-inf")), "not all finite numbers: 1 of 42"),
+        (_pickle, "holds adapter_model.bin, a pickle"),
+        (_configure(r=4.5), "can't be put|can't be read|no layers"),
+        (_configure(r=0), "adapter"),
+        (_configure(r="four"), "adapter"),
+        (_configure(lora_alpha="loud"), "adapter"),
+        (_configure(lora_alpha=float("nan")), "a number that is not finite"),
+        (_configure(alpha_pattern={"q_proj": float("inf")}), "a number that is not finite"),
+        (_configure(peft_type="PREFIX_TUNING", num_virtual_tokens=4), "PREFIX_TUNING|num_virtual_tokens"),
+        (_configure(peft_type="SOMETHING_NEW"), "knows no adapters of kind 'SOMETHING_NEW'"),
+        (_configure(peft_type=["LORA"]), "knows no adapters of kind"),
+        (_configure(use_tomorrows_lora=True), "asks for use_tomorrows_lora, which the installed peft doesn't know"),
+        (_configure(megatron_config={"a": 1}, megatron_core="antigravity"), "Megatron"),
+        (_configure(target_modules=["nothing"]), "no layers that an adapter can be put on"),
+        (_configure(alora_invocation_tokens=[50]), "activated LoRA works around the layers"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "expected an object"),
         (_rename_weight, "2 weights don't fit"),
         (_forget_weight, "1 weights don't fit"),
         (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b"no"), "can't be read"),
@@ -213,6 +251,26 @@ def test_damaged_adapters_are_one_error(models, run, tmp_path, damage, message):
     with pytest.raises(ModelError, match=message) as caught:
         load_model(models["qwen3_vl"], adapter=folder, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"r": 4.0},
+        {"lora_alpha": 16.0},
+        {"rank_pattern": {"q_proj": 4.0}},
+        {"an_option_of_tomorrow": False, "its_strength": 0.5, "its_layers": None, "its_names": []},
+        {"auto_mapping": {"unsloth_fixed": True}, "runtime_config": {"ephemeral_gpu_offload": True}},
+    ],
+)
+def test_configs_that_mean_the_same_give_the_same_adapter(models, run, dataset, tmp_path, fields):
+    folder = shutil.copytree(run / "adapter", tmp_path / "adapter")
+    _configure(**fields)(folder)
+    recipe = Recipe.from_json(json.loads((folder / RECIPE_FILE).read_text())["recipe"])
+    ours, same = (
+        _losses(load_model(models["qwen3_vl"], adapter=path, device="cpu"), dataset, recipe) for path in (run, folder)
+    )
+    assert ours.equal(same)
 
 
 def test_prompts_are_the_ones_play_uses_and_the_goal_is_behind_the_shared_start(models, dataset, run):

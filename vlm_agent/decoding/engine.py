@@ -179,7 +179,8 @@ class _Head:
     @torch.inference_mode()
     def all_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits of every token, float32 of shape (vocabulary,)."""
-        logits: torch.Tensor = self._head(hidden).float()
+        # As a row: some adapters on a head take no single vector.
+        logits: torch.Tensor = self._head(hidden.unsqueeze(0))[0].float()
         return logits
 
     @torch.inference_mode()

@@ -4,6 +4,8 @@ For a model of a few million parameters most of a pass is spent on the way to th
 cache classes, masks. This stack reads the weights out once (4-bit ones unpacked, adapters added in) and runs the same
 formulas straight through, each product in the precision that the layer it stands for multiplies in. It gives the hidden
 states of `TransformersStack` up to rounding in that precision; a test sees to that.
+It knows plain layers and plain LoRA. `is_lean_enough` looks at every module it would stand for and says no to any
+other: peft can attach more than can be written out here, and a term left out would be a silently wrong answer.
 The weights are a copy: a stack made before training goes on does not follow it.
 """
 
@@ -17,11 +19,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 from torch import Tensor, nn
+from transformers import Qwen3VLForConditionalGeneration
+from transformers.activations import ACT2FN
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3_vl
 
 from vlm_agent.models.forward import ImageFeatures
-from vlm_agent.models.quantized import multiply
+from vlm_agent.models.quantized import UnpackedLinear4bit, multiply
 
 LEAN_LIMIT_PARAMETERS = 200_000_000
 """Models up to this size are copied out on a CPU."""
@@ -29,14 +36,93 @@ LEAN_LIMIT_PARAMETERS = 200_000_000
 _FIRST_CAPACITY = 512
 
 
+_PROJECTIONS = (nn.Linear, Linear4bit, UnpackedLinear4bit)
+_ADAPTED = (LoraLinear, LoraLinear4bit)
+"""What peft puts around these for LoRA; its other kinds have classes of their own."""
+
+
 def is_lean_enough(model: Any) -> bool:
-    """Return whether a model should run on a `LeanStack`: a small Qwen3-VL in float32 on a CPU."""
-    weight = model.get_input_embeddings().weight
-    if model.config.model_type != "qwen3_vl" or weight.device.type != "cpu" or weight.dtype != torch.float32:
+    """Return whether a model should run on a `LeanStack`: a small Qwen3-VL in float32 on a CPU, adapted by LoRA or not.
+
+    The modules decide, not what a config says of them: each must be of a class whose formula is written out here.
+    """
+    if not _is_untouched(model, Qwen3VLForConditionalGeneration):
         return False
-    if model.config.get_text_config().attention_bias:
+    text = model.model.language_model
+    if not _is_untouched(text, qwen3_vl.Qwen3VLTextModel) or model.get_input_embeddings() is not text.embed_tokens:
+        return False
+    is_known = (
+        model.config.get_text_config().hidden_act == "silu"
+        and _is_untouched(text.embed_tokens, nn.Embedding)
+        and text.embed_tokens.max_norm is None
+        and _is_untouched(text.norm, qwen3_vl.Qwen3VLTextRMSNorm)
+        and _is_untouched(text.rotary_emb, qwen3_vl.Qwen3VLTextRotaryEmbedding)
+        and all(map(_is_known_layer, text.layers))
+    )
+    if not is_known or not all(map(_is_plain_number, text.parameters())):
         return False
     return sum(parameter.numel() for parameter in model.parameters()) <= LEAN_LIMIT_PARAMETERS
+
+
+def _is_untouched(module: Any, *classes: type[nn.Module]) -> bool:
+    """Tell whether a module computes what its class says: no subclass, no replaced `forward`, no hooks."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return type(module) in classes and "forward" not in vars(module) and not hooks
+
+
+def _is_plain_number(parameter: Tensor) -> bool:
+    """Tell whether a weight is float32 (or packed), on a CPU."""
+    is_packed = not parameter.is_floating_point()
+    return parameter.device.type == "cpu" and (is_packed or parameter.dtype == torch.float32)
+
+
+def _is_known_layer(layer: Any) -> bool:
+    if not _is_untouched(layer, qwen3_vl.Qwen3VLTextDecoderLayer):
+        return False
+    attention, feed_forward = layer.self_attn, layer.mlp
+    if not _is_untouched(attention, qwen3_vl.Qwen3VLTextAttention):
+        return False
+    if not _is_untouched(feed_forward, qwen3_vl.Qwen3VLTextMLP):
+        return False
+    norms = (layer.input_layernorm, layer.post_attention_layernorm, attention.q_norm, attention.k_norm)
+    return (
+        attention.scaling == attention.head_dim**-0.5
+        and _is_untouched(feed_forward.act_fn, type(ACT2FN["silu"]))
+        and all(_is_untouched(norm, qwen3_vl.Qwen3VLTextRMSNorm) for norm in norms)
+        and all(map(_is_known_projection, _projections_of(layer)))
+    )
+
+
+def _projections_of(layer: Any) -> tuple[nn.Module, ...]:
+    attention, feed_forward = layer.self_attn, layer.mlp
+    return (
+        attention.q_proj,
+        attention.k_proj,
+        attention.v_proj,
+        attention.o_proj,
+        feed_forward.gate_proj,
+        feed_forward.up_proj,
+        feed_forward.down_proj,
+    )
+
+
+def _is_known_projection(module: Any) -> bool:
+    """Tell whether a projection is a matrix without a bias, plain or in 4 bits, or one under nothing but plain LoRA."""
+    if not isinstance(module, LoraLayer):
+        return _is_untouched(module, *_PROJECTIONS) and module.bias is None
+    if not _is_untouched(module, *_ADAPTED) or not _is_known_projection(module.base_layer):
+        return False
+    if module.merged or module.disable_adapters:
+        # Merged weights are taken out again at the next pass where adapters are disabled; only peft keeps that book.
+        return not module.merged
+    return all(_is_plain_lora(module, name) for name in module.active_adapters if name in module.lora_A)
+
+
+def _is_plain_lora(module: Any, name: str) -> bool:
+    """Tell whether an adapter adds two matrices and a factor, and nothing else (DoRA, a bias, a router)."""
+    parts = (module.lora_A[name], module.lora_B[name])
+    has_more = name in module.lora_variant or name in module.lora_magnitude_vector or module.fan_in_fan_out
+    return not has_more and all(_is_untouched(part, nn.Linear) and part.bias is None for part in parts)
 
 
 FEW_TOKENS = 4
@@ -215,19 +301,18 @@ def _read_layer(layer: Any, num_heads: int, num_kv_heads: int) -> _Layer:
 def _read_matrix(*modules: nn.Module) -> _Matrix:
     """What projections of the same input multiply by, one below the other."""
     exact = torch.cat([_read_weight(module) for module in modules])
-    base = modules[0].get_base_layer() if isinstance(modules[0], BaseTunerLayer) else modules[0]
+    base = modules[0].base_layer if isinstance(modules[0], LoraLayer) else modules[0]
     dtype = base.compute_dtype if isinstance(base, Linear4bit) else exact.dtype
     return _Matrix(exact, None if dtype == exact.dtype else exact.to(dtype))
 
 
-def _read_weight(module: nn.Module) -> Tensor:
+def _read_weight(module: Any) -> Tensor:
     """The matrix a projection multiplies by: unpacked, and with what its active adapters add."""
-    if isinstance(module, BaseTunerLayer):
-        weight = _read_weight(module.get_base_layer())
-        if module.disable_adapters:
-            return weight
-        for name in module.active_adapters:
-            weight = weight + module.get_delta_weight(name)
+    if isinstance(module, LoraLayer):
+        weight = _read_weight(module.base_layer)
+        names = [] if module.disable_adapters else [name for name in module.active_adapters if name in module.lora_A]
+        for name in names:
+            weight = weight + module.lora_B[name].weight @ module.lora_A[name].weight * module.scaling[name]
         return weight
     if isinstance(module, Linear4bit):
         unpacked: Tensor = dequantize_4bit(module.weight.data, module.weight.quant_state).float()

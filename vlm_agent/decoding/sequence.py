@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vlm_agent.decoding.lean import LeanStack, is_lean_enough
 from vlm_agent.decoding.stacks import Stack, TransformersStack
+from vlm_agent.models.adapter_configs import check_kind
 from vlm_agent.models.encoding import Encoded
 from vlm_agent.models.forward import ImageFeatures, rope_positions, see_images
 from vlm_agent.models.loading import LoadedModel
@@ -56,7 +57,14 @@ class ModelPrompt:
 
 
 def make_stack(loaded: LoadedModel) -> Stack:
-    """Return the faster of the two stacks for a model."""
+    """Return the faster of the two stacks for a model.
+
+    Raises:
+        ModelError: its adapter works around the layers that a stack runs, and would be left out.
+    """
+    if loaded.peft is not None:
+        for name in loaded.peft.active_adapters:
+            check_kind(loaded.peft.peft_config[name], name)
     return LeanStack(loaded.model) if is_lean_enough(loaded.model) else TransformersStack(loaded.model)
 
 

@@ -50,6 +50,7 @@ def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str
     """Return a model's logits of the first token it would say to an observation, float32 of shape (vocabulary,)."""
     from vlm_agent.decoding.prompts import encode_prompt
     from vlm_agent.decoding.sequence import CachedSequence
+    from vlm_agent.models.forward import apply_head
     from vlm_agent.models.loading import load_model
 
     loaded = load_model(side.name, quantization=pair.quantization, device=device)
@@ -57,5 +58,5 @@ def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str
     prompt = encode_prompt(loaded, messages, [observation.frame], pair.recipe)
     # The same stack that plays; on a small model that is a copy of the weights, which must hold the adapter too.
     hidden = CachedSequence(loaded).start(prompt)
-    logits: NDArray[np.float32] = loaded.model.get_output_embeddings()(hidden).detach().float().cpu().numpy()
+    logits: NDArray[np.float32] = apply_head(loaded.model, hidden).detach().cpu().numpy()
     return logits

@@ -1,4 +1,4 @@
-"""LoRA adapters: put one into a model, save it, load it, and refuse one that was made for something else.
+"""Adapters: put a LoRA in, save it, load any kind that lives in a model's layers, refuse that of another base.
 
 Language layers are adapted, and the vision tower only if asked: while that is frozen its features can be cached, and
 the adapter can be served by engines that know no vision LoRA. An adapter folder is in plain peft layout with
@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.adapter_configs import read_adapter_config
 from vlm_agent.models.checkpoints import RECIPE_FILE as RECIPE_FILE
 from vlm_agent.models.dropout import seed_dropout
 
@@ -30,6 +33,7 @@ VISION_MODULES = (
 """Those of the vision tower, of both generations; its mergers are left alone."""
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+_PICKLE_FILE = "adapter_model.bin"
 
 
 def choose_modules(*, vision: bool) -> str:
@@ -38,8 +42,9 @@ def choose_modules(*, vision: bool) -> str:
 
 
 def adapts_vision(wrapped: PeftModel) -> bool:
-    """Tell whether an adapter changes the vision tower, so that features hang on it."""
-    return any(".visual." in name for name, _ in wrapped.named_parameters() if ".lora_" in name)
+    """Tell whether an adapter of any kind changes the vision tower, so that features hang on it."""
+    tower = wrapped.get_base_model().model.visual
+    return any(isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)) for module in tower.modules())
 
 
 def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int, vision: bool = False) -> PeftModel:
@@ -71,48 +76,72 @@ def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: 
     """Put a saved adapter into a model.
 
     Raises:
-        ModelError: it was made for another base, or its weights and the model don't match name for name.
+        ModelError: it was made for another base, its weights and the model don't match name for name, a weight is not
+            a finite number, or it is of a kind that can't be run here.
     """
     base = read_adapter_recipe(folder)["base"]
     if base["fingerprint"] != base_fingerprint:
         raise ModelError(
             f"{folder}: adapter of another base: made for {base['source']}, and the weights here are not its weights"
         )
-    try:
-        config = LoraConfig.from_pretrained(folder)
-        weights = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+    config = read_adapter_config(folder)
+    if trainable and config.peft_type != "LORA":
+        raise ModelError(f"{folder}: an adapter of kind {config.peft_type} can be played, but not trained further here")
+    weights = _read_weights(folder)
     config.inference_mode = not trainable
     # The base was told by its weights above; peft would go by its name and warn where a folder has moved.
     config.base_model_name_or_path = None
     wrapped = _wrap(model, config)
     seed_dropout(wrapped)
     write_adapter_weights(wrapped, weights, folder)
+    if not trainable:
+        wrapped.requires_grad_(False)  # peft leaves biases that an adapter brought along trainable
     wrapped.eval()
     return wrapped
 
 
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return an adapter's weights as they are saved.
+
+    Raises:
+        ModelError: they are missing, broken or pickled, or one is not a finite number.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file() and (folder / _PICKLE_FILE).is_file():
+        raise ModelError(
+            f"{folder}: holds {_PICKLE_FILE}, a pickle, which could run code and is not read; save it anew as"
+            f" {WEIGHTS_FILE} (peft's save_pretrained does)"
+        )
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+    broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{folder}: the adapter's weights are not all finite numbers: {len(broken)} of {len(weights)} hold NaN or"
+            f" infinity, the first {min(broken)}; give an earlier adapter of that run, or train it again"
+        )
+    return weights
+
+
 def read_lora_rank(folder: Path) -> int:
-    """Return the rank of a saved adapter.
+    """Return the rank of a saved adapter, 0 for a kind without one.
 
     Raises:
         ModelError: its config can't be read.
     """
-    try:
-        return int(LoraConfig.from_pretrained(folder).r)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder}: the adapter can't be read: {error}") from error
+    return int(getattr(read_adapter_config(folder), "r", 0))
 
 
-def _wrap(model: Any, config: LoraConfig) -> PeftModel:
+def _wrap(model: Any, config: PeftConfig) -> PeftModel:
     with warnings.catch_warnings():
         # peft asks the model about activation checkpointing by a name that transformers has replaced.
         warnings.simplefilter("ignore", FutureWarning)
         try:
             return get_peft_model(model, config)
-        except ValueError as error:
-            reason = str(error).splitlines()[0]
+        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError) as error:
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ModelError(
                 f"{type(model).__name__}: has no layers that an adapter can be put on: {reason}"
             ) from error

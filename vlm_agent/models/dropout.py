@@ -68,8 +68,8 @@ class SeededDropout(nn.Module):
 
 
 def seed_dropout(wrapped: PeftModel) -> None:
-    """Put `SeededDropout` in place of torch's dropout in every adapted layer; saved adapters are not touched by it."""
-    probability = wrapped.peft_config["default"].lora_dropout
+    """Put `SeededDropout` in place of torch's dropout in every layer with LoRA; what is saved is not touched by it."""
+    probability = getattr(wrapped.peft_config["default"], "lora_dropout", 0.0)
     layers = [module for module in wrapped.modules() if isinstance(module, LoraLayer)]
     for number, layer in enumerate(layers):
         layer.lora_dropout["default"] = SeededDropout(probability, number)

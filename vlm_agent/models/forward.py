@@ -133,5 +133,6 @@ def run_language(
 
 def apply_head(model: Any, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states, float32 of shape (…, vocabulary)."""
-    logits: Tensor = model.lm_head(hidden)
-    return logits.float()
+    # As rows: some adapters on a head take no single vector.
+    logits: Tensor = model.lm_head(hidden.reshape(-1, hidden.shape[-1]))
+    return logits.float().view(*hidden.shape[:-1], -1)

@@ -151,10 +151,13 @@ class UnpackedLinear4bit(Linear4bit):
     """
 
     _unpacked: Tensor | None = None
+    _unpacked_from: Any = None
+    """State of the weights that were unpacked: merging an adapter puts others in their place."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x times the unpacked weights, in the dtype of x."""
-        if self._unpacked is None:
+        if self._unpacked is None or self._unpacked_from is not self.weight.quant_state:
+            self._unpacked_from = self.weight.quant_state
             self._unpacked = dequantize_4bit(self.weight.data, self.weight.quant_state).to(self.compute_dtype)
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
         return multiply(x.to(self.compute_dtype), self._unpacked, bias).to(x.dtype)

@@ -178,6 +178,7 @@ def test_windows_are_a_sequence(dataset):
     windows = dataset.windows("train")
     assert windows[-1] == list(windows)[-1]
     assert list(windows[2:5]) == list(windows)[2:5]
+    assert list(windows[7:1:-2]) == list(windows)[7:1:-2]
     with pytest.raises(IndexError):
         windows[len(windows)]
 

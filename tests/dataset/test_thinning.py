@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
-from vlm_agent.dataset.thinning import ThinningConfig, ThinningError, anchors_of, measure_error, thin_path
+from vlm_agent.dataset.thinning import (
+    ThinningConfig,
+    ThinningError,
+    _positions,
+    anchors_of,
+    measure_error,
+    thin_path,
+)
 from vlm_agent.errors import ConfigError
 
 CONFIG = ThinningConfig(path_tolerance_px=20, rest_tolerance_px=5)
@@ -66,6 +73,20 @@ def test_error_is_measured_by_playing_back():
     assert other.to_json()["max_px"] == pytest.approx(360.56)
     assert other.rms_px == pytest.approx(np.sqrt(np.square(still).mean()))
     assert ThinningError().rms_px == 0
+
+
+def test_errors_of_sessions_are_added_up():
+    one, other = ThinningError(4, 100.0, 8.0, 50, 3), ThinningError(6, 300.0, 7.0, 20, 2)
+    one.merge(other)
+    assert one == ThinningError(10, 400.0, 8.0, 70, 5)
+    assert one.to_json() == {"rms_px": 6.32, "max_px": 8.0, "points_in": 70, "points_out": 5}
+    one.add(np.array([3.0, 9.0]))
+    assert (one.samples, one.sum_square_px2, one.max_px) == (12, 490.0, 9.0)
+
+
+def test_a_pointer_is_where_it_was_seen_last():
+    track = np.array([(0.0, 1, 2), (20.0, 5, 6)])
+    assert _positions(track, np.array([0.0, 19.0, 20.0, 40.0])).tolist() == [[1, 2], [1, 2], [5, 6], [5, 6]]
 
 
 def test_anchors_are_the_actions_with_a_place():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,6 +72,9 @@ def test_stride_counts_within_a_clip():
     clips = [LabeledClip(Clip(0, 0, 1800 * MS)), LabeledClip(Clip(1, 1800 * MS, 6000 * MS))]
     moments, _ = slide([], clips, config=WindowConfig(stride_ticks=3))
     assert [moment.t_ns // MS for moment in moments] == [0, 1800, 3600, 5400]
+    clips = [LabeledClip(Clip(0, 0, 1200 * MS)), LabeledClip(Clip(1, 1200 * MS, 6000 * MS))]
+    moments, _ = slide([], clips, config=WindowConfig(stride_ticks=3))
+    assert [moment.t_ns // MS for moment in moments] == [0, 1200, 3000, 4800]
 
 
 def test_an_early_tick_ends_the_window_before_it_and_a_late_one_leaves_a_hole():
@@ -94,6 +100,51 @@ def test_moves_give_way_before_presses_do():
     kinds = [type(action) for action in moments[0].target.actions]
     assert kinds == [Key, Key, Move]
     assert report.drops == {}
+
+
+def test_no_press_is_lost_for_a_path_of_several_strokes():
+    spec = ActionSpec(765, 503, keys=("space",), max_actions=3)
+    corners = [(0, 0), (700, 0), (700, 400), (0, 400)]
+    path = [
+        PointerMoved((180 * side + step) * MS, x + (to_x - x) * step // 180, y + (to_y - y) * step // 180)
+        for side, ((x, y), (to_x, to_y)) in enumerate(pairwise(corners))
+        for step in range(0, 180, 20)
+    ]
+    presses = [KeyChanged((t + up) * MS, "space", not up) for t in (505, 545) for up in (0, 30)]
+    both = sorted([*path, *presses], key=lambda event: event.t_ns)
+    moments, report = slide(both, spec=spec)
+    assert [type(action) for action in moments[0].target.actions].count(Key) == 2
+    assert report.drops == {}
+    plenty, _ = slide(both, spec=replace(spec, max_actions=9))
+    assert len(plenty[0].target.actions) >= 5
+
+
+def test_times_are_rounded_to_the_grid_and_rounding_does_not_add_up():
+    events = [KeyChanged((t + up) * MS, "space", not up) for t in (14, 28, 42, 56, 599) for up in (0, 1)]
+    moments, _ = slide(events)
+    assert [action.dt_ms for action in moments[0].target.actions] == [10, 10, 20, 10, 540]
+    assert [age for age, _ in moments[1].recent] == [590, 580, 560, 550, 10]
+
+
+def test_a_pointer_arrives_before_what_is_pressed_at_that_moment():
+    events = [PointerMoved(0, 0, 0), PointerMoved(300 * MS, 300, 200)]
+    presses = [KeyChanged((300 + up) * MS, "space", not up) for up in (0, 40)]
+    moments, _ = slide([*events, *presses])
+    assert moments[0].target.actions == (Move(300, 300, 200), Key(0, "space"))
+
+
+def test_a_move_counts_from_where_the_pointer_was_before_the_window():
+    moments, _ = slide([PointerMoved(100 * MS, 0, 0), PointerMoved(1000 * MS, 300, 200)])
+    assert [moment.target.actions for moment in moments[:3]] == [(), (Move(400, 300, 200),), ()]
+
+
+def test_a_relative_pointer_has_no_way_points_and_nothing_of_its_is_hurried():
+    spec = ActionSpec(765, 503, keys=("space",), pointer="relative", max_offset=50)
+    path = [PointerMoved(t * MS, t // 2, t // 3) for t in range(300, 820, 20)]
+    press = [KeyChanged((t + up) * MS, "space", not up) for t in (100, 900) for up in (0, 40)]
+    moments, report = slide(sorted([*path, *press], key=lambda event: event.t_ns), spec=spec)
+    assert [moment.target.actions for moment in moments[:2]] == [(Key(100, "space"),), (Key(300, "space"),)]
+    assert (report.hurried.strokes, report.thinning.points_in) == (0, 0)
 
 
 def test_config_refuses_a_stride_of_none():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import queue
+import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from Xlib import X
-from Xlib.ext import xtest
+from Xlib.ext import record, xtest
 from Xlib.protocol import event as xlib_event
 
 from vlm_agent.desktop.x11 import connect
@@ -31,6 +34,27 @@ def test_device_events_are_read_as_python_xlib_writes_them(kind, detail, time_ms
     data = written._binary
     data = bytes([data[0] | (SENT if is_sent else 0)]) + data[1:]
     assert parse_core(data) == CoreEvent(kind._code, detail, time_ms, x, y)
+
+
+@pytest.mark.parametrize(
+    ("category", "is_swapped", "num_cut", "heard"),
+    [
+        (record.FromServer, False, 0, [(7, b"a" * 32), (2**31, b"b" * 32)]),
+        (record.FromServer, False, 1, [(7, b"a" * 32)]),
+        (record.FromServer, True, 0, []),
+        (record.StartOfData, False, 0, []),
+    ],
+)
+def test_every_event_of_a_reply_is_told_with_its_time(category, is_swapped, num_cut, heard):
+    told: list[tuple[int, bytes]] = []
+    thread = RecordThread.__new__(RecordThread)
+    thread._hear = lambda server_ms, event: told.append((server_ms, event))
+    thread._is_ready = threading.Event()
+    data = (7).to_bytes(4, sys.byteorder) + b"a" * 32 + (2**31).to_bytes(4, sys.byteorder) + b"b" * 32
+    data = data[: len(data) - num_cut]
+    thread._take(SimpleNamespace(category=category, client_swapped=is_swapped, data=data))
+    assert told == heard
+    assert thread._is_ready.is_set() == (category == record.StartOfData)
 
 
 @pytest.mark.parametrize("is_cut", [False, True])

@@ -1,0 +1,134 @@
+"""Which window is meant, and which key: with stand-ins, on any system."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from Xlib import XK
+
+from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.types import WindowInfo
+from vlm_agent.desktop.windows import choose_window, is_wayland
+from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.errors import ConfigError
+
+RECT = Rect(0, 0, 9, 9)
+WINDOWS = [
+    WindowInfo(1, "Game", RECT, "game", 70),
+    WindowInfo(2, "Game - settings", RECT, "game", 70),
+    WindowInfo(3, "Mail", RECT, "mail", 71),
+    WindowInfo(4, "Mail", RECT, "mail", 72),
+    WindowInfo(5, "", RECT, "shell", 73),
+]
+
+
+def choose(title: str, **which: Any) -> int:
+    return choose_window(SimpleNamespace(list_windows=lambda: WINDOWS), title, **which).window_id  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("title", "which", "window_id"),
+    [
+        ("Game", {}, 1),  # exactly so goes before others
+        ("settings", {}, 2),
+        ("SETTINGS$", {}, 2),
+        ("Mail", {"pid": 72}, 4),
+        ("mai", {"app": "mail", "pid": 71}, 3),
+    ],
+)
+def test_a_window_is_chosen_by_title_program_and_process(title: str, which: dict[str, Any], window_id: int) -> None:
+    assert choose(title, **which) == window_id
+
+
+@pytest.mark.parametrize(
+    ("title", "which", "says"),
+    [
+        ("game", {}, r"names 2 windows \(Game, Game - settings\)"),
+        ("Mail", {}, r"names 2 windows \(Mail\)"),
+        ("Game", {"app": "mail"}, r"names no window; there are: Mail"),
+        ("Chess", {}, "names no window; there are: Game, Game - settings, Mail"),
+        ("Game", {"pid": 1}, "there are: none"),
+        ("(", {}, "regular expression"),
+        ("^$", {}, "names no window"),
+    ],
+)
+def test_a_title_that_names_none_or_several_is_refused(title: str, which: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        choose(title, **which)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_it"),
+    [
+        ({}, False),
+        ({"XDG_SESSION_TYPE": "x11"}, False),
+        ({"XDG_SESSION_TYPE": "wayland"}, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ({"WAYLAND_DISPLAY": ""}, False),
+    ],
+)
+def test_a_wayland_session_is_known(variables: dict[str, str], is_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_SESSION_TYPE", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_wayland() == is_it
+
+
+FIRST_CODE = 8
+ROWS = [
+    ["Escape"],
+    ["a", "A"],
+    ["q", "Q", "a"],  # an `a` with another key held
+    ["Control_L"],
+    ["Control_R"],
+    ["Alt_L", "Meta_L"],
+    ["ISO_Level3_Shift"],
+    ["Super_L"],
+    ["KP_Enter"],
+    ["Return"],
+    ["minus", "underscore"],
+    ["less", "greater"],
+    ["NoSymbol"],
+]
+
+
+def make_table() -> KeyTable:
+    XK.load_keysym_group("xkb")  # where ISO_Level3_Shift is
+    rows = [[XK.string_to_keysym(name) for name in row] for row in ROWS]
+    info = SimpleNamespace(min_keycode=FIRST_CODE, max_keycode=FIRST_CODE + len(ROWS) - 1)
+
+    def get_keyboard_mapping(first: int, count: int) -> list[list[int]]:
+        assert (first, count) == (FIRST_CODE, len(ROWS))
+        return rows
+
+    return KeyTable(SimpleNamespace(display=SimpleNamespace(info=info), get_keyboard_mapping=get_keyboard_mapping))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "heard"),
+    [
+        ("escape", 0, "escape"),
+        ("a", 1, "a"),
+        ("q", 2, "q"),
+        ("ctrl", 3, "ctrl"),  # without a side: the left one
+        ("leftctrl", 3, "ctrl"),
+        ("rightctrl", 4, "ctrl"),
+        ("alt", 5, "alt"),
+        ("leftmeta", 7, "leftmeta"),
+        ("enter", 9, "enter"),
+        ("minus", 10, "minus"),
+    ],
+)
+def test_a_key_is_pressed_by_its_unshifted_symbol_and_heard_without_its_side(name: str, row: int, heard: str) -> None:
+    table = make_table()
+    assert table.find_code(name) == FIRST_CODE + row
+    assert table.find_name(FIRST_CODE + row) == heard
+
+
+def test_some_keys_are_heard_and_never_pressed() -> None:
+    table = make_table()
+    assert [table.find_name(FIRST_CODE + row) for row in (6, 8, 11, 12)] == ["alt", "enter", "vk_226", None]
+    assert table.find_code("f1") is None

@@ -14,8 +14,10 @@ from vlm_agent.chat import (
     PromptInput,
     PromptTemplate,
     Recipe,
+    Turn,
     describe_action,
     load_prompt,
+    make_conversational,
     make_recipe,
     render_answer,
     render_prompt,
@@ -161,3 +163,47 @@ def test_recipe_checks_extent_and_goal_place():
 def test_space_follows_the_convention():
     assert recipe().space(765, 503).to_model(764, 502) == (999, 999)
     assert recipe(coordinates="pixels").space(765, 503).to_model(764, 502) == (383, 255)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "is_shown"), [(6000, True), (6001, False), (0, True), (-1, False), (-600, False), (5999, True)]
+)
+def test_recent_is_what_was_done_within_the_history_and_never_what_is_to_come(age_ms, is_shown):
+    told = render_recent(((age_ms, Move(0, 1, 2)),), recipe())
+    # In the spec's time unit, 10 ms.
+    assert told == (f"Recent: -{age_ms // 10 * 10} MOVE 1,2" if is_shown else "")
+    assert recipe().history_ms == 6000
+
+
+def test_a_conversation_is_never_longer_than_its_turns_and_loses_half_at_once():
+    talk = make_conversational(recipe(), 6)
+    assert [talk.count_earlier(number) for number in range(14)] == [0, 1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3, 4]
+    odd = make_conversational(recipe(), 3)
+    assert [odd.count_earlier(number) for number in range(8)] == [0, 1, 2, 1, 2, 1, 2, 1]
+    sliding = replace(recipe(), history_frames=3)
+    assert [sliding.count_earlier(number) for number in range(5)] == [0, 1, 2, 2, 2]
+    assert [recipe().count_earlier(number) for number in range(3)] == [0, 0, 0]
+    assert (talk.most_earlier, sliding.most_earlier, recipe().most_earlier) == (5, 2, 0)
+
+
+def test_a_conversations_turns_stand_in_their_order_with_their_answers():
+    talk = make_conversational(recipe(), 4)
+    frames = [np.full((4, 4, 3), number, np.uint8) for number in range(3)]
+    earlier = (Turn(frames[0], "bag: 1", "first"), Turn(frames[1], "bag: 2", "second"))
+    asked = PromptInput((frames[2],), "walk", "bag: 3", earlier=earlier)
+    messages = render_prompt(asked, talk)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    texts = [message["content"][-1]["text"] for message in messages]
+    assert "walk" in texts[0]
+    assert [texts[2], texts[4]] == ["first", "second"]
+    assert ["bag: 1" in texts[1], "bag: 2" in texts[3], "bag: 3" in texts[5]] == [True] * 3
+    assert [len(message["content"]) for message in messages[1::2]] == [2, 2, 2]
+    assert [int(picture[0, 0, 0]) for picture in asked.pictures] == [0, 1, 2]
+
+
+def test_a_recipe_survives_a_trip_through_json():
+    for one in (recipe(), recipe(codec="line"), make_conversational(recipe(), 5), replace(recipe(), history_frames=2)):
+        assert Recipe.from_json(json.loads(json.dumps(one.to_json()))) == one
+    # What came later is left out where it changes nothing.
+    assert not {"history_frames", "conversation_turns"} & set(recipe().to_json())
+    assert replace(recipe(), history_frames=2).to_json()["history_frames"] == 2

@@ -269,3 +269,13 @@ def test_the_lengths_are_those_told_and_may_be_one_window() -> None:
     assert len(cut(4200)) == 2
     [clip] = cut(4000)
     assert clip.duration_s == 4.0
+
+
+def test_what_a_person_told_stands_before_what_the_game_tells() -> None:
+    told = [Goal(0, "mine", "short", "human"), Goal(1000 * MS, "the game's", "short", "game")]
+    assert goal_at(told, 2000 * MS, "short").text == "mine"
+    assert goal_at(list(reversed(told)), 2000 * MS, "short").text == "mine"
+    # Until it is taken back.
+    taken_back = [*told, Goal(3000 * MS, "", "short", "human")]
+    assert goal_at(taken_back, 3000 * MS, "short").text == "the game's"
+    assert goal_at(taken_back, 3000 * MS - 1, "short").text == "mine"

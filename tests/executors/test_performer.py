@@ -181,6 +181,20 @@ def test_a_moved_window_is_followed_and_a_resized_one_is_not():
     assert len(bench.presses()) == 4
 
 
+def test_what_a_resized_window_was_to_get_is_gone_though_it_gets_its_size_back():
+    bench = Bench()
+    bench.send(Key(100, "a"), Key(100, "w"), Key(300, "space"))
+    bench.clock.at.append((bench.begin_ns + 50 * NS_PER_MS, lambda: resize(bench, 500)))
+    bench.clock.at.append((bench.begin_ns + 150 * NS_PER_MS, lambda: resize(bench, 400)))
+    bench.play(800)
+    assert bench.presses() == []
+    assert bench.performer.describe()["dropped"]["window_resized"] == 3
+
+
+def resize(bench, width):
+    bench.desktop.window = replace(WINDOW, rect=Rect(100, 50, width, 300))
+
+
 @pytest.mark.parametrize(
     ("limits", "actions", "reason", "num_presses"),
     [
@@ -448,6 +462,10 @@ def test_every_event_has_a_line_in_the_audit(tmp_path):
     told = {"type": "sent", "kind": "button", "button": "left", "pressed": True, "x": 20, "y": 30, "screen": [120, 80]}
     assert {name: press[name] for name in told} == told
     assert lines[0]["type"] == "begin"
+    states = [(line["state"], line["reason"]) for line in lines if line["type"] == "state"]
+    assert states == [("running", ""), ("stopped", "command")]
+    [chunk] = [line for line in lines if line["type"] == "chunk"]
+    assert (chunk["number"], chunk["chunk"], chunk["late_actions"]) == (1, 1, 0)
     assert lines[-1]["type"] == "end"
     assert lines[-1]["sent"] == bench.performer.describe()["sent"]
     assert lines[-1]["dropped"] == bench.performer.describe()["dropped"]

@@ -174,6 +174,18 @@ def test_hotkeys_work_unarmed_and_only_by_a_persons_hand():
     assert reason(kill) == "hotkey"
 
 
+def test_a_combination_stops_when_all_of_it_is_down_and_not_before():
+    watch, _, kill = make_watch(person_stops=False, hotkeys=("ctrl+alt+q",))
+    keys = {name: Signal("key", code, True, name=name) for code, name in ((37, "ctrl"), (64, "alt"), (24, "q"))}
+    watch.hear(keys["q"], 0)
+    watch.hear(Signal("key", 24, name="q"), 1)
+    watch.hear(keys["ctrl"], 2)
+    watch.hear(keys["q"], 3)
+    assert kill.stop is None
+    watch.hear(keys["alt"], 4)
+    assert reason(kill) == "hotkey"
+
+
 def test_a_modifier_is_down_until_both_sides_are_up():
     watch, _, _ = make_watch()
     for code in (37, 105):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Placement, Rect
 from vlm_agent.recording.gate import Gate
-from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowMoved, WindowShown
+from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
 from vlm_agent.sessions.types import RawMotion
 
 SECOND = 1_000_000_000
@@ -201,6 +201,30 @@ def test_only_releases_of_the_last_ten_seconds_are_given_back() -> None:
         KeyChanged(16 * SECOND, "b", pressed=False),
         KeyChanged(16 * SECOND, "c", pressed=False),
     ]
+
+
+def test_a_discarded_span_is_half_open() -> None:
+    gate = make_gate()
+    for key, press_s, release_s in (("a", 1, 2), ("b", 1, 5), ("c", 2, 3)):
+        gate.feed(KeyChanged(press_s * SECOND, key, pressed=True))
+        gate.feed(KeyChanged(release_s * SECOND, key, pressed=False))
+    gate.feed(KeyChanged(2 * SECOND, "d", pressed=True))
+    # A release at its first moment is in it, one at its end is not; a press at its first moment is forgotten.
+    assert gate.discard(2 * SECOND, 5 * SECOND) == [KeyChanged(5 * SECOND, "a", pressed=False)]
+    assert gate.feed(KeyChanged(6 * SECOND, "d", pressed=False)) == []
+
+
+def test_what_becomes_of_the_window_is_known() -> None:
+    gate = make_gate()
+    gate.feed(WindowShown(1, False))
+    assert (gate.is_visible, gate.is_closed) == (False, False)
+    assert gate.feed(PointerMoved(2, *INSIDE)) == []
+    gate.feed(WindowShown(3, True))
+    # A window that grew is shown smaller in the same frame.
+    gate.feed(WindowMoved(4, Rect(0, 0, 80, 60)))
+    assert gate.feed(PointerMoved(5, 40, 20)) == [PointerMoved(5, 20, 10)]
+    gate.feed(WindowClosed(6))
+    assert gate.is_closed
 
 
 def test_a_window_above_keeps_its_clicks() -> None:

@@ -28,7 +28,8 @@ from vlm_agent.training.config import RecipeSettings
 
 if TYPE_CHECKING:
     from vlm_agent.decoding.engine import DecodeConfig
-    from vlm_agent.models.loading import LoadedModel, Quantization
+    from vlm_agent.models.loading import LoadedModel
+    from vlm_agent.models.refusals import Quantization
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ PUBLISHED: dict[str, Published] = {
         quantization=_unsloth(
             "lm_head", load_in_4bit=False, load_in_8bit=True, _load_in_4bit=False, _load_in_8bit=True
         ),
-        refused="8 bits",
+        refused="to 8 bits",
     ),
     "Qwen2.5-VL-7B-Instruct-AWQ": Published(
         _QWEN2_5_7B,
@@ -256,7 +256,7 @@ PUBLISHED: dict[str, Published] = {
     "Qwen3-VL-8B-torchao": Published(
         _QWEN3_8B, quantization={"quant_method": "torchao", "quant_type": "int4_weight_only"}, refused="torchao"
     ),
-    "Qwen3-VL-8B-unknown-method": Published(_QWEN3_8B, quantization={"bits": 3}, refused="quant"),
+    "Qwen3-VL-8B-unknown-method": Published(_QWEN3_8B, quantization={"bits": 3}, refused="an unnamed method"),
     "Qwen3.5-9B": Published("Qwen__Qwen3.5-9B", refused="qwen3_5"),
     "Qwen3-VL-30B-A3B": Published(
         _QWEN3_8B,
@@ -275,7 +275,9 @@ PUBLISHED: dict[str, Published] = {
         refused="qwen2_vl",
     ),
     "Qwen3-8B-text": Published(
-        _QWEN3_8B, top={"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, refused="'qwen3'"
+        _QWEN3_8B,
+        top={"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vision_config": None},
+        refused="a model without a vision tower",
     ),
 }
 """By name."""
@@ -302,11 +304,33 @@ def write_published(name: str, sources: Path, folder: Path, *, seed: int = 0) ->
     _write_pictures(kind, files, folder)
     config = _write_config(kind, sources / (kind.config_from or kind.files), folder, shift)
     if kind.refused:
-        # Refused by config.json; of the weights only names and that they are there count.
-        _save(folder, {"lm_head.weight": torch.zeros(4, 4)}, 1)
+        # Refused unread: one layer shows how the others would be stored.
+        _save(folder, {"lm_head.weight": torch.zeros(4, 4), **_store_like(kind.quantization or {})}, 1)
         return folder
     _write_weights(kind, config, folder, seed)
     return folder
+
+
+def _store_like(quantization: Json) -> dict[str, Tensor]:
+    """Return one layer as a method stores it."""
+    layer = "model.language_model.layers.0.self_attn.q_proj"
+    bytes_, numbers = torch.zeros(64, 64, dtype=torch.int8), torch.ones(64)
+    match quantization.get("quant_method"):
+        case "bitsandbytes" if quantization["load_in_8bit"]:
+            return {f"{layer}.weight": bytes_, f"{layer}.SCB": numbers}
+        case "bitsandbytes":
+            return _pack(f"{layer}.weight", torch.ones(64, 64), kind=quantization["bnb_4bit_quant_type"])
+        case "awq" | "gptq":
+            return {
+                f"{layer}.qweight": bytes_.int(),
+                f"{layer}.qzeros": bytes_.int(),
+                f"{layer}.scales": numbers.half(),
+            }
+        case "fp8" | "compressed-tensors":
+            scale = "weight_scale_inv" if quantization["quant_method"] == "fp8" else "weight_scale"
+            return {f"{layer}.weight": bytes_.to(torch.float8_e4m3fn), f"{layer}.{scale}": numbers}
+        case _:
+            return {f"{layer}.weight": bytes_}
 
 
 def write_adapter_files(sources: Path, folder: Path) -> Path:
@@ -421,6 +445,7 @@ def _write_config(kind: Published, files: Path, folder: Path, shift: Callable[[i
     top = json.loads(json.dumps(kind.top))
     _move_ids(top, shift)
     config |= top
+    config = {key: value for key, value in config.items() if value is not None}
     if kind.saved_by == "5":
         _rename_as_5(config, text)
     if kind.quantization is not None:
@@ -483,8 +508,8 @@ def _draw(name: str, shape: Iterable[int], generator: torch.Generator) -> Tensor
     return 1 + 0.1 * values if re.search(r"norm\w*\.weight$|ln_q\.weight$", name) else 0.1 * values
 
 
-def _pack(name: str, values: Tensor, *, double: bool) -> dict[str, Tensor]:
-    packed, state = quantize_4bit(values, blocksize=64, compress_statistics=double, quant_type="nf4")
+def _pack(name: str, values: Tensor, *, double: bool = True, kind: str = "nf4") -> dict[str, Tensor]:
+    packed, state = quantize_4bit(values, blocksize=64, compress_statistics=double, quant_type=kind)
     beside = {f"{name}.{key}": value for key, value in state.as_dict(packed=True).items()}
     return {name: packed, **{key: value.contiguous() for key, value in beside.items()}}
 

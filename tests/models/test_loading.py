@@ -257,7 +257,7 @@ def _shrink_config(folder):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (_break_model_type, "llama"),
         (_break_method, "awq"),
-        (_truncate_weights, "weights can't be loaded"),
+        (_truncate_weights, "not a whole safetensors file"),
         (_shrink_config, "unexpected_keys"),
         (lambda folder: (folder / "model.safetensors").unlink(), "weights"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer"),

@@ -93,12 +93,12 @@ def check_card() -> Check:
 
 
 def check_model(name: str) -> Check:
-    """Look whether a model's files are there and whole."""
-    from vlm_agent.models.checkpoints import check_files
+    """Look whether a model's files are there and whole, and can be used."""
+    from vlm_agent.models.checking import check_loadable
 
     label = f"model {name}"
     try:
-        return Check(label, State.OK, check_files(name))
+        return Check(label, State.OK, check_loadable(name))
     except ModelError as error:
         return Check(label, State.FAILED, str(error), "name a run's folder, a checkpoint's folder, or base")
 

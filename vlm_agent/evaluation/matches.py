@@ -18,7 +18,7 @@ from vlm_agent.rollouts.running import Rollout, RolloutPlan, run_rollouts
 
 if TYPE_CHECKING:
     from vlm_agent.executors.in_game import Environment
-    from vlm_agent.models.loading import Quantization
+    from vlm_agent.models.refusals import Quantization
 
 SESSIONS = "sessions"
 """Folder of recorded episodes, in that of the stores."""

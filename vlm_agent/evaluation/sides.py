@@ -17,7 +17,7 @@ from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_check
 from vlm_agent.training.differences import find_differences
 
 if TYPE_CHECKING:
-    from vlm_agent.models.loading import Quantization
+    from vlm_agent.models.refusals import Quantization
 
 
 @dataclass(frozen=True)

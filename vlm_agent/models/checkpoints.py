@@ -45,12 +45,27 @@ def find_checkpoint(name: str, *, with_weights: bool = True) -> tuple[str, Path]
     if (path / "run.json").is_file():
         raise ModelError(f"{name}: this run has no adapter yet; go on with it by the training command that began it")
     if path.is_dir():
-        return str(path.resolve()), path.resolve()
+        folder = _enter_hub_cache(path.resolve())
+        return str(folder), folder
     if path.exists():
         raise ModelError(f"{name}: expected a model folder, got a file")
     if not _HUB_NAME.fullmatch(name) or Path(name).parent.is_dir():
         raise ModelError(f"{name}: no such model folder; give a folder, a run, a hub name, or 'nano'")
     return name, _fetch(name, with_weights=with_weights)
+
+
+def _enter_hub_cache(folder: Path) -> Path:
+    """Return the snapshot in a folder as the hub's cache has it (`models--OWNER--NAME`), else the folder itself."""
+    snapshots = folder / "snapshots"
+    if (folder / "config.json").exists() or not snapshots.is_dir():
+        return folder
+    main = folder / "refs" / "main"
+    if main.is_file() and (snapshots / (named := main.read_text(encoding="utf-8").strip())).is_dir():
+        return snapshots / named
+    found = sorted(path for path in snapshots.iterdir() if path.is_dir())
+    if len(found) != 1:
+        raise ModelError(f"{folder}: the hub's cache of a model with {len(found)} snapshots; give one of {snapshots}/*")
+    return found[0]
 
 
 def find_adapter(path: Path) -> Path | None:
@@ -68,38 +83,6 @@ def find_tuned(path: Path) -> Path | None:
         if (folder / RECIPE_FILE).is_file() and (folder / "config.json").is_file():
             return folder.resolve()
     return None
-
-
-def check_files(name: str) -> str:
-    """Look whether a model's files are there and whole, without loading it; say what there is.
-
-    Every safetensors file is opened: its header must name tensors that lie within it, as they do not where a download
-    was cut off.
-
-    Raises:
-        ModelError: the model is not there, or a file of it is missing or cut off.
-    """
-    adapter = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
-    folder = adapter or find_checkpoint(name, with_weights=False)[1]
-    weights = sorted(folder.glob("*.safetensors"))
-    wanted = (ADAPTER_CONFIG,) if adapter else ("config.json", "tokenizer_config.json", "preprocessor_config.json")
-    missing = [file for file in wanted if not (folder / file).is_file()]
-    if missing or not weights:
-        raise ModelError(f"{folder}: {', '.join(missing or ['*.safetensors'])} is missing")
-    for path in weights:
-        _check_safetensors(path)
-    num_mb = sum(path.stat().st_size for path in weights) / 1e6
-    return f"{'adapter' if adapter else 'checkpoint'}, {len(weights)} weight file(s), {num_mb:.1f} MB, {folder}"
-
-
-def _check_safetensors(path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as opened:
-            opened.keys()
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
 
 
 def fingerprint_weights(folder: Path) -> str:

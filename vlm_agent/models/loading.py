@@ -7,15 +7,16 @@ used as asked is one `ModelError`, never a model that quietly computes something
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
@@ -26,10 +27,28 @@ from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_
 from vlm_agent.models.chat_templates import check_trained_template, find_chat_template
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
 from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.finite import check_finite
 from vlm_agent.models.heap import share_one_heap
 from vlm_agent.models.images import read_image_settings
 from vlm_agent.models.patch_embedding import multiply_patches
-from vlm_agent.models.quantized import check_quantised, nf4_config, prepare_4bit_layers
+from vlm_agent.models.quantized import (
+    KEPT_MODULES,
+    cast_whole_weights,
+    check_quantised,
+    list_whole_layers,
+    nf4_config,
+    prepare_4bit_layers,
+    set_quantization,
+    unpack_outside_language,
+)
+from vlm_agent.models.refusals import (
+    Base,
+    Quantization,
+    check_vocabulary,
+    inspect_base,
+    read_config,
+    require_weights,
+)
 from vlm_agent.models.unsloth_models import read_with_unsloth
 
 SHOWN_BYTES = 1_000_000_000
@@ -38,8 +57,6 @@ SHOWN_BYTES = 1_000_000_000
 CPU_DTYPE_VARIABLE = "VLM_AGENT_CPU_DTYPE"
 """Environment variable that says what 4-bit layers are multiplied in on a CPU."""
 
-Quantization = Literal["nf4", "none"]
-"""`nf4`: language layers in 4 bits; `none`: all weights as they are."""
 Library = Literal["hf", "unsloth"]
 """What loads the weights, and puts a fresh adapter in: transformers and peft, or Unsloth, which changes both."""
 
@@ -193,24 +210,26 @@ def _load_base(
     name: str, quantization: Quantization, device: torch.device, library: Library, *, in_float32: bool
 ) -> LoadedModel:
     source, folder = find_checkpoint(name)
-    config = read_config(folder)
-    family = read_family(config, folder)
-    is_packed = _is_nf4(config, folder)
-    if is_packed and quantization == "none":
-        raise ModelError(f"{folder}: holds 4-bit weights; ask for it with nf4, or give the full checkpoint")
+    base = inspect_base(folder, quantization)
+    require_weights(base)
+    encoder = read_encoder(folder)
+    family = FAMILIES[base.model_type]
     computes_in = pick_dtype(device)
     dtype = torch.float32 if in_float32 else computes_in
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "local_files_only": True}
     if device.type == "cuda":
         options["device_map"] = {"": str(device)}
-    if quantization == "nf4" and not is_packed:
+    if quantization == "nf4" and not base.is_packed:
         options["quantization_config"] = nf4_config(dtype)
+    check_finite(base.stored.files)
     if library == "unsloth":
         model = read_with_unsloth(folder, options, in_4bit=quantization == "nf4")
     else:
-        model = _read_weights(family, folder, options)
+        model = _read_weights(base, options)
+        cast_whole_weights(model, dtype)
     if quantization == "nf4":
-        check_quantised(model, all_language_layers=not is_packed)
+        unpack_outside_language(model, dtype)
+        check_quantised(model, all_language_layers=not base.is_packed)
         if library == "hf":
             prepare_4bit_layers(model, dtype if in_float32 else pick_compute_dtype(device), device)
     if library == "hf":
@@ -219,7 +238,7 @@ def _load_base(
     model.eval()
     return LoadedModel(
         model,
-        read_encoder(folder),
+        encoder,
         family,
         quantization,
         source,
@@ -229,18 +248,70 @@ def _load_base(
     )
 
 
-def _read_weights(family: Family, folder: Path, options: dict[str, Any]) -> nn.Module:
+def read_model_config(base: Base) -> Any:
+    """Return the transformers config of a checkpoint; what it says of quantisation is what the weights are.
+
+    Raises:
+        ModelError: config.json can't be used.
+    """
+    model_class = FAMILIES[base.model_type].model_class
     try:
-        with _quiet_if_small(folder):
-            model, report = family.model_class.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        config = model_class.config_class.from_pretrained(base.folder, local_files_only=True)
+        set_quantization(config, None)
+        with torch.device("meta"):
+            model = model_class(deepcopy(config))  # a model writes into its config
+    except _UNREADABLE as error:
+        raise ModelError(f"{base.folder}: config.json can't be used: {_first_line(error)}") from error
+    if base.is_packed:
+        # Without weights all language layers are taken to be packed, as they are in most checkpoints.
+        packed = base.stored.packed
+        set_quantization(config, list_whole_layers(model, packed) if packed else KEPT_MODULES)
+    return config
+
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    StrictDataclassError,
+)
+"""What transformers raises on a config that can't be."""
+
+
+def _read_weights(base: Base, options: dict[str, Any]) -> nn.Module:
+    folder = base.folder
+    try:
+        with _quiet_if_small(folder), _without_reports():
+            model, report = FAMILIES[base.model_type].model_class.from_pretrained(
+                folder,
+                config=read_model_config(base),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told below
+                use_safetensors=True,
+                **options,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the weights can't be loaded: {_first_line(error)}") from error
-    wrong = {kind: sorted(report.get(kind) or ()) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    for kind, keys in wrong.items():
-        if keys:
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(report.get(kind) or ()):
             raise ModelError(f"{folder}: weights don't fit the config: {len(keys)} {kind}, the first {keys[0]}")
     loaded: nn.Module = model
     return loaded
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep transformers from printing tables of weights that don't fit: one line of ours says it."""
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
 
 
 @contextmanager
@@ -261,9 +332,10 @@ def read_encoder(folder: Path) -> ChatEncoder:
     """Return what encodes messages and pictures for the checkpoint in a folder; its weights are not read.
 
     Raises:
-        ModelError: its tokenizer, chat template or picture settings can't be used.
+        ModelError: its tokenizer, chat template or picture settings can't be used, or are of another model.
     """
     tokenizer = read_tokenizer(folder)
+    check_vocabulary(tokenizer, read_config(folder), folder)
     return ChatEncoder(tokenizer, read_image_settings(folder), find_chat_template(folder, tokenizer))
 
 
@@ -277,45 +349,6 @@ def read_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: no usable tokenizer: {_first_line(error)}") from error
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint's config.json holds.
-
-    Raises:
-        ModelError: it is missing or broken.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: not a model folder: config.json is missing or broken") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: expected an object")
-    return config
-
-
-def read_family(config: dict[str, Any], folder: Path) -> Family:
-    """Return the generation that a config.json is of.
-
-    Raises:
-        ModelError: it is none that is supported.
-    """
-    family = FAMILIES.get(config.get("model_type", ""))
-    if family is None:
-        kinds = " or ".join(sorted(FAMILIES))
-        raise ModelError(f"{folder}: expected a {kinds} checkpoint, got model_type {config.get('model_type')!r}")
-    return family
-
-
-def _is_nf4(config: dict[str, Any], folder: Path) -> bool:
-    packed = config.get("quantization_config")
-    if packed is None:
-        return False
-    if packed.get("quant_method") != "bitsandbytes" or packed.get("bnb_4bit_quant_type") != "nf4":
-        method = packed.get("quant_method")
-        raise ModelError(f"{folder}: quantised by {method}; only plain weights and bitsandbytes NF4 can be tuned")
-    return True
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

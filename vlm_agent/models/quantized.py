@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Embedding4bit, Linear4bit, Linear8bitLt
+from bitsandbytes.nn import Embedding4bit, Linear4bit, Linear8bitLt, Params4bit
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.packed import name_modules
 
 KEPT_MODULES = ["lm_head", "model.visual"]
 """Left in full precision. Transformers 5 matches these from the start of a name: `visual` alone would quantise both."""
@@ -33,6 +34,31 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=compute_dtype,
         llm_int8_skip_modules=list(KEPT_MODULES),
     )
+
+
+def set_quantization(config: Any, kept_modules: Sequence[str] | None) -> None:
+    """Have a transformers config say what the weights are, instead of what it was saved with.
+
+    Args:
+        config: is changed in place.
+        kept_modules: the weights are in NF4, but for these layers; none: they are plain.
+    """
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "quantization_config"):
+            del part.quantization_config
+    if kept_modules is not None:
+        config.quantization_config = {**nf4_config(torch.bfloat16).to_dict(), "llm_int8_skip_modules": [*kept_modules]}
+
+
+def list_whole_layers(model: nn.Module, packed: Iterable[str]) -> list[str]:
+    """Return the linear layers that are not packed, by their full names: releases read shorter ones differently.
+
+    Args:
+        model: on torch's `meta` device is enough.
+        packed: the others, as the weight files name them.
+    """
+    names = set(name_modules(model, packed).values())
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in names]
 
 
 def is_kept_whole(name: str, kept_modules: Sequence[str] | None = None) -> bool:
@@ -76,6 +102,43 @@ def _holds_base_weight(name: str, module: nn.Module) -> bool:
 
 def _is_language_linear(name: str, module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and ".language_model.layers." in f".{name}"
+
+
+def unpack_outside_language(model: nn.Module, dtype: torch.dtype) -> None:
+    """Unpack 4-bit layers that are none of the language part: some checkpoints have vision tower or head in 4 bits.
+
+    They compute what they computed before, and then can be read, adapted and cached like those of other checkpoints,
+    where these parts are whole. That costs as much memory as there.
+
+    Args:
+        model: a loaded Qwen-VL model; changed in place.
+        dtype: what the unpacked weights are in.
+    """
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Linear4bit) and not _is_language_linear(name, module):
+            model.set_submodule(name, _unpack(module, dtype))
+
+
+def _unpack(layer: Linear4bit, dtype: torch.dtype) -> nn.Linear:
+    state = getattr(layer.weight, "quant_state", None)
+    values = layer.weight.data if state is None else dequantize_4bit(layer.weight.data, state)
+    whole = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+    whole.weight = nn.Parameter(values.to(dtype), requires_grad=False)
+    if layer.bias is not None:
+        whole.bias = nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)
+    return whole
+
+
+def cast_whole_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Bring everything that is not packed to one dtype: transformers leaves it as it was saved beside packed layers.
+
+    Args:
+        model: changed in place; buffers stay as they are.
+        dtype: the dtype.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not isinstance(parameter, Params4bit):
+            parameter.data = parameter.data.to(dtype)
 
 
 def check_quantised(model: nn.Module, *, all_language_layers: bool) -> QuantisedCount:
@@ -157,8 +220,10 @@ class UnpackedLinear4bit(Linear4bit):
     def forward(self, x: Tensor) -> Tensor:
         """Return x times the unpacked weights, in the dtype of x."""
         if self._unpacked is None or self._unpacked_from is not self.weight.quant_state:
-            self._unpacked_from = self.weight.quant_state
-            self._unpacked = dequantize_4bit(self.weight.data, self.weight.quant_state).to(self.compute_dtype)
+            # A copy made in inference mode could never be part of a pass with gradients.
+            with torch.inference_mode(False):
+                self._unpacked_from = self.weight.quant_state
+                self._unpacked = dequantize_4bit(self.weight.data, self.weight.quant_state).to(self.compute_dtype)
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
         return multiply(x.to(self.compute_dtype), self._unpacked, bias).to(x.dtype)
 

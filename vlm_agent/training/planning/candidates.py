@@ -9,7 +9,8 @@ from vlm_agent.chat import Recipe
 from vlm_agent.models.adapters import read_adapter_recipe, read_lora_rank
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned
 from vlm_agent.models.encoding import ChatEncoder
-from vlm_agent.models.loading import Family, Quantization, read_encoder
+from vlm_agent.models.loading import Family, read_encoder
+from vlm_agent.models.refusals import Quantization, inspect_base
 from vlm_agent.training.planning.shapes import ModelShape, read_shape
 
 
@@ -57,6 +58,13 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
     if adapter is not None:
         rank, base = read_lora_rank(adapter), record["base"]["source"]
     _, folder = find_checkpoint(base, with_weights=False)
-    shape = read_shape(folder)
-    encoder = read_encoder(folder)
-    return Candidate(name, encoder, shape, quantization, any(folder.glob("*.safetensors")), recipe, rank)
+    described = inspect_base(folder, quantization)
+    return Candidate(
+        name,
+        read_encoder(folder),
+        read_shape(folder),
+        quantization,
+        bool(described.stored.files),
+        recipe,
+        rank,
+    )

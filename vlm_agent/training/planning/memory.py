@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vlm_agent.models.loading import Quantization, pick_compute_dtype
+from vlm_agent.models.loading import pick_compute_dtype
 from vlm_agent.models.quantized import UNPACKED_LIMIT_PARAMETERS
+from vlm_agent.models.refusals import Quantization
 from vlm_agent.models.token_trees import NO_PARENT, TokenTree
 from vlm_agent.training.config import OptimizerName, TrainConfig
 from vlm_agent.training.planning.shapes import ModelShape

@@ -13,8 +13,9 @@ from torch import nn
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapters import TARGET_MODULES
-from vlm_agent.models.loading import Family, read_config, read_family
+from vlm_agent.models.loading import FAMILIES, Family, read_model_config
 from vlm_agent.models.quantized import is_kept_whole
+from vlm_agent.models.refusals import inspect_base
 
 _LAYERS = "model.language_model.layers."
 _VISION = "model.visual."
@@ -89,15 +90,16 @@ class ModelShape:
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """Return the shape of the model that a folder's config.json describes; no weights are needed.
+    """Return the shape of a model by its folder's config.json and the headers of its weights, if they are there.
 
     Raises:
-        ModelError: no usable config.json, not a Qwen-VL model, or its layers are not called what they should be.
+        ModelError: it can't be used, or its layers are not called what they should be.
     """
-    family = read_family(read_config(folder), folder)
-    shape = shape_of(family, _read_model_config(family, folder))
+    base = inspect_base(folder, "nf4")
+    family = FAMILIES[base.model_type]
+    shape = shape_of(family, read_model_config(base))
     if not shape.adapted_widths:
-        raise ModelError(f"{folder}: {family.model_class.__name__} has no layers that an adapter can be put on")
+        raise ModelError(f"{base.folder}: {family.model_class.__name__} has no layers that an adapter can be put on")
     return shape
 
 
@@ -132,14 +134,6 @@ def shape_of(family: Family, config: Any) -> ModelShape:
         vision_layers=vision.depth,
         picture_levels=1 + len(getattr(vision, "deepstack_visual_indexes", ())),
     )
-
-
-def _read_model_config(family: Family, folder: Path) -> Any:
-    try:
-        return family.model_class.config_class.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelError(f"{folder}: config.json can't be used: {reason}") from error
 
 
 def _read_kept(config: Any) -> list[str] | None:

@@ -6,9 +6,11 @@ What was recorded, and the runs that are compared, name their scenes by seed alo
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +20,9 @@ import pytest
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.games.ringcraft.config import RingcraftConfig
 from vlm_agent.games.ringcraft.core import NS_PER_MS, Ringcraft
+from vlm_agent.games.ringcraft.demonstrator import Demonstrator, demonstrate
 from vlm_agent.games.ringcraft.disturbances import DISTURBANCES, disturb
+from vlm_agent.games.ringcraft.env import RingcraftEnv
 from vlm_agent.games.ringcraft.goals import GOALS, LONG_GOAL
 from vlm_agent.games.ringcraft.layout import LAYOUT
 from vlm_agent.games.ringcraft.random_scenes import random_scene
@@ -30,11 +34,12 @@ GOLDEN = Path(__file__).with_name("golden_play.json")
 
 
 def tell(game: Ringcraft) -> list[Any]:
-    """A line of a game for a person to compare, with the hash of all the rest."""
+    """A line of a game for a person to compare, with the hashes of what it exports and of all there is."""
     state = game.state
     camera, player = state.camera, state.player
     place = [player.x, player.y, player.facing, camera.yaw, camera.pitch, camera.zoom]
-    return [state.tick, state.mode, *place, state.rings_made, state.crafting_xp, game.hash()[:12]]
+    exported = hashlib.sha256(json.dumps(game.export(), sort_keys=True).encode()).hexdigest()
+    return [state.tick, state.mode, *place, state.rings_made, state.crafting_xp, exported[:12], game.hash()[:12]]
 
 
 def list_scenes() -> dict[str, str]:
@@ -42,6 +47,10 @@ def list_scenes() -> dict[str, str]:
     scenes = {f"scene {seed}": make_scene(seed, RingcraftConfig()) for seed in range(4)}
     scenes |= {f"random {seed}": random_scene(Random(seed)).state for seed in range(4)}
     scenes |= {f"trip {seed}": trip_scene(seed).state for seed in range(4)}
+    env = RingcraftEnv()
+    for goal in ("open the bank", "withdraw sapphires", "make sapphire rings", "examine the furnace", "stop running"):
+        env.reset(seed=7, options={"goal": goal})
+        scenes[f"for: {goal}"] = env.core.state
     return {name: hash_plain(state)[:12] for name, state in scenes.items()}
 
 
@@ -96,6 +105,19 @@ def play_hands() -> list[list[Any]]:
     return lines
 
 
+def play_demonstrated() -> list[list[Any]]:
+    """What three players press in their first seconds: when, what and where; and how often the mouse moves in all."""
+    lines: list[list[Any]] = []
+    for seed, player in ((3, 0), (4, 1), (5, 2)):
+        events: list[Any] = []
+        game, demonstrator = Ringcraft(seed), Demonstrator(seed, player=player)
+        demonstrate(game, demonstrator, 14_000, lambda _, now, events=events: events.extend(now))
+        presses = [event for event in events if not isinstance(event, PointerMoved)]
+        lines += [[event.t_ns, *list(asdict(event).values())[1:]] for event in presses]
+        lines.append([seed, len(events), *tell(game)])
+    return lines
+
+
 def _dated(event: Any, t_ns: int) -> Any:
     return type(event)(t_ns, *[getattr(event, name) for name in event.__dataclass_fields__ if name != "t_ns"])
 
@@ -105,6 +127,7 @@ PLAYED: dict[str, Callable[[], Any]] = {
     "disturbances": list_disturbances,
     "trip": play_trip,
     "hands": play_hands,
+    "demonstrated": play_demonstrated,
 }
 
 
@@ -115,7 +138,7 @@ def test_a_seed_means_what_it_meant_when_it_was_last_approved(name: str) -> None
 
 def test_the_golden_trip_makes_rings_and_the_hands_do_something() -> None:
     golden = json.loads(GOLDEN.read_text())
-    assert golden["trip"][-1][-3] >= 3
+    assert golden["trip"][-1][-4] >= 3
     assert len({line[-1] for line in golden["hands"]}) == len(golden["hands"])
     assert all(golden["disturbances"][kind] for kind in DISTURBANCES)
 

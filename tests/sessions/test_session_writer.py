@@ -204,11 +204,13 @@ def test_states_tell_what_is_held(tmp_path: Path) -> None:
         writer.write_event(ButtonChanged(1, 7, 8, "left", True))
         writer.write_event(PointerMoved(2_000 * MS, 9, 9))
         writer.write_event(KeyChanged(2_001 * MS, "a", False))
+        writer.write_event(ButtonChanged(2_002 * MS, 9, 9, "right", True))
+        writer.write_event(ButtonChanged(2_003 * MS, 9, 9, "left", False))
     with OWAMcapReader(writer.path) as reader:
         keys = [m.decoded.buttons for m in reader.iter_messages(topics=["keyboard/state"])]
         mice = [(m.decoded.x, m.decoded.buttons) for m in reader.iter_messages(topics=["mouse/state"])]
     assert keys == [set(), {65}, set()]
-    assert mice == [(0, set()), (7, {"left"}), (9, {"left"})]
+    assert mice == [(0, set()), (7, {"left"}), (9, {"right"})]
 
 
 def test_an_unfinished_session_has_no_name_and_is_not_overwritten(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from vlm_agent.games.ringcraft.config import RingcraftConfig
 from vlm_agent.games.ringcraft.drawing import Renderer
 from vlm_agent.games.ringcraft.drawing_mesh import project_all
 from vlm_agent.games.ringcraft.drawing_windows import quantity_label
-from vlm_agent.games.ringcraft.geometry import TILE_UNITS, projection_of, visible_world
+from vlm_agent.games.ringcraft.geometry import TILE_UNITS, minimap_point, projection_of, visible_world
 from vlm_agent.games.ringcraft.icons import icon_names
 from vlm_agent.games.ringcraft.interface import open_menu, options_at
 from vlm_agent.games.ringcraft.layout import LAYOUT, Rect
@@ -263,6 +263,49 @@ def test_the_pointer_is_drawn_with_its_tip_where_the_mouse_is() -> None:
     assert box is not None
     assert abs(box.x - 510) <= 1
     assert abs(box.y - 485) <= 1
+
+
+@pytest.mark.parametrize("yaw", [0, 300, 512, 1100, 1536])
+def test_the_minimap_marks_people_and_the_edge_of_the_map_where_the_geometry_says(yaw: int) -> None:
+    state = scene()
+    state.objects, state.npcs = [], state.npcs[:2]
+    camera, player = state.camera, state.player
+    player.x, player.y, player.path = 4, 30, []
+    camera.yaw, camera.focus_x, camera.focus_y = yaw, 4.0, 30.0
+    for npc, (x, y) in zip(state.npcs, ((9, 33), (6, 22)), strict=True):
+        npc.x = npc.previous_x = x
+        npc.y = npc.previous_y = y
+    frame = Renderer().draw(state)
+
+    def colour_at(x: float, y: float) -> tuple[int, ...]:
+        point = minimap_point(state, x, y)
+        assert point is not None
+        return tuple(int(level) for level in frame[round(point[1]), round(point[0])])
+
+    assert colour_at(4, 30) == (255, 255, 255)
+    assert [colour_at(npc.x, npc.y) for npc in state.npcs] == [(255, 255, 0)] * 2
+    if yaw % 512:
+        return
+    # Nothing lies west of the first column or north of the last row; the map lies beside them.
+    for beyond, inside in (((-2, 30), (1, 30)), ((-2, 24), (1, 24)), ((4, 41.5), (4, 38)), ((10, 41.5), (10, 38))):
+        assert colour_at(*beyond) == (0, 0, 0)
+        assert max(colour_at(*inside)) > 20
+
+
+def test_the_flag_on_the_minimap_stands_where_the_way_ends() -> None:
+    state = scene()
+    state.objects = state.npcs = []
+    x, y = state.player.x + 5, state.player.y + 4
+    state.player.path = [(x - 1, y), (x, y)]
+    without = copy.deepcopy(state)
+    without.player.path = []
+    box = changed_box(Renderer().draw(state)[:, LAYOUT.minimap.x :], Renderer().draw(without)[:, LAYOUT.minimap.x :])
+    point = minimap_point(state, x, y)
+    assert box is not None
+    assert point is not None
+    # Its foot is at the place, the cloth stands above and to the right of it.
+    assert (box.x + LAYOUT.minimap.x, box.bottom - 1) == (round(point[0]), round(point[1]))
+    assert (box.width, box.height) == (7, 11)
 
 
 def test_brightness_makes_frames_brighter() -> None:

@@ -105,6 +105,23 @@ def test_an_episode_can_begin_from_a_snapshot_of_the_game():
     assert other.core.hash() == expected
 
 
+def test_an_episode_counts_from_its_own_beginning():
+    env = RingcraftEnv(max_ticks=2)
+    env.reset(seed=3)
+    state = env.core.state
+    state.tick, state.rings_made, state.num_presses, state.num_wasted_presses = 40, 7, 9, 5
+    _, info = env.reset(seed=3, options={"scene": env.core.snapshot()})
+    counted = ("score", "num_presses", "num_wasted_presses", "is_success")
+    assert [info[name] for name in counted] == [0, 0, 0, False]
+    _, reward, _, truncated, info = env.step(ActionChunk((Key(0, "left"),)))
+    assert (reward, truncated, info["num_presses"], info["num_wasted_presses"]) == (0.0, False, 1, 0)
+    env.core.state.rings_made += 2
+    _, _, terminated, truncated, info = env.step(WAIT)
+    # A ring ends nothing: the long goal is scored until time is over.
+    assert (terminated, truncated, info["score"], info["is_success"]) == (False, True, 2, True)
+    assert info["t_ns"] == 42 * 600_000_000
+
+
 def test_a_short_goal_ends_the_episode_with_reward_one():
     env = RingcraftEnv()
     for goal in ("open the bank", "withdraw gold bars", "make sapphire rings", "open the stats tab"):

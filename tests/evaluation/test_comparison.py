@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jsonschema
 import pytest
 
@@ -12,12 +14,16 @@ from tests.evaluation.canned import (
     MAX_TICKS,
     SETTING,
     canned_comparison,
+    canned_episode,
     canned_rollout,
 )
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, ModelError
 from vlm_agent.evaluation.comparison import compare_rollouts, read_schema
+from vlm_agent.evaluation.intervals import Interval
 from vlm_agent.evaluation.metrics import GOAL_SUCCESS, RINGS_PER_MINUTE, find_metric
-from vlm_agent.evaluation.verdicts import Finding, judge, write_verdict
+from vlm_agent.evaluation.verdicts import HEADLINES, Finding, judge, write_verdict
+from vlm_agent.rollouts.episodes import DecisionCounts, Outcome
+from vlm_agent.rollouts.running import Rollout
 
 SLIGHTLY_SHUFFLED = (1, 0, 0, 0, 2, 0, 0, 2, 0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0)
 
@@ -36,8 +42,23 @@ SLIGHTLY_SHUFFLED = (1, 0, 0, 0, 2, 0, 0, 2, 0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0)
 def test_planted_cases_get_the_right_verdict(base, tuned, finding, words) -> None:
     comparison = canned_comparison(base, tuned)
     verdict = write_verdict(comparison)
-    assert verdict.finding is finding is judge(comparison.difference.interval)
+    assert verdict.finding is finding
+    assert verdict.headline == HEADLINES[finding]
     assert words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "finding"),
+    [
+        (0.01, 2.0, Finding.BETTER),
+        (0.0, 2.0, Finding.NOT_DISTINGUISHABLE),
+        (-0.5, 0.5, Finding.NOT_DISTINGUISHABLE),
+        (-2.0, 0.0, Finding.NOT_DISTINGUISHABLE),
+        (-2.0, -0.01, Finding.WORSE),
+    ],
+)
+def test_only_an_interval_that_leaves_0_out_is_a_finding(low, high, finding) -> None:
+    assert judge(Interval((low + high) / 2, low, high)) is finding
 
 
 def test_the_verdict_names_the_numbers() -> None:
@@ -127,10 +148,91 @@ def test_rollouts_that_make_no_comparison_are_refused(names: tuple[str, ...]) ->
         compare_rollouts([canned_rollout(name, (1, 2)) for name in names], RINGS_PER_MINUTE, SETTING)
 
 
-def test_other_seeds_are_refused() -> None:
-    rollouts = [canned_rollout("base", (1, 2)), canned_rollout("tuned", (1, 2, 3))]
-    with pytest.raises(DataError, match="tuned was played on other seeds"):
+def with_seeds(name: str, seeds: tuple[int, ...]) -> Rollout:
+    return Rollout(name, tuple(canned_episode(seed, seed % 7) for seed in seeds))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ((1, 2), "tuned was played on other seeds than base (only one of them on 3)"),
+        ((1, 2, 3, 4), "tuned was played on other seeds than base (only one of them on 4)"),
+        # As many, but others: paired by place they would look like a comparison.
+        ((1, 2, 4), "tuned was played on other seeds than base (only one of them on 3)"),
+        ((11, 12, 13), "tuned was played on other seeds than base (only one of them on 1)"),
+        ((2, 1, 3), "tuned was played on other seeds than base (in another order)"),
+        ((1, 2, 2), "tuned was played more than once on seed 2; each seed counts once"),
+    ],
+)
+@pytest.mark.parametrize("odd", ["tuned", "noop"])
+def test_rollouts_are_paired_by_seed_or_not_at_all(seeds, words, odd) -> None:
+    rollouts = [with_seeds(name, seeds if name == odd else (1, 2, 3)) for name in ("base", "tuned", "noop")]
+    with pytest.raises(DataError) as error:
         compare_rollouts(rollouts, RINGS_PER_MINUTE, SETTING)
+    assert words.replace("tuned", odd) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_each_difference_is_of_one_seed() -> None:
+    base, tuned, noop = with_seeds("base", (3, 9, 5)), with_seeds("tuned", (3, 9, 5)), with_seeds("noop", (3, 9, 5))
+    better = replace(tuned, episodes=tuple(replace(one, score=one.score + one.seed) for one in tuned.episodes))
+    comparison = compare_rollouts([better, noop, base], RINGS_PER_MINUTE, SETTING)
+    assert comparison.seeds == (3, 9, 5)
+    for name in ("base", "noop"):
+        assert comparison.differences[name].values == pytest.approx([rings / 1.5 for rings in (3, 9, 5)])
+    assert [comparison.difference.num_ahead, comparison.difference.num_behind] == [3, 0]
+
+
+def test_shares_of_a_comparison_keep_to_what_can_be() -> None:
+    # One seed with many presses, nearly all in vain: linearised, the interval went to 122 %.
+    parts = [(2, 9), (0, 8), (3, 12), (1, 10), (0, 7), (14, 15)]
+    episodes = [
+        replace(canned_episode(seed, 1), num_presses=presses, num_wasted_presses=wasted)
+        for seed, (wasted, presses) in enumerate(parts)
+    ]
+    row = compare_rollouts(
+        [Rollout(name, tuple(episodes)) for name in ("base", "tuned")], RINGS_PER_MINUTE, SETTING
+    ).tuned
+    assert row.wasted is not None
+    assert row.wasted.mean == pytest.approx(20 / 61)
+    assert 0 < row.wasted.low < row.wasted.mean < row.wasted.high < 1
+    # All decisions were valid and all goals reached: six seeds don't make that certain.
+    assert row.valid is not None
+    for share in (row.valid, row.success):
+        assert (share.mean, share.high) == (1.0, 1.0)
+        assert share.low == pytest.approx(0.025 ** (1 / 6))
+
+
+def test_the_valid_share_is_of_all_decisions_not_of_episodes() -> None:
+    long, short = canned_episode(1, 1), canned_episode(2, 1)
+    counts = DecisionCounts({"executed": 10, "invalid": 40}, {"truncated": 40})
+    rollouts = [Rollout(name, (long, replace(short, counts=counts))) for name in ("base", "tuned")]
+    row = compare_rollouts(rollouts, RINGS_PER_MINUTE, SETTING).tuned
+    assert row.valid is not None
+    assert row.valid.mean == pytest.approx(160 / 200)
+    assert row.share(Outcome.INVALID) == pytest.approx(40 / 200)
+
+
+def test_presses_that_nobody_counted_are_not_told_as_wasted_or_not() -> None:
+    uncounted = tuple(replace(canned_episode(seed, 1), num_presses=None, num_wasted_presses=None) for seed in (1, 2))
+    unpressed = tuple(replace(canned_episode(seed, 1), num_presses=0, num_wasted_presses=0) for seed in (1, 2))
+    comparison = compare_rollouts([Rollout("base", uncounted), Rollout("tuned", unpressed)], RINGS_PER_MINUTE, SETTING)
+    assert comparison.base.wasted is comparison.tuned.wasted is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"mean_p_allowed": float("nan")}, ModelError, "tuned: on seed 2 its probabilities are nan"),
+        ({"score": float("inf")}, DataError, "tuned: on seed 2 the score is inf"),
+        ({"latencies_ms": (3.0, float("nan"))}, DataError, "tuned: on seed 2 the time of a decision is nan"),
+    ],
+)
+def test_an_episode_with_numbers_that_are_none_is_named(changes, error, words) -> None:
+    tuned = (canned_episode(1, 1), replace(canned_episode(2, 1), **changes))
+    with pytest.raises(error, match=words) as raised:
+        compare_rollouts([with_seeds("base", (1, 2)), Rollout("tuned", tuned)], RINGS_PER_MINUTE, SETTING)
+    assert "\n" not in str(raised.value)
 
 
 def test_goals_that_end_are_measured_by_success() -> None:
@@ -138,4 +240,13 @@ def test_goals_that_end_are_measured_by_success() -> None:
     rollouts = [canned_rollout("base", (0, 0, 1, 0)), canned_rollout("tuned", (1, 1, 1, 0))]
     comparison = compare_rollouts(rollouts, GOAL_SUCCESS, SETTING, resamples=500)
     assert comparison.tuned.metric.mean == 0.75
+    # The measure is a share, and so are its interval and the difference's.
+    assert comparison.tuned.metric == comparison.tuned.success
+    assert (comparison.tuned.metric.low, comparison.tuned.metric.high) == pytest.approx((0.19412, 0.99369), abs=1e-5)
+    assert comparison.difference.interval.mean == 0.5
+    assert -1 <= comparison.difference.interval.low < 0 < comparison.difference.interval.high <= 1
+    always = [canned_rollout("base", (0,) * 12), canned_rollout("tuned", (1,) * 12)]
+    gap = compare_rollouts(always, GOAL_SUCCESS, SETTING).difference.interval
+    assert (gap.mean, gap.high) == (1.0, 1.0)
+    assert gap.low == pytest.approx(1 - 2 * (1 - 0.025 ** (1 / 12)))
     assert comparison.to_json()["metric"] == "goal_success"

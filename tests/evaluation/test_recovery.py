@@ -11,7 +11,6 @@ import pytest
 from tests.evaluation.canned import canned_episode
 from tests.evaluation.contestants import make_terms
 from vlm_agent.errors import ConfigError, DataError
-from vlm_agent.evaluation.intervals import mean_interval, share_interval
 from vlm_agent.evaluation.matches import plan_others
 from vlm_agent.evaluation.recovery import (
     Aftermath,
@@ -62,11 +61,16 @@ def test_a_table_worked_out_by_hand():
         Aftermath(2, 9_000, None, 0, None, 0),
     )
     assert (trial.num_episodes, trial.num_planted, trial.num_recovered, trial.num_undisturbed) == (4, 3, 1, 2)
-    assert trial.share == share_interval([True, False, False])
-    assert trial.time_s == mean_interval([13.0, 30.0, 30.0])
-    # A ring in half a minute is two a minute.
-    assert trial.pace == mean_interval([2.0, 0.0, 0.0])
-    assert trial.cost == mean_interval([0.0, 2.0, 0.0])
+    # Clopper and Pearson for 1 of 3.
+    assert (trial.share.mean, trial.share.low, trial.share.high) == pytest.approx((1 / 3, 0.0084, 0.9057), abs=1e-4)
+    assert trial.time_s.mean == pytest.approx((13 + 30 + 30) / 3)
+    assert 13 <= trial.time_s.low < trial.time_s.mean < trial.time_s.high <= 30
+    # A ring in half a minute is two a minute, and one of three seeds lost one.
+    assert trial.pace.mean == trial.cost.mean == pytest.approx(2 / 3)
+    assert 0 <= trial.cost.low < trial.cost.mean < trial.cost.high <= 2
+    # Undisturbed less disturbed: what is lost is a cost, what is won is none.
+    won = make_rollouts(plain=[(), ()], disturbed=[((20, 30), 15), ((16,), 15)])
+    assert measure(won).trials[0].cost.mean == pytest.approx(-3)
 
 
 def test_where_it_was_never_planted_nothing_is_claimed():
@@ -136,7 +140,7 @@ def test_the_section_has_a_row_for_each_and_plots_in_both_themes():
     section = write_section(measure(rollouts, ("tuned", "noop")))
     [table] = section.tables
     assert [row[0] for row in table.rows] == ["a turned camera: tuned", "a turned camera: no-op"]
-    assert table.rows[0][1:4] == ("3 of 4", "33% [0, 100]", "67%")
+    assert table.rows[0][1:4] == ("3 of 4", "33% [1, 91]", "67%")
     for plot in section.plots:
         assert plot.light != plot.dark
         assert base64.b64decode(plot.light.split(",")[1]).startswith(b"<?xml")

@@ -17,11 +17,17 @@ from PIL import Image
 from rich.console import Console
 
 from tests.evaluation.canned import BASE_RINGS, GOOD_RINGS, canned_comparison, canned_rollout
+from tests.evaluation.offline.cases import random_predictions
+from vlm_agent.errors import DataError
 from vlm_agent.evaluation.clickmaps import ClickMap
 from vlm_agent.evaluation.comparison import Comparison, compare_rollouts, read_schema
 from vlm_agent.evaluation.drawing import make_plot
 from vlm_agent.evaluation.films import Film, Shot
+from vlm_agent.evaluation.intervals import share_interval
 from vlm_agent.evaluation.metrics import GOAL_SUCCESS
+from vlm_agent.evaluation.offline.evaluation import evaluate
+from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.evaluation.offline.section import write_section
 from vlm_agent.evaluation.offline.worst import WorstWindow
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.report import render_report, write_comparison, write_refusal, write_report, write_whole
@@ -63,7 +69,7 @@ PARTS = Parts(
         for name, video in (("tuned", VIDEO), ("base", None), ("demonstrator", None))
     ),
     click_maps=(ClickMap("tuned", "tuned", 41, 20, PIXEL),),
-    worst=(WorstWindow("s1:3", "open the bank", "click 10, 20 at 90 ms", "waits", PIXEL),),
+    worst=(WorstWindow("s1:3", "open the bank", "told by a person", "click 10, 20 at 90 ms", "waits", PIXEL),),
     values={"audit": []},
     missing=("likeness: too few recordings",),
 )
@@ -178,10 +184,39 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_none_are_not_written(comparison: Comparison, tmp_path: Path) -> None:
-    broken = replace(comparison, made={"probe": float("nan")})
-    with pytest.raises(ValueError, match="JSON"):
-        write_comparison(tmp_path / "comparison.json", broken, write_verdict(comparison))
+    for number in (float("nan"), float("inf")):
+        broken = replace(comparison, made={"probe": {"changes": [0.5, number]}})
+        with pytest.raises(DataError, match=rf"not written, for made\.probe\.changes\[1\] is {number}") as error:
+            write_comparison(tmp_path / "comparison.json", broken, write_verdict(comparison))
+        assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_shares_are_told_in_percent_with_intervals_that_have_width(comparison: Comparison, report: str) -> None:
+    text = " ".join(read_tags(report).text.split())
+    # 18 of 20 seeds; 2 of 150 decisions on each seed were not valid.
+    assert "90% 68% to 99%" in text
+    assert "99% 98% to 99%" in text
+    assert "100% on every seed" not in text
+    row = replace(comparison.tuned, success=share_interval([True] * 20))
+    rows = {**comparison.rows, "tuned": row}
+    text = " ".join(
+        read_tags(render_report(replace(comparison, rows=rows), write_verdict(comparison), Parts())).text.split()
+    )
+    assert "100% 83% to 100%" in text
+
+
+def test_worst_windows_say_whose_goal_and_by_which_rule(comparison: Comparison) -> None:
+    some = random_predictions(1, sessions=3, windows=4)
+    offline = evaluate({"tuned": some}, {}, ScoreConfig(tolerance_ms=250, near_px=8))
+    parts = replace(PARTS, offline=offline, sections=(write_section(offline),))
+    text = " ".join(read_tags(render_report(comparison, write_verdict(comparison, parts), parts)).text.split())
+    assert "“open the bank” (told by a person)" in text
+    assert "kind, key or button, within 250 ms and 8 px); in brackets whose the goal is" in text
+    assert "time error of actions matched by kind within 250 ms, ms" in text
+    assert "distance of points matched by kind within 250 ms, px" in text
+    assert "goal, and whose" in text
+    assert "first plan: < 50" in text
 
 
 def test_the_terminal_shows_verdict_and_table(comparison: Comparison) -> None:

@@ -9,6 +9,7 @@ The engine does not know prompts, actions or games.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 from vlm_agent.decoding.sampling import SamplingConfig, pick_index
 from vlm_agent.decoding.sequence import CachedSequence, ModelPrompt
 from vlm_agent.decoding.stacks import Stack
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.models.loading import LoadedModel
 
 SMALL_HEAD_VALUES = 2**22
@@ -104,6 +105,7 @@ class Engine:
         self.config = config or DecodeConfig()
         self._sequence = CachedSequence(loaded, stack, reuse_prefix=self.config.reuse_prefix)
         self._head = _Head(loaded.model.get_output_embeddings())
+        self._loaded = loaded
 
     def decode(self, prompt: ModelPrompt, start: TokenState, generator: torch.Generator | None = None) -> Generation:
         """Write the answer to one prompt.
@@ -112,6 +114,9 @@ class Engine:
             prompt: what the model sees.
             start: the automaton before the first token.
             generator: CPU source of chance for a temperature; without one the likeliest tokens are taken.
+
+        Raises:
+            ModelError: what the model says is no number.
         """
         began = time.perf_counter()
         state, forced = follow_forced(start)
@@ -127,6 +132,7 @@ class Engine:
                 break
             allowed = state.allowed()
             logits, mass = self._head.allowed_logits(hidden, allowed, measure=num_choices == 0)
+            self._check(logits, mass)
             token = allowed[pick_index(logits, self.config.sampling, generator)]
             num_choices += 1
             masses += [mass] if mass is not None else []
@@ -149,13 +155,24 @@ class Engine:
         hidden = self._sequence.start(prompt)
         tokens: list[int] = []
         while True:
-            token = int(self._head.all_logits(hidden).argmax())
+            logits = self._head.all_logits(hidden)
+            self._check(logits)
+            token = int(logits.argmax())
             if token in end_ids:
                 return tuple(tokens)
             tokens.append(token)
             if len(tokens) >= max_new_tokens:
                 return tuple(tokens)
             hidden = self._sequence.append([token])
+
+    def _check(self, logits: torch.Tensor, mass: float | None = None) -> None:
+        """Raise ModelError where a logit is NaN or infinite: a likeliest token could still be found."""
+        if not bool((logits < math.inf).all()) or (mass is not None and math.isnan(mass)):
+            name = self._loaded.tuned or self._loaded.source
+            raise ModelError(
+                f"{name}: its probabilities are not numbers (NaN or infinite logits): its weights or its adapter are "
+                "broken, or its precision is too small; take an earlier checkpoint, or train it anew"
+            )
 
     def _limit(self, num_tokens: int, began: float) -> Stop | None:
         if num_tokens >= self.config.max_tokens:

@@ -260,8 +260,9 @@ class _Collection:
             if self.config.parts.audit_windows:
                 self.missing.append(f"the audit: {dataset.folder} keeps fewer than two sessions for evaluation")
             return
-        findings = audit_model(self._audit_config(dataset), progress)
-        self.sections.append(write_audit(findings))
+        config = self._audit_config(dataset)
+        findings = audit_model(config, progress)
+        self.sections.append(write_audit(findings, config.score))
         self.values["audit"] = [finding.to_json() for finding in findings]
         self.is_blind = is_blind(findings)
 

@@ -10,15 +10,17 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, ModelError
 from vlm_agent.evaluation.intervals import (
     DEFAULT_RESAMPLES,
     LEVEL,
+    METHODS,
     Interval,
     mean_interval,
     ratio_interval,
@@ -73,7 +75,7 @@ class Row:
     success: Interval
     """Share of episodes whose goal was reached, as the game says."""
     valid: Interval | None
-    """Mean share of decisions that were a chunk; None where nobody decided by chunks."""
+    """Share of all decisions that were a chunk, an empty one too; None where nobody decided by chunks."""
     first_success_s: Interval
     """Mean game time to the first success, seconds; where none came, the whole episode (a restricted mean)."""
     wasted: Interval | None
@@ -249,7 +251,7 @@ class Comparison:
             "differences": {name: difference.to_json() for name, difference in self.differences.items()},
             "interval": {
                 "level": LEVEL,
-                "method": "expanded BCa bootstrap over seeds",
+                **METHODS,
                 "resamples": self.resamples,
             },
             "made": self.made,
@@ -275,8 +277,7 @@ def compare_rollouts(
         raise DataError(f"a comparison needs base and tuned, and knows {sorted(known)}; got {sorted(by_name)}")
     seeds = tuple(episode.seed for episode in by_name[BASE].episodes)
     for rollout in rollouts:
-        if tuple(episode.seed for episode in rollout.episodes) != seeds:
-            raise DataError(f"{rollout.name} was played on other seeds than base; only the same seeds can be compared")
+        _check_seeds(rollout, seeds)
     rows = {
         contender.name: summarise(contender, by_name[contender.name].episodes, metric, resamples=resamples)
         for contender in CONTENDERS
@@ -284,47 +285,99 @@ def compare_rollouts(
     }
     tuned = rows[TUNED]
     differences = {
-        name: subtract(tuned.values, row.values, resamples=resamples) for name, row in rows.items() if row is not tuned
+        name: subtract(tuned.values, row.values, metric, resamples=resamples)
+        for name, row in rows.items()
+        if row is not tuned
     }
     return Comparison(metric, setting, seeds, rows, differences, resamples, made or {})
 
 
+def _check_seeds(rollout: Rollout, seeds: tuple[int, ...]) -> None:
+    """Raise DataError unless episodes can be paired by seed with those of base, each once and in one order."""
+    played = tuple(episode.seed for episode in rollout.episodes)
+    if len(set(played)) < len(played):
+        twice = next(seed for seed in played if played.count(seed) > 1)
+        raise DataError(f"{rollout.name} was played more than once on seed {twice}; each seed counts once")
+    if played != seeds:
+        apart = sorted(set(played) ^ set(seeds))
+        which = f"only one of them on {apart[0]}" if apart else "in another order"
+        raise DataError(
+            f"{rollout.name} was played on other seeds than base ({which}); only the same seeds can be compared"
+        )
+
+
 def summarise(contender: Contender, episodes: tuple[Episode, ...], metric: Metric, *, resamples: int) -> Row:
-    """Return a contender's row; intervals are over its episodes."""
+    """Return a contender's row; intervals are over its episodes.
+
+    Raises:
+        ModelError: a model's probabilities are not finite numbers.
+        DataError: a score or a time is not one.
+    """
+    _check_numbers(contender, episodes)
     values = tuple(metric.value(episode) for episode in episodes)
     # The demonstrator moves a hand, 50 times a second: it has no decisions to be valid or not.
     decides = contender.role != "reference"
-    rates = [episode.valid_rate for episode in episodes]
     return Row(
         contender,
         episodes,
         values,
-        mean_interval(values, resamples=resamples),
-        share_interval([episode.is_success for episode in episodes], resamples=resamples),
-        mean_interval(rates, resamples=resamples) if decides else None,
+        metric.measure(values, resamples=resamples),
+        share_interval([episode.is_success for episode in episodes]),
+        _count_valid(episodes) if decides else None,
         mean_interval([_first_success_ms(episode) / 1000 for episode in episodes], resamples=resamples),
-        _count_wasted(episodes, resamples),
+        _count_wasted(episodes),
     )
+
+
+def _check_numbers(contender: Contender, episodes: Sequence[Episode]) -> None:
+    """Raise unless all that is averaged over episodes is a finite number, naming the episode where it is not."""
+    for episode in episodes:
+        mass = episode.mean_p_allowed
+        if mass is not None and not isfinite(mass):
+            raise ModelError(
+                f"{contender.label}: on seed {episode.seed} its probabilities are {mass}: its weights or its adapter "
+                "hold numbers that are not finite; train it anew, or take an earlier checkpoint"
+            )
+        numbers = {"score": episode.score, "time of a decision": sum(episode.latencies_ms)}
+        for name, value in numbers.items():
+            if not isfinite(value):
+                raise DataError(
+                    f"{contender.label}: on seed {episode.seed} the {name} is {value}, not a finite number; remove "
+                    "that episode from the folder of episodes, and it is played again"
+                )
 
 
 def _first_success_ms(episode: Episode) -> int:
     return episode.duration_ms if episode.first_success_ms is None else episode.first_success_ms
 
 
-def _count_wasted(episodes: Sequence[Episode], resamples: int) -> Interval | None:
-    counted = [episode for episode in episodes if episode.num_wasted_presses is not None]
-    presses = np.asarray([episode.num_presses or 0 for episode in counted], dtype=float)
-    wasted = np.asarray([episode.num_wasted_presses for episode in counted], dtype=float)
-    if len(counted) < 2 or not presses.any():
+def _count_valid(episodes: Sequence[Episode]) -> Interval | None:
+    counts = [episode.counts for episode in episodes]
+    return _measure_share([(one.total - one[Outcome.INVALID], one.total) for one in counts])
+
+
+def _count_wasted(episodes: Sequence[Episode]) -> Interval | None:
+    return _measure_share(
+        [
+            (episode.num_wasted_presses, episode.num_presses or 0)
+            for episode in episodes
+            if episode.num_wasted_presses is not None
+        ]
+    )
+
+
+def _measure_share(parts: Sequence[tuple[int, int]]) -> Interval | None:
+    """Who does much in one episode and little in another has one share, not the mean of two."""
+    table = np.asarray(parts, dtype=float).reshape(-1, 2)
+    if len(table) < 2 or not table[:, 1].any():
         return None
-    # Who presses much in one episode and little in another has one share, not the mean of two.
-    return ratio_interval(wasted, presses, resamples=resamples)
+    return ratio_interval(table[:, 0], table[:, 1])
 
 
-def subtract(values: Sequence[float], others: Sequence[float], *, resamples: int) -> Difference:
+def subtract(values: Sequence[float], others: Sequence[float], metric: Metric, *, resamples: int) -> Difference:
     """Return the paired difference of two contenders' values over the same seeds."""
     gaps = tuple(value - other for value, other in zip(values, others, strict=True))
-    return Difference(gaps, mean_interval(gaps, resamples=resamples))
+    return Difference(gaps, metric.measure_gaps(gaps, resamples=resamples))
 
 
 def read_schema() -> dict[str, Any]:

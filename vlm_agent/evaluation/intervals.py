@@ -1,10 +1,15 @@
-"""Means with confidence intervals, by resampling whole episodes.
+"""Means and shares with confidence intervals; the units are whole episodes or sessions.
 
-Interval: BCa bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 14) whose tail levels are
+Means: BCa bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 14) whose tail levels are
 first widened for small samples (the "expanded percentile" rule of Hesterberg, What Teachers Should Know About the
 Bootstrap, 2015, section 4.2). Plain percentile intervals of 20 values cover about 92 % instead of 95 %, and less where
 most values are 0; a test simulates the coverage of these. Values are one number an episode: the episodes of different
 seeds are independent, the decisions within one are not.
+
+Shares: the exact binomial interval (Clopper and Pearson, 1934) of an effective number of trials (Korn and Graubard,
+Confidence intervals for proportions with small expected number of positive counts estimated from survey data, Survey
+Methodology 24, 1998). It never leaves 0 to 1, and has width even where all agree: who failed on none of 20 seeds may
+fail on one in six.
 """
 
 from __future__ import annotations
@@ -18,13 +23,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
+from scipy.stats import t as student
 
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, DataError
 
 LEVEL = 0.95
 """Confidence level of every interval."""
 DEFAULT_RESAMPLES = 10_000
 """Bootstrap resamples."""
+METHODS = {
+    "method": "expanded BCa bootstrap over seeds",
+    "shares": "Clopper and Pearson, of an effective number of trials over seeds (Korn and Graubard)",
+}
+"""How the intervals of means and of shares are made, as files say it."""
 _SEED = 20_260_101
 """All intervals use the same resamples, so that a number does not depend on which others were computed."""
 _NORMAL = NormalDist()
@@ -52,19 +64,18 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], *, resamples: int = DEFAULT_RESAMPLES) -> Interval:
-    """Return the mean of independent values with its 95 % interval.
+    """Return the mean of independent values with its 95 % interval; shares have one of their own, `ratio_interval`.
 
     Values that are all the same give an interval without width: resampling can't see what never happened.
 
     Raises:
         ConfigError: there are fewer than two values.
+        DataError: a value is not finite.
     """
     sample = np.asarray(values, dtype=float)
-    if len(sample) < 2:
-        raise ConfigError(f"an interval needs at least 2 values, got {len(sample)}")
+    _check(sample)
     mean = float(sample.mean())
-    # Differences of equal numbers differ by rounding.
-    if float(np.ptp(sample)) <= 1e-9 * max(1.0, abs(mean)):
+    if is_constant(sample):
         return Interval(mean, mean, mean)
     means = _resample_means(sample, resamples)
     reach = _widen((1 + LEVEL) / 2, len(sample))
@@ -72,31 +83,81 @@ def mean_interval(values: Sequence[float], *, resamples: int = DEFAULT_RESAMPLES
     return Interval(mean, low, high)
 
 
-def share_interval(outcomes: Sequence[bool], *, resamples: int = DEFAULT_RESAMPLES) -> Interval:
-    """Return the share of true outcomes with its 95 % interval.
+def share_interval(outcomes: Sequence[bool]) -> Interval:
+    """Return the share of true outcomes of independent units with its 95 % interval (Clopper and Pearson, 1934).
 
-    Where all agree, the end that resampling can't see is the exact binomial bound (Clopper and Pearson, 1934).
+    Raises:
+        ConfigError: there are fewer than two outcomes.
     """
-    interval = mean_interval([float(value) for value in outcomes], resamples=resamples)
-    reach = 1 - ((1 - LEVEL) / 2) ** (1 / len(outcomes))
-    if interval.high == 0.0:
-        return Interval(0.0, 0.0, reach)
-    if interval.low == 1.0:
-        return Interval(1.0, 1 - reach, 1.0)
-    return interval
+    sums = np.asarray(outcomes, dtype=float)
+    return ratio_interval(sums, np.ones_like(sums))
 
 
-def ratio_interval(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], *, resamples: int = DEFAULT_RESAMPLES
-) -> Interval:
-    """Return the ratio of two sums over independent units with its 95 % interval.
+def ratio_interval(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Interval:
+    """Return a share, the ratio of two sums over independent units, with its 95 % interval; both lie in 0 to 1.
 
     Args:
-        sums: numerators, (units,).
-        counts: denominators, (units,), not all 0.
-        resamples: bootstrap resamples.
+        sums: numerators, (units,); their sum is at most that of the denominators.
+        counts: denominators, (units,), trials such as presses or windows; not all 0.
+
+    Raises:
+        ConfigError: there are fewer than two units.
+        DataError: a number is not finite.
     """
-    return mean_interval(linearise(sums, counts).tolist(), resamples=resamples)
+    _check(sums, counts)
+    share = float(sums.sum() / counts.sum())
+    if not -1e-9 <= share <= 1 + 1e-9:
+        raise ValueError(f"a share lies between 0 and 1, got {share}")
+    share = min(max(share, 0.0), 1.0)
+    if np.all(counts == 1) and np.all((sums == 0) | (sums == 1)):
+        # Units that are trials themselves: nothing has to be estimated.
+        return _bound_share(share, float(len(sums)))
+    # Trials that lie in a few large units tell less than as many in units of one size (Kish, Survey Sampling, 1965).
+    num_units = float(counts.sum() ** 2 / (counts**2).sum())
+    return spread_share(share, _variance_of_mean(linearise(sums, counts)), num_units, float(counts.sum()))
+
+
+def spread_share(share: float, variance: float, num_units: float, num_trials: float) -> Interval:
+    """Return the 95 % interval of a share whose variance is known by other means, such as resampling.
+
+    The effective number of trials is that of a binomial share of the same variance, less for few units by Student's t,
+    and never more than the trials that there were. Where all agree no variance can be seen, and only the units count.
+
+    Args:
+        share: 0 to 1.
+        variance: of the share, not of a single trial.
+        num_units: independent units that it was estimated from.
+        num_trials: trials in all of them.
+    """
+    if share in (0.0, 1.0):
+        return _bound_share(share, num_units)
+    fewer = (_NORMAL.inv_cdf((1 + LEVEL) / 2) / float(student.ppf((1 + LEVEL) / 2, max(num_units - 1, 1)))) ** 2
+    effective = share * (1 - share) / variance * fewer if variance > 0 else math.inf
+    return _bound_share(share, min(effective, num_trials))
+
+
+def gap_interval(gaps: Sequence[float], num_trials: float | None = None) -> Interval:
+    """Return the mean of paired differences of shares with its 95 % interval; all lie in -1 to 1.
+
+    A difference d is looked at as the share (1 + d) / 2. Its variance is taken to be no less than that of two trials
+    that differ and did not happen to come (Agresti and Min, Simple improved confidence intervals for comparing matched
+    proportions, Statistics in Medicine 24, 2005): where none of 20 seeds differs, up to a tenth may.
+
+    Args:
+        gaps: one a unit (a seed, or a session's linearised difference); the mean is at most 1 either way.
+        num_trials: trials in all units; by default each is one.
+
+    Raises:
+        ConfigError: there are fewer than two units.
+        DataError: a number is not finite.
+    """
+    values = np.asarray(gaps, dtype=float)
+    _check(values)
+    trials = float(len(values)) if num_trials is None else num_trials
+    mean = min(max(float(values.mean()), -1.0), 1.0)
+    variance = max(_variance_of_mean(values), (trials + 2) ** -2)
+    half = spread_share((1 + mean) / 2, variance / 4, float(len(values)), math.inf)
+    return Interval(mean, 2 * half.low - 1, 2 * half.high - 1)
 
 
 def linearise(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,27 +175,32 @@ def linearise(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray
     return values
 
 
-def student_quantile(level: float, degrees: int) -> float:
-    """Return the quantile of Student's t for whole degrees of freedom, by halving intervals."""
-    low, high = -1e6, 1e6
-    while high - low > 1e-9 * max(1.0, abs(low)):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, degrees) < level else (low, middle)
-    return (low + high) / 2
+def is_constant(values: NDArray[np.float64]) -> bool:
+    """Tell whether values are all the same; differences of equal numbers differ by rounding."""
+    return float(np.ptp(values)) <= 1e-9 * max(1.0, abs(float(values.mean())))
 
 
-def _student_cdf(t: float, degrees: int) -> float:
-    """Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4: exact, finite sums."""
-    angle = math.atan(t / math.sqrt(degrees))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    is_odd = degrees % 2 == 1
-    term = cosine if is_odd else 1.0
-    total = 0.0
-    for k in range(2 + is_odd, degrees + 1, 2):
-        total += term
-        term *= cosine**2 * (k - 1) / k
-    inside = 2 / math.pi * (angle + sine * total) if is_odd else sine * total
-    return (1 + inside) / 2
+def _check(*samples: NDArray[np.float64]) -> None:
+    if len(samples[0]) < 2:
+        raise ConfigError(f"an interval needs at least 2 values, got {len(samples[0])}")
+    for sample in samples:
+        odd = sample[~np.isfinite(sample)]
+        if len(odd):
+            raise DataError(
+                f"{len(odd)} of {len(sample)} values to be averaged are not finite numbers (first: {odd[0]})"
+            )
+
+
+def _bound_share(share: float, trials: float) -> Interval:
+    """Clopper and Pearson's interval of a share of so many trials, which need not be whole."""
+    hits, misses, tail = share * trials, (1 - share) * trials, (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, hits, misses + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, misses)) if misses > 0 else 1.0
+    return Interval(share, low, high)
+
+
+def _variance_of_mean(values: NDArray[np.float64]) -> float:
+    return 0.0 if is_constant(values) else float(values.var(ddof=1)) / len(values)
 
 
 def _resample_means(sample: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
@@ -150,7 +216,7 @@ def _draw_counts(size: int, resamples: int) -> NDArray[np.float64]:
 
 def _widen(level: float, size: int) -> float:
     """The z that reaches as far as Student's t with the unbiased variance."""
-    return math.sqrt(size / (size - 1)) * student_quantile(level, size - 1)
+    return math.sqrt(size / (size - 1)) * float(student.ppf(level, size - 1))
 
 
 def _adjust(z: float, sample: NDArray[np.float64], means: NDArray[np.float64]) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from vlm_agent.evaluation.intervals import Interval, gap_interval, mean_interval, ratio_interval
 from vlm_agent.rollouts.episodes import Episode
 
 MS_PER_MIN = 60_000
@@ -22,13 +25,28 @@ class Metric:
     """Follows a value in a sentence, e.g. `rings a minute`."""
     value: Callable[[Episode], float]
     """Measures an episode."""
+    is_share: bool = False
+    """Whether it lies between 0 and 1, so that its intervals do too."""
+
+    def measure(self, values: Sequence[float], *, resamples: int) -> Interval:
+        """Return the mean of one value an episode with its 95 % interval; see `intervals`."""
+        if self.is_share:
+            sums = np.asarray(values, dtype=float)
+            return ratio_interval(sums, np.ones_like(sums))
+        return mean_interval(values, resamples=resamples)
+
+    def measure_gaps(self, gaps: Sequence[float], *, resamples: int) -> Interval:
+        """Return the mean of differences of such values, one a seed, with its 95 % interval."""
+        return gap_interval(gaps) if self.is_share else mean_interval(gaps, resamples=resamples)
 
 
 RINGS_PER_MINUTE = Metric(
     "rings_per_minute", "rings per minute", "rings a minute", lambda episode: episode.score_per_min
 )
 """Pace at a task that goes on: rings made in a minute of game time."""
-GOAL_SUCCESS = Metric("goal_success", "goal success", "goals an episode", lambda episode: float(episode.is_success))
+GOAL_SUCCESS = Metric(
+    "goal_success", "goal success", "goals an episode", lambda episode: float(episode.is_success), True
+)
 """Whether a goal that ends the episode was reached."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_agent.chat import render_prompt
+from vlm_agent.errors import ModelError
 from vlm_agent.evaluation.sides import Pair, Side
 from vlm_agent.observations import Observation, see
 
@@ -31,7 +32,7 @@ class Probe:
 
     @property
     def is_applied(self) -> bool:
-        """Whether tuning changes anything; a change that is not a number is not taken for one."""
+        """Whether tuning changes anything."""
         return self.max_logit_change > MIN_LOGIT_CHANGE
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +48,11 @@ def probe_adapter(pair: Pair, observation: Observation, *, device: str = "auto")
 
 
 def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str) -> NDArray[np.float32]:
-    """Return a model's logits of the first token it would say to an observation, float32 of shape (vocabulary,)."""
+    """Return a model's logits of the first token it would say to an observation, float32 of shape (vocabulary,).
+
+    Raises:
+        ModelError: it can't be loaded, or a logit is not a finite number.
+    """
     from vlm_agent.decoding.prompts import encode_prompt
     from vlm_agent.decoding.sequence import CachedSequence
     from vlm_agent.models.forward import apply_head
@@ -59,4 +64,10 @@ def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str
     # The same stack that plays; on a small model that is a copy of the weights, which must hold the adapter too.
     hidden = CachedSequence(loaded).start(prompt)
     logits: NDArray[np.float32] = apply_head(loaded.model, hidden).detach().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            f"{side.name}: {(~np.isfinite(logits)).sum()} of its {logits.size} logits on a probe prompt are NaN or "
+            "infinite, so that nothing it says means anything: its weights or its adapter are broken, or its precision "
+            "is too small; nothing was played"
+        )
     return logits

@@ -84,7 +84,7 @@ class Trial:
         """Share that recovered; None for fewer than two."""
         if self.num_planted < FEWEST_PLANTED:
             return None
-        return share_interval([one.next_ms is not None for one in self.aftermaths], resamples=self.resamples)
+        return share_interval([one.next_ms is not None for one in self.aftermaths])
 
     @cached_property
     def time_s(self) -> Interval | None:

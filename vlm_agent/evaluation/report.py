@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from vlm_agent.evaluation.comparison import FORMAT_VERSION, Comparison, Row
+from vlm_agent.evaluation.finite import dump_finite
 from vlm_agent.evaluation.intervals import Interval
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.plots import draw_plots
@@ -27,7 +27,7 @@ def write_comparison(path: Path, comparison: Comparison, verdict: Verdict, parts
     """Write `comparison.json`, whole or not at all; `comparison.schema.json` describes it."""
     parts = parts or Parts()
     found = {"parts": parts.values, "missing": list(parts.missing), "verdict": verdict.to_json()}
-    _write_json(path, {**comparison.to_json(), **found})
+    write_json(path, {**comparison.to_json(), **found})
 
 
 def write_report(path: Path, comparison: Comparison, verdict: Verdict, parts: Parts | None = None) -> None:
@@ -37,7 +37,7 @@ def write_report(path: Path, comparison: Comparison, verdict: Verdict, parts: Pa
 
 def write_refusal(folder: Path, goal: str, verdict: Verdict, made: dict[str, Any]) -> None:
     """Write `comparison.json`, `report.md` and `index.html` of a comparison that was not made, for the verdict says."""
-    _write_json(
+    write_json(
         folder / "comparison.json",
         {"format": FORMAT_VERSION, "goal": goal, "made": made, "verdict": verdict.to_json()},
     )
@@ -99,15 +99,20 @@ def list_facts(comparison: Comparison) -> list[tuple[str, str]]:
         (
             "intervals",
             f"95%, BCa bootstrap over seeds ({comparison.resamples} resamples), tails widened for small samples; "
-            "differences are paired by seed",
+            "of shares Clopper and Pearson’s for an effective number of trials; differences are paired by seed",
         ),
     ]
     made = {name: value for name, value in comparison.made.items() if name != "seeds_apart_from_demonstrations"}
     return facts + [(name.replace("_", " ").strip(), text) for name, text in _flatten("", made)]
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write plain data as JSON, whole or not at all.
+
+    Raises:
+        DataError: a number in it is not finite.
+    """
+    write_whole(path, dump_finite(path, value))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -155,6 +160,4 @@ def _tell_range(interval: Interval) -> str:
 
 
 def _tell_percent_range(interval: Interval) -> str:
-    if interval.low == interval.high:
-        return "on every seed"
     return f"{interval.low:.0%} to {interval.high:.0%}"

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.evaluation.offline.cases import click, predict
 from tests.training.synthetic import write_dataset
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click
@@ -17,14 +18,15 @@ from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import audit_command
 from vlm_agent.evaluation.offline.answering import LatePolicy
-from vlm_agent.evaluation.offline.audit import audit
+from vlm_agent.evaluation.offline.audit import _find, audit
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, choose_sessions
 from vlm_agent.evaluation.offline.audit_section import describe, is_blind, write_section
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
+from vlm_agent.evaluation.offline.shortcuts import CONDITIONS
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.observations import Observer
-from vlm_agent.policies import RepeatLastPolicy, ScriptedPolicy
+from vlm_agent.policies import NoOpPolicy, RepeatLastPolicy, ScriptedPolicy
 
 SPEC = ActionSpec(96, 64, keys=("a",))
 GOALS = ("open the bank", "use the furnace", "wait")
@@ -121,7 +123,9 @@ def test_a_planted_policy_is_named_rightly(dataset, planted):
         for asks, sentence in zip(opening, sentences, strict=True)
     ] == [True] * 4
     assert is_blind(findings) is ("picture" not in hangs_on)
-    gist = write_section(findings).gist
+    section = write_section(findings, ScoreConfig(tolerance_ms=200, near_px=7))
+    assert "In detail: kind, key or button, within 200 ms and 7 px." in section.tables[0].caption
+    gist = section.gist
     nouns = {
         "picture": "the picture",
         "state": "the game state",
@@ -131,6 +135,46 @@ def test_a_planted_policy_is_named_rightly(dataset, planted):
     hangs, _, not_hangs = gist.replace("on nothing that it is shown: not", ", and not").partition(", and not")
     assert {asks for asks, noun in nouns.items() if noun in hangs} == hangs_on
     assert {asks for asks, noun in nouns.items() if noun in not_hangs} == nouns.keys() - hangs_on
+
+
+def test_waiting_before_and_after_does_not_hide_what_answers_hang_on(dataset):
+    # It acts in two of 48 windows, by the picture: of all answers 4 % change, of those that do something all.
+    windows = list(dataset.windows("validation"))
+    policy = ScriptedPolicy(lambda seen, spec: press(1) if colour_of(seen) in (50, 120) else ActionChunk())
+    found = {one.name: one for one in audit(policy, Observer(dataset), windows, ScoreConfig())}
+    blank = found["blank_picture"]
+    assert (blank.windows, blank.acting, blank.changed) == (SESSIONS * TICKS, 2, 1.0)
+    assert not is_blind(list(found.values()))
+    assert found["no_state"].changed == 0
+    assert found["no_state"].acting == 2
+
+
+def test_who_never_does_anything_hangs_on_nothing_and_says_so(dataset):
+    findings = audit(NoOpPolicy(), Observer(dataset), list(dataset.windows("validation")), ScoreConfig())
+    assert {(one.acting, one.changed, one.before, one.loss) for one in findings} == {(0, 0.0, 0.0, None)}
+    assert is_blind(findings)
+    told = describe(findings)[0]
+    assert told == "It does not look: with picture blanked, as without, no answer to 48 windows does anything."
+    assert write_section(findings, ScoreConfig()).tables[0].rows[0][:4] == ("picture blanked", "48", "0", "0")
+
+
+def test_an_answer_that_says_done_or_can_not_be_read_is_another():
+    wait, done = predict(click(), ActionChunk()), predict(click(), ActionChunk(done=True))
+    unread, act = predict(click(), None), predict(click(), click())
+    condition = CONDITIONS[0]
+    for before, after, acting, changed in (
+        (wait, wait, 0, 0),
+        (unread, unread, 0, 0),
+        (wait, done, 1, 1),
+        (done, done, 1, 0),
+        (wait, unread, 1, 1),
+        (act, unread, 1, 1),
+        (act, predict(click(), click(104, 104, dt_ms=260)), 1, 0),
+        (act, predict(click(), click(104, 104, dt_ms=560)), 1, 1),
+        (act, predict(click(), ActionChunk((*click().actions, *click().actions))), 1, 1),
+    ):
+        found = _find(condition, [before], [after], ScoreConfig())
+        assert (found.acting, found.changed) == (acting, changed), (before.answer, after.answer)
 
 
 def test_answers_that_are_there_are_not_asked_for_again(dataset, tmp_path):

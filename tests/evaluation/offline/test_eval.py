@@ -64,8 +64,15 @@ def test_one_who_does_what_the_player_did_is_right_and_one_who_does_nothing_is_n
     player_row, nothing = evaluation.answerers
     assert player_row.estimates["exact"].value == player_row.estimates["f1_detail"].value == 1
     idle = sum(target == ActionChunk() for target in targets.values()) / len(targets)
-    assert nothing.estimates["exact"].value == pytest.approx(idle)
-    assert nothing.estimates["f1_click"].value == 0
+    assert 0 < idle < 1
+    # Who does nothing is right about waiting, and that is told apart from what the player does.
+    assert nothing.estimates["idle_right"].value == player_row.estimates["idle_right"].value == 1
+    assert nothing.estimates["idle_right"].count == pytest.approx(idle * len(targets))
+    for metric in ("exact", "sequence_exact", "event_right", "acts_when_player_does", "f1_click", "f1_detail"):
+        assert nothing.estimates[metric].value == 0
+        assert player_row.estimates[metric].value == 1
+    assert nothing.estimates["exact"].count == pytest.approx((1 - idle) * len(targets))
+    assert evaluation.goal_sources == {"game": len(targets)}
     with pytest.raises(DataError, match="other windows"):
         evaluate({**predictions, "less": predictions["nothing"][1:]}, {}, ScoreConfig())
 

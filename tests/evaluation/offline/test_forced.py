@@ -54,7 +54,10 @@ def test_one_window_by_hand():
         "bits_structure": 0.5,
         "bits_window": 4.5,
         "off_grammar": 0.005,
-        "event_right": 0.5,
+        # 80 % for a click each time: right where it comes, wrong where nothing more does.
+        "event_right": 1.0,
+        "stop_right": 0.0,
+        "event_all": 0.5,
         # Sure of 80 %, right half the time.
         "event_ece": 0.3,
         # 80, 90, 100 with a quarter, a half, a quarter: the median is 90, q10 is 80 and q90 is 100 (ends cut off).
@@ -68,6 +71,18 @@ def test_one_window_by_hand():
         "dt_crps_ms": (1.25 + (30 - 3.75)) / 2,
     }
     assert found == pytest.approx(want)
+
+
+def test_who_expects_nothing_is_right_where_nothing_comes_and_nowhere_else():
+    idle = EventSlot("none", {"CLICK": 1, "none": MILLION - 1})
+    acting = EventSlot("CLICK", {"CLICK": 1, "none": MILLION - 1})
+    made = [readout(place, events=(idle,), numbers=()) for place in range(9)] + [readout(9, events=(acting, idle))]
+    found = ratios(tally_readouts(made))
+    assert (found["event_right"], found["stop_right"]) == (0, 1)
+    assert found["event_all"] == pytest.approx(10 / 11)
+    done = ratios(tally_readouts([readout(events=(EventSlot("done", {"done": 600_000, "none": 400_000}),))]))
+    assert done["event_right"] == 1
+    assert "stop_right" not in done
 
 
 def test_clicks_are_measured_in_frame_pixels_from_both_medians():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
-from tests.evaluation.offline.cases import predict, random_predictions
+from tests.evaluation.offline.cases import SPEC, click, predict, random_predictions
 from tests.evaluation.offline.test_forced import event, number, readout
+from vlm_agent.evaluation.offline import evaluation as evaluation_module
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation, evaluate
-from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, ScoreConfig
+from vlm_agent.evaluation.offline.predictions import PredictionStore, read_predictions, tell_source
 from vlm_agent.evaluation.offline.section import write_section
 from vlm_agent.evaluation.offline.table import list_tables, make_tables, write_markdown
 
@@ -46,8 +51,10 @@ def find(section, start):
 
 def test_sentences_say_who_wins_for_sure():
     won = write_section(make())
-    assert find(won, "For sure it beats a table of the training windows").endswith(
-        f"F1 of whole actions 100% against {make().answerers[1].estimates['f1_detail'].value * 100:.0f}%."
+    told = find(won, "For sure it beats a table of the training windows")
+    theirs = make().answerers[1].estimates["f1_detail"].value * 100
+    assert told.endswith(
+        f"F1 of whole actions (kind, key or button, within 300 ms and 10 px) 100% against {theirs:.0f}%."
     )
     lost = write_section(make(is_better=False))
     assert find(lost, "For sure it does worse than a table")
@@ -58,8 +65,12 @@ def test_sentences_say_who_wins_for_sure():
 
 def test_hopes_failures_and_errors_are_told_with_their_numbers():
     section = write_section(make())
-    assert find(section, "Of 5 shares once hoped for it reaches 5") == "Of 5 shares once hoped for it reaches 5."
-    assert find(section, "The times of right actions are off by 0 ms on average")
+    hoped = "Of 5 shares that the project's first plan hoped for it reaches 5."
+    assert find(section, "Of 5 shares that the project's first plan hoped for") == hoped
+    times = "Of the player's 358 actions 358 are matched by kind within 300 ms; their times are off by 0 ms on average"
+    assert find(section, times).endswith("[0, 0], as the project's first plan hoped (under 50 ms).")
+    places = "Of the player's 219 points 219 are matched by kind within 300 ms; their places are off by 0 px on average"
+    assert find(section, places).endswith("[0, 0], as the project's first plan hoped (under 200 px).")
     assert find(section, "Every answer could be read.")
     silent = evaluate({"tuned": [predict(number=1), predict(answer=None, number=2)]}, {}, ScoreConfig())
     assert find(write_section(silent), "1 of 2 windows have no answer that could be read (truncated 1).")
@@ -89,13 +100,16 @@ def test_expectations_are_told_beside_those_of_the_base_and_honesty_by_the_inter
 def test_tables_keep_answers_and_expectations_apart_and_the_saved_section_is_the_same():
     evaluation = make(readouts={"tuned": make_readouts()})
     first, second, keys = list_tables(evaluation)
-    assert [row[0] for row in first.rows][:2] == ["answers read, %", "events right, %"]
+    assert [row[0] for row in first.rows][:2] == [
+        "answers read, %",
+        "events right (kind, within 300 ms) where the player acts, %",
+    ]
     assert "bits of a window's actions" in [row[0] for row in second.rows]
     assert [row[0] for row in keys.rows] == ["escape", "space"]
     counts = {len(table.columns) for table in (first, second, keys)} | {len(row) for row in first.rows}
     assert counts == {4, 3}
     [actions] = [row for row in first.rows if row[0] == "actions in a window"]
-    assert actions[-1].startswith("player ")
+    assert actions[-1].startswith("player: ")
     assert len(list(make_tables(evaluation))) == 3
     again = OfflineEvaluation.from_json(evaluation.to_json())
     assert again.to_json() == evaluation.to_json()
@@ -109,3 +123,63 @@ def test_few_sessions_have_no_intervals_or_wide_ones_and_still_a_section(session
     section = write_section(evaluation)
     assert section.sentences[0].startswith("Base was asked about")
     assert section.to_markdown().startswith("## Against the player's own recordings")
+
+
+def test_acting_and_waiting_are_told_apart_and_by_which_rule_and_whose_goal() -> None:
+    by_person = [replace(predict(click(), click(dt_ms=250), number=n), goal_source="human") for n in range(3)]
+    missed = [replace(predict(click(), number=10, session="s1"), goal_source="game")]
+    idle = [replace(predict(number=20 + n, session="s1"), goal_source="game") for n in range(16)]
+    made_up = [replace(predict(answer=click(), number=50 + n, session="s0"), goal_source="model") for n in range(4)]
+    some = [*by_person, *missed, *idle, *made_up]
+    evaluation = evaluate({"tuned": some}, {}, ScoreConfig(tolerance_ms=120, near_px=6))
+    section = write_section(evaluation)
+    assert find(
+        section, "It acts in 75% of the 4 windows in which the player acts, and it waits in 80% of the 20 windows"
+    )
+    assert find(
+        section, "The goals of these windows: 17 known from the game, 3 told by a person, 4 written by a model."
+    )
+    assert find(section, "Of the player's 4 actions 3 are matched by kind within 120 ms; their times are off by 50 ms")
+    rows = {row[0]: row[1:] for row in list_tables(evaluation)[0].rows}
+    assert rows["events right (kind, within 120 ms) where the player acts, %"][0].startswith("75.0 [")
+    assert rows["waits where the player waits, %"][0].startswith("80.0 [")
+    assert rows["time error of actions matched by kind within 120 ms, ms"][0] == "50.0"  # of one session: no interval
+    assert rows["time error of actions matched by kind within 120 ms, ms"][1] == "first plan: < 50"
+    assert rows["actions in a window"][1] == "player: 0.17"
+    value = evaluation.to_json()
+    assert value["score"] == {"tolerance_ms": 120, "near_px": 6}
+    assert value["metrics"]["distance_px"] == {
+        "label": "distance of points matched by kind within 120 ms",
+        "unit": "px",
+        "goal": {"whose": "first plan", "value": 200.0},
+    }
+    assert value["metrics"]["actions"]["goal"] == {"whose": "player", "value": pytest.approx(4 / 24, abs=1e-6)}
+    assert value["teacher_forced_metrics"]["dt_covered"]["goal"] == {"whose": "calibrated", "value": 0.8}
+    assert value["goal_sources"] == {"game": 17, "human": 3, "model": 4}
+    schema = Path(evaluation_module.__file__).with_name("evaluation.schema.json")
+    jsonschema.validate(value, json.loads(schema.read_text()))
+    assert OfflineEvaluation.from_json(json.loads(json.dumps(value))).to_json() == value
+
+
+def test_every_error_in_time_or_place_names_how_actions_were_paired() -> None:
+    told = {one.key: one.tell(ScoreConfig(tolerance_ms=220, near_px=9)) for one in OFFLINE_METRICS}
+    assert not any("{" in label for label in told.values())
+    for metric in OFFLINE_METRICS:
+        if metric.unit in ("ms", "px"):
+            assert "matched by kind within 220 ms" in told[metric.key]
+    for key in ("f1_kind", "f1_detail", "f1_click", "event_right", "within_5_px", "key_right", "click_in_bounds"):
+        assert "220 ms" in told[key]
+    assert "9 px" in told["f1_detail"]
+    assert all("given" in metric.label for metric in FORCED_METRICS if "error" in metric.key)
+
+
+def test_an_older_file_that_does_not_name_sources_is_still_read(tmp_path) -> None:
+    one = replace(predict(click(), click()), goal_source="human", boxes=(None,))
+    path = tmp_path / "tuned.jsonl"
+    PredictionStore(path, {}, SPEC).add(one)
+    assert read_predictions(path)[1] == [one]
+    path.write_text(path.read_text().replace(',"goal_source":"human"', ""))
+    [old] = read_predictions(path)[1]
+    assert old == replace(one, goal_source="")
+    assert tell_source(old.goal_source) == "of unknown source"
+    assert tell_source("told") == "from told"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +11,11 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from tests.evaluation.offline.cases import NOTHING, click, key, move, predict, random_predictions
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
+from vlm_agent.errors import ConfigError
 from vlm_agent.evaluation.offline.estimates import confusion_of, macro_f1
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.scores import KINDS, edit_distance, score, tally_sessions
-from vlm_agent.evaluation.offline.tallies import NONE
+from vlm_agent.evaluation.offline.tallies import NONE, Tally
 
 CONFIG = ScoreConfig()
 BOX = (90.0, 90.0, 20.0, 20.0)
@@ -25,10 +28,27 @@ def ratio(tally, metric):
 @pytest.mark.parametrize(
     ("target", "answer", "want"),
     [
-        (NOTHING, NOTHING, {"event_right": 1, "acts_when_player_does": 1, "exact": 1, "sequence_exact": 1}),
+        (NOTHING, NOTHING, {"idle_right": 1, "actions": 0, "player_actions": 0}),
         (click(), click(), {"event_right": 1, "f1_click": 1, "f1_detail": 1, "distance_px": 0, "exact": 1}),
-        (click(), NOTHING, {"event_right": 0, "f1_click": 0, "f1_kind": 0, "count_error": 1, "edit_distance": 1}),
-        (NOTHING, click(), {"event_right": 0, "f1_click": 0, "acts_when_player_does": 0, "exact": 0}),
+        (
+            click(),
+            NOTHING,
+            {
+                "event_right": 0,
+                "acts_when_player_does": 0,
+                "f1_click": 0,
+                "f1_kind": 0,
+                "f1_detail": 0,
+                "button_right": 0,
+                "within_25_px": 0,
+                "count_error": 1,
+                "edit_distance": 1,
+                "sequence_exact": 0,
+                "exact": 0,
+            },
+        ),
+        (key(), NOTHING, {"event_right": 0, "key_right": 0, "f1_key": 0}),
+        (NOTHING, click(), {"idle_right": 0, "f1_click": 0, "f1_kind": 0, "edit_distance": 1, "actions": 1}),
         (
             click(),
             click(103, 104),
@@ -38,7 +58,17 @@ def ratio(tally, metric):
         (click(), click(dt_ms=260), {"time_error_ms": 60, "f1_detail": 1}),
         (click(dt_ms=100), click(dt_ms=500), {"event_right": 0, "f1_kind": 0, "sequence_exact": 1}),
         (click(), click(button="right"), {"button_right": 0, "f1_kind": 1, "f1_detail": 0, "sequence_exact": 0}),
-        (click(), key(), {"event_right": 0, "f1_click": 0, "f1_key": 0, "edit_distance": 1}),
+        (
+            click(),
+            key(),
+            {"event_right": 0, "acts_when_player_does": 1, "f1_click": 0, "f1_key": 0, "edit_distance": 1},
+        ),
+        # An action too many is wrong where the player acts too.
+        (
+            click(),
+            ActionChunk((*click().actions, *key().actions)),
+            {"event_right": 0.5, "f1_kind": 2 / 3, "count_error": 1},
+        ),
         (key(), key("escape"), {"event_right": 1, "key_right": 0, "f1_key": 1, "f1_detail": 0}),
         (move(), move(100, 140), {"f1_move": 1, "distance_px": 40, "within_25_px": 0}),
     ],
@@ -48,16 +78,99 @@ def test_one_action(target, answer, want):
     assert {metric: ratio(tally, metric) for metric in want} == pytest.approx(want)
 
 
-def test_an_answer_that_can_not_be_read_is_not_doing_nothing():
-    tally = score(predict(NOTHING, None), CONFIG)
-    assert (ratio(tally, "valid"), ratio(tally, "exact"), ratio(tally, "sequence_exact")) == (0, 0, 0)
+ABOUT_ACTING = (
+    "event_right",
+    "acts_when_player_does",
+    "sequence_exact",
+    "exact",
+    "count_error",
+    "key_right",
+    "button_right",
+    "within_5_px",
+    "within_10_px",
+    "within_25_px",
+    "click_in_bounds",
+    "time_error_ms",
+    "distance_px",
+)
+"""What says how well the player's actions are met: a window without any has no part in it."""
+SHARES_OF_ACTIONS = ABOUT_ACTING[:4] + ABOUT_ACTING[5:11] + ("f1_kind", "f1_detail", "f1_click", "f1_key", "f1_move")
 
 
-@pytest.mark.parametrize("answer", [None, ActionChunk(done=True)])
-def test_neither_silence_nor_saying_done_counts_as_waiting(answer):
+@pytest.mark.parametrize("answer", [NOTHING, None, ActionChunk(done=True)])
+def test_an_idle_window_that_is_answered_without_actions_counts_for_nothing_but_waiting(answer):
     tally = score(predict(NOTHING, answer), CONFIG)
-    for metric in ("event_right", "acts_when_player_does", "sequence_exact", "exact"):
-        assert ratio(tally, metric) == 0
+    # Neither what can't be read nor saying that the goal is reached is waiting.
+    assert ratio(tally, "idle_right") == (answer == NOTHING)
+    assert ratio(tally, "valid") == (answer is not None)
+    assert not tally.confusion
+    assert not {metric for metric in ABOUT_ACTING if tally.counts.get(metric, 0)}
+    assert not {metric for metric in tally.counts if metric.startswith(("f1", "edit")) and tally.counts[metric]}
+
+
+def test_what_is_made_up_in_an_idle_window_is_told_but_not_as_what_the_player_did():
+    tally = score(predict(NOTHING, click()), CONFIG)
+    assert tally.confusion == {(NONE, "CLICK"): 1}
+    assert not {metric for metric in ABOUT_ACTING if metric in tally.counts}
+
+
+@pytest.mark.parametrize(("answer", "right"), [(NOTHING, 0), (None, 0), (click(), 0), (ActionChunk(done=True), 1)])
+def test_a_goal_that_is_reached_is_no_waiting(answer, right):
+    tally = score(predict(ActionChunk(done=True), answer), CONFIG)
+    assert ratio(tally, "done_right") == ratio(tally, "exact") == ratio(tally, "sequence_exact") == right
+    assert not {"idle_right", "event_right", "acts_when_player_does"} & tally.counts.keys()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_who_answers_nothing_is_right_about_nothing_but_waiting_and_more_idle_windows_help_nobody(seed):
+    made = random_predictions(seed, sessions=2, windows=12)
+    idle = [predict(NOTHING, NOTHING, session="s0", number=100 + number) for number in range(200)]
+    silent = [predict(one.target, NOTHING, session=one.session, number=n) for n, one in enumerate(made)] + idle
+
+    def whole(predictions):
+        found = Tally()
+        for tally in tally_sessions(predictions, CONFIG).values():
+            found.merge(tally)
+        return found
+
+    of_silent, few, many = whole(silent), whole(made), whole(made + idle)
+    assert ratio(of_silent, "idle_right") == 1
+    assert {metric for metric in SHARES_OF_ACTIONS if of_silent.sums.get(metric, 0)} == set()
+    assert of_silent.counts.get("time_error_ms", 0) == of_silent.counts.get("distance_px", 0) == 0
+    assert of_silent.sums["edit_distance"] == of_silent.counts["edit_distance"]
+    # 200 windows in which nothing is done and nothing answered change no number but that of waiting.
+    for metric in (*ABOUT_ACTING, "f1_kind", "f1_detail", "edit_distance", "consistent", "pairing", "stutter"):
+        assert many.sums.get(metric, 0) == few.sums.get(metric, 0)
+        assert many.counts.get(metric, 0) == few.counts.get(metric, 0)
+    assert many.confusion == few.confusion
+    assert many.counts["idle_right"] == few.counts.get("idle_right", 0) + 200
+
+
+def test_what_is_missed_is_wrong_in_every_share_and_has_no_error():
+    # One of two clicks is answered, to the pixel: half of the points are within 5 px, and the error is of that one.
+    target = ActionChunk((Click(100, 10, 10), Click(400, 300, 300), Key(0, "space")))
+    tally = score(predict(target, ActionChunk((Click(110, 10, 10),))), CONFIG)
+    assert [ratio(tally, metric) for metric in ("within_5_px", "button_right")] == [0.5, 0.5]
+    assert ratio(tally, "key_right") == 0
+    assert (tally.sums["time_error_ms"], tally.counts["time_error_ms"]) == (10, 1)
+    assert (tally.sums["distance_px"], tally.counts["distance_px"]) == (0, 1)
+
+
+def test_the_rule_of_matching_is_the_one_that_is_given():
+    late = predict(click(dt_ms=100), click(103, 104, dt_ms=250))
+    near = score(late, ScoreConfig(tolerance_ms=150, near_px=5))
+    assert (ratio(near, "f1_click"), ratio(near, "f1_detail")) == (1, 1)
+    strict = score(late, ScoreConfig(tolerance_ms=149, near_px=5))
+    assert (ratio(strict, "f1_click"), ratio(strict, "within_25_px")) == (0, 0)
+    apart = score(late, ScoreConfig(tolerance_ms=150, near_px=4.9))
+    assert (ratio(apart, "f1_click"), ratio(apart, "f1_detail")) == (1, 0)
+
+
+@pytest.mark.parametrize("given", [{"tolerance_ms": -1}, {"near_px": -0.5}, {"tolerance_ms": inf}, {"near_px": nan}])
+def test_a_rule_that_can_not_be_meant_is_refused(given):
+    with pytest.raises(ConfigError, match="must be finite and not negative"):
+        ScoreConfig(**given)
 
 
 def test_lists_are_matched_so_that_most_pairs_are_found_whatever_their_order():
@@ -122,9 +235,10 @@ def test_the_player_against_himself_is_perfect_and_errors_are_never_negative(see
     made = random_predictions(seed, sessions=1, windows=8)
     for one in made:
         same = score(predict(one.target, one.target), CONFIG)
-        for metric in ("event_right", "exact", "sequence_exact", "valid"):
+        metrics = ("event_right", "exact", "sequence_exact") if one.target.actions else ("idle_right",)
+        for metric in (*metrics, "valid"):
             assert ratio(same, metric) == 1
-        assert same.sums["edit_distance"] == same.sums["count_error"] == same.sums.get("distance_px", 0) == 0
+        assert same.sums["edit_distance"] == same.sums.get("count_error", 0) == same.sums.get("distance_px", 0) == 0
         other = score(one, CONFIG)
         assert all(other.sums[metric] >= 0 for metric in other.sums)
         assert other.sums["f1_detail"] <= other.sums["f1_kind"] + 1e-9

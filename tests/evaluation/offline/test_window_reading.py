@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
+import torch
 
 from tests.training.synthetic import write_dataset
 from vlm_agent.chat import PromptInput, Shot, make_recipe, render_prompt, render_step_prompt
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.decoding.engine import DecodeConfig
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, ModelError
 from vlm_agent.evaluation.offline.few_shot import FewShotPolicy, ShotFinder
 from vlm_agent.evaluation.offline.reading import Reading, WindowReader, _make_event_slots
+from vlm_agent.evaluation.probing import probe_adapter
+from vlm_agent.evaluation.sides import Pair, Side
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.observations import Observer
@@ -99,6 +103,29 @@ def test_numbers_and_events_are_kept_as_they_were_read(loaded, dataset):
     assert sum(x.distribution.probabilities) == pytest.approx(1)
     assert 0 <= x.distribution.mean < 96
     assert read.numbers[0].distribution.step == 10
+
+
+def test_a_model_that_holds_no_numbers_is_named_whoever_asks_it(dataset, tmp_path, monkeypatch):
+    folder = write_tiny_checkpoint(tmp_path / "broken")
+    loaded = load_model(folder, quantization="none", device="cpu")
+    with torch.no_grad():
+        loaded.model.model.language_model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    policy = VlmPolicy(loaded, make(loaded, dataset))
+    [window, *_] = [one for one in dataset.windows("validation") if one.target.actions and one.goal_level == "short"]
+    with pytest.raises(
+        ModelError, match=rf"^{re.escape(str(folder))}: \d+ of \d+ probabilities .* {window.window_id}"
+    ) as read:
+        WindowReader(policy).read(Observer(dataset), Reading(window))
+    policy.begin(window.goal, dataset.spec, 0)
+    with pytest.raises(ModelError, match=rf"^{re.escape(str(folder))}: its probabilities are not numbers") as answered:
+        policy.decide(Observer(dataset).observe(window))
+    monkeypatch.setattr("vlm_agent.models.loading.load_model", lambda name, **_: loaded)
+    side = Side("runs/mine", "", None, None)
+    pair = Pair(side, side, policy.recipe, "none", None)
+    with pytest.raises(ModelError, match=r"^runs/mine: .* logits on a probe prompt are NaN or infinite") as probed:
+        probe_adapter(pair, Observer(dataset).observe(window), device="cpu")
+    for error in (read, answered, probed):
+        assert "\n" not in str(error.value)
 
 
 def test_where_the_time_is_written_first_the_kinds_share_what_acting_has(loaded, dataset):

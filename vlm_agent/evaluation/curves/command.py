@@ -97,20 +97,18 @@ def run(config: CurveConfig) -> Curve:
         DataError: there is no usable dataset, or `out` holds something broken.
         ModelError: the base can't be found or used.
     """
-    import json
-
     from rich.console import Console
 
     from vlm_agent.evaluation.curves.playing import play_curve
     from vlm_agent.evaluation.curves.section import write_section
     from vlm_agent.evaluation.curves.tuning import plan_tuning, train_missing
-    from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.evaluation.report import write_json, write_whole
 
     tuning = plan_tuning(config)
     train_missing(tuning, config, Console(stderr=True))
     curve = play_curve(tuning, config, made=_describe(config))
     section = write_section(curve)
-    write_whole(config.out / "curve.json", json.dumps(curve.to_json(), indent=2, allow_nan=False) + "\n")
+    write_json(config.out / "curve.json", curve.to_json())
     write_whole(config.out / "curve.md", section.to_markdown())
     console = Console()
     for sentence in section.sentences:

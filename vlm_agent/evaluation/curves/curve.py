@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from vlm_agent.errors import DataError
-from vlm_agent.evaluation.intervals import DEFAULT_RESAMPLES, LEVEL, Interval, mean_interval
+from vlm_agent.evaluation.finite import load_finite
+from vlm_agent.evaluation.intervals import DEFAULT_RESAMPLES, LEVEL, METHODS, Interval
 from vlm_agent.evaluation.metrics import GOAL_SUCCESS, RINGS_PER_MINUTE, Metric
 from vlm_agent.training.metrics import Losses
 
@@ -129,12 +130,16 @@ class Curve:
 
     def measure(self, values: Sequence[float]) -> Interval:
         """Return the mean of one value a seed, with its interval."""
-        return mean_interval(values, resamples=self.resamples)
+        return self.metric.measure(values, resamples=self.resamples)
 
     def gain(self, fewer: int, more: int) -> Interval:
         """Return what so many sessions more bring, seed by seed; from 0 sessions is against the base."""
-        pairs = zip(self.values_of(more), self.values_of(fewer), strict=True)
-        return self.measure([value - other for value, other in pairs])
+        return self.measure_gaps(self.values_of(more), self.values_of(fewer))
+
+    def measure_gaps(self, values: Sequence[float], others: Sequence[float]) -> Interval:
+        """Return the mean difference of two runs' values, seed by seed, with its interval."""
+        gaps = [value - other for value, other in zip(values, others, strict=True)]
+        return self.metric.measure_gaps(gaps, resamples=self.resamples)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain-data form that `curve.schema.json` describes."""
@@ -156,7 +161,7 @@ class Curve:
             "runs": [{**asdict(run), **self._to_json(run.values)} for run in self.runs],
             "kept": [{**asdict(one), **self._to_json(one.values)} for one in self.kept],
             "losses": {name: [list(pair) for pair in pairs] for name, pairs in asdict(self.losses).items()},
-            "interval": {"level": LEVEL, "method": "expanded BCa bootstrap over seeds", "resamples": self.resamples},
+            "interval": {"level": LEVEL, **METHODS, "resamples": self.resamples},
             "made": self.made,
         }
 
@@ -192,7 +197,7 @@ class Curve:
 def read_curve(path: Path) -> Curve:
     """Return the curve in a `curve.json`; raises DataError if there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_finite(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} holds no learning curve ({error}); make one with vlm-agent curve") from error
     return Curve.from_json(value)

@@ -91,7 +91,7 @@ def _tell_steps(curve: Curve) -> Iterator[str]:
         return
     # What half of the training brings tells whether it ends too early; single steps go up and down.
     half = min(curve.kept, key=lambda one: abs(one.step - curve.largest.steps / 2))
-    gain = curve.measure([last - then for last, then in zip(curve.largest.values, half.values, strict=True)])
+    gain = curve.measure_gaps(curve.largest.values, half.values)
     found = (
         f"from step {half.step} to the end of training ({curve.largest.steps} steps) the run of "
         f"{_count(curve.largest.sessions)} gained {gain:+.2f} {curve.metric.unit}"

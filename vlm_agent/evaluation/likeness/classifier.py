@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from vlm_agent.evaluation.intervals import spread_share
 from vlm_agent.evaluation.likeness.contrasts import Effort
 from vlm_agent.evaluation.likeness.streams import Floats
 
@@ -38,7 +39,7 @@ class Telling:
     """Area under the ROC curve on sessions held out: the probability that the classifier takes the agent's one for
     the agent's when it is shown one of each; 0.5 is guessing."""
     low: float
-    """Lower end of its 95 % interval, by bootstrap over sessions."""
+    """Lower end of its 95 % interval over sessions (see `intervals.spread_share`)."""
     high: float
     """Upper end."""
     p: float
@@ -159,14 +160,16 @@ def _make_classifier() -> Any:
 def _resample(
     scores: Floats, owners: NDArray[np.intp], is_agent: NDArray[np.bool_], resamples: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the area, resampling sessions of each side."""
+    """Return the 95 % interval of the area, its variance by resampling sessions of each side."""
     won, pairs = _count_wins(scores, owners, is_agent)
     aucs = []
     for _ in range(resamples):
         agent, player = (rng.multinomial(size, np.full(size, 1 / size)) for size in won.shape)
         aucs.append(agent @ won @ player / (agent @ pairs @ player))
-    low, high = np.quantile(aucs, [0.025, 0.975])
-    return float(low), float(high)
+    # An area is a share of pairs; of the pairs in which a session takes part, that session decides.
+    auc, num_sessions = float(won.sum() / pairs.sum()), min(won.shape)
+    interval = spread_share(auc, float(np.var(aucs)), num_sessions, float(pairs.sum()))
+    return interval.low, interval.high
 
 
 def _count_wins(scores: Floats, owners: NDArray[np.intp], is_agent: NDArray[np.bool_]) -> tuple[Floats, Floats]:

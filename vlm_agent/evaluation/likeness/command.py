@@ -6,7 +6,6 @@ OUT/likeness.md     sentences and tables
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +56,7 @@ def run(config: LikenessConfig) -> Likeness:
     from vlm_agent.evaluation.likeness.measuring import count_steps, measure_likeness
     from vlm_agent.evaluation.likeness.section import write_section
     from vlm_agent.evaluation.progress import make_progress
-    from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.evaluation.report import write_json, write_whole
     from vlm_agent.training.moments import spread
 
     console = Console()
@@ -74,7 +73,7 @@ def run(config: LikenessConfig) -> Likeness:
             on_step=lambda done: progress.update(task, advance=1, description=done),
         )
     section = write_section(likeness)
-    write_whole(config.out / "likeness.json", json.dumps(likeness.to_json(), indent=2, allow_nan=False) + "\n")
+    write_json(config.out / "likeness.json", likeness.to_json())
     write_whole(config.out / "likeness.md", section.to_markdown())
     for table in section.tables:
         console.print(table.to_rich())

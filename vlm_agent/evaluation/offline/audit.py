@@ -37,8 +37,10 @@ class Finding:
     """What it tells about: `picture`, `state`, `goal` or `history`."""
     windows: int
     """How many windows could be changed."""
+    acting: int
+    """In how many of them something is done by the answer before the change or by that after it."""
     changed: float
-    """Share of them whose answer became another."""
+    """Share of those whose answer became another; 0 where nothing is ever done."""
     before: float
     """F1 in detail on these windows as they are."""
     after: float
@@ -58,6 +60,7 @@ class Finding:
             "name": self.name,
             "asks": self.asks,
             "windows": self.windows,
+            "acting": self.acting,
             "changed": round(self.changed, 6),
             "f1_detail_before": round(self.before, 6),
             "f1_detail_after": round(self.after, 6),
@@ -105,23 +108,36 @@ def audit(
 def _find(condition: Condition, before: list[Prediction], after: list[Prediction], score: ScoreConfig) -> Finding:
     tallies = [tally_sessions(side, score) for side in (before, after)]
     values = [estimate(side, "f1_detail") for side in tallies]
-    moved = sum(not _is_same(one, other, score) for one, other in zip(before, after, strict=True))
+    # Who waits before and after has not been asked anything: such windows would drown what the others say.
+    acting = [pair for pair in zip(before, after, strict=True) if any(map(_acts, pair)) or _is_read_once(*pair)]
+    moved = sum(not _is_same(one, other, score) for one, other in acting)
     return Finding(
         condition.name,
         condition.label,
         condition.asks,
         windows=len(after),
-        changed=moved / len(after),
+        acting=len(acting),
+        changed=moved / len(acting) if acting else 0.0,
         before=values[0].value if values[0] else 0.0,
         after=values[1].value if values[1] else 0.0,
         loss=compare(tallies[0], tallies[1], ["f1_detail"]).get("f1_detail"),
     )
 
 
+def _acts(one: Prediction) -> bool:
+    return one.answer is not None and (bool(one.answer.actions) or one.answer.done)
+
+
+def _is_read_once(one: Prediction, other: Prediction) -> bool:
+    return (one.answer is None) != (other.answer is None)
+
+
 def _is_same(one: Prediction, other: Prediction, config: ScoreConfig) -> bool:
     """Tell whether two answers are the same but for a few pixels and milliseconds."""
     if one.answer is None or other.answer is None:
         return one.answer is other.answer
+    if one.answer.done != other.answer.done:
+        return False
     tally = tally_window(replace(other, target=one.answer), config)
     return tally.sums["f1_detail"] == tally.counts["f1_detail"]
 

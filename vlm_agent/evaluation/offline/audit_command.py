@@ -8,8 +8,7 @@ Killed and started again with the same settings it goes on with the answers that
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from vlm_agent.dataset.windows import Window
     from vlm_agent.evaluation.offline.audit import Finding
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ def run(config: AuditConfig) -> list[Finding]:
     console = Console()
     with make_progress(console) as progress:
         findings = audit_model(config, progress)
-    section = write_section(findings)
+    section = write_section(findings, config.score)
     for table in section.tables:
         console.print(table.to_rich())
     for sentence in section.sentences:
@@ -97,7 +96,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     from vlm_agent.evaluation.offline.audit_section import write_section
     from vlm_agent.evaluation.offline.contenders import make_model
     from vlm_agent.evaluation.offline.predictions import PredictionStore
-    from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.evaluation.report import write_json, write_whole
     from vlm_agent.evaluation.sides import find_side
     from vlm_agent.observations import Observer
 
@@ -120,14 +119,15 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
 
     recipe = None if side.record is None else Recipe.from_json(side.record["recipe"])
     findings = audit(policy, Observer(dataset, recipe), windows, config.score, keep=keep, progress=progress)
-    section = write_section(findings)
+    section = write_section(findings, config.score)
     value = {
         "format": FORMAT,
         **about,
+        "score": asdict(config.score),
         "findings": [finding.to_json() for finding in findings],
         "sentences": list(section.sentences),
     }
-    write_whole(config.out / "audit.json", json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_json(config.out / "audit.json", value)
     write_whole(config.out / "audit.md", section.to_markdown())
     return findings
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from vlm_agent.evaluation.drawing import Theme, make_plot
 from vlm_agent.evaluation.offline.audit import FEW, Finding
-from vlm_agent.evaluation.offline.metrics import SURE
+from vlm_agent.evaluation.offline.metrics import ALIKE, SURE, ScoreConfig
 from vlm_agent.evaluation.sections import PlainTable, Section
 
 _NOUNS = {
@@ -31,14 +31,21 @@ _NO = {
 }
 
 
-def write_section(findings: Sequence[Finding]) -> Section:
-    """Return what the answers hang on."""
+def write_section(findings: Sequence[Finding], score: ScoreConfig) -> Section:
+    """Return what the answers hang on; `score` is the rule that actions were matched by."""
     rows = tuple(tuple(_cells(finding)) for finding in findings)
-    table = PlainTable(_COLUMNS, rows, caption="* differs from intact, p < 0.05 after Holm")
+    rule = ALIKE.format(tolerance_ms=f"{score.tolerance_ms:g}", near_px=f"{score.near_px:g}")
+    table = PlainTable(
+        _COLUMNS,
+        rows,
+        caption=f"Answers that change: of those with an action, before or after. In detail: {rule}. "
+        "* differs from intact, p < 0.05 after Holm",
+    )
     plot = make_plot(
         lambda axes, theme: draw_changes(axes, findings, theme),
         "What becomes of its answers",
-        f"Share of answers that become another when one thing is changed; below {FEW:.0%} (dashed) it does not matter.",
+        "Share of answers with an action that become another when one thing is changed; below "
+        f"{FEW:.0%} (dashed) it does not matter.",
     )
     return Section(
         "audit", "What it goes by", tuple(describe(findings)), gist=sum_up(findings), tables=(table,), plots=(plot,)
@@ -95,17 +102,25 @@ def _join(words: Sequence[str], last: str) -> str:
 
 
 def _tell(finding: Finding) -> str:
-    text = f"with {finding.label}, {finding.changed * 100:.0f} % of {finding.windows} answers change"
+    if not finding.acting:
+        return f"with {finding.label}, as without, no answer to {finding.windows} windows does anything"
+    text = f"with {finding.label}, {finding.changed * 100:.0f} % of {finding.acting} answers with an action change"
     scores = f"{finding.before * 100:.0f} to {finding.after * 100:.0f} %"
     if finding.loss is None or finding.loss.p_holm >= SURE:
         return f"{text}, and the F1 in detail ({scores}) does not differ for sure"
     return f"{text}, and the F1 in detail goes from {scores}"
 
 
-_COLUMNS = ("changed", "windows", "answers changed, %", "F1 in detail, % before", "after")
+_COLUMNS = ("changed", "windows", "answers with an action", "of these changed, %", "F1 in detail, % before", "after")
 
 
 def _cells(finding: Finding) -> list[str]:
     is_apart = finding.loss is not None and finding.loss.p_holm < SURE
     shares = [f"{share * 100:.0f}" for share in (finding.changed, finding.before, finding.after)]
-    return [finding.label, str(finding.windows), *shares[:2], f"{shares[2]}{'*' if is_apart else ''}"]
+    return [
+        finding.label,
+        str(finding.windows),
+        str(finding.acting),
+        *shares[:2],
+        f"{shares[2]}{'*' if is_apart else ''}",
+    ]

@@ -11,7 +11,6 @@ numbers anew from these files, without a model and without the dataset.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,11 +120,11 @@ def evaluate_model(config: EvalConfig, progress: Progress) -> tuple[OfflineEvalu
     """
     from vlm_agent.evaluation.offline.evaluation import evaluate
     from vlm_agent.evaluation.offline.table import write_markdown
-    from vlm_agent.evaluation.report import write_whole
+    from vlm_agent.evaluation.report import write_json, write_whole
 
     asked = _read_all(config.out) if config.rescore else _ask_all(config, progress)
     evaluation = evaluate(asked.predictions, asked.about, config.score, asked.readouts)
-    write_whole(config.out / "evaluation.json", json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n")
+    write_json(config.out / "evaluation.json", evaluation.to_json())
     write_whole(config.out / "evaluation.md", write_markdown(evaluation))
     return evaluation, asked
 

@@ -1,25 +1,36 @@
 """From tallies of sessions to numbers with intervals, differences between contenders, and which of them hold.
 
-A metric is a ratio of two sums over sessions. Its interval is that of the mean of its linearised values, the influence
-of each session on the ratio (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 2.7), so that
-sessions, not windows, are what is resampled: ten windows of a session share pictures, goals and a player.
+A metric is a ratio of two sums over sessions. Sessions, not windows, are what is independent: ten windows of a session
+share pictures, goals and a player. The interval of a share is that of `intervals.ratio_interval`; that of anything else
+is of the mean of its linearised values, the influence of each session on the ratio (Davison and Hinkley, Bootstrap
+Methods and their Application, 1997, section 2.7).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from vlm_agent.evaluation.intervals import Interval, linearise, mean_interval
+from vlm_agent.evaluation.intervals import (
+    Interval,
+    gap_interval,
+    is_constant,
+    linearise,
+    mean_interval,
+    ratio_interval,
+)
 from vlm_agent.evaluation.offline.metrics import SHARES
-from vlm_agent.evaluation.offline.scores import KINDS
+from vlm_agent.evaluation.offline.scores import KEY_F1, KINDS
 from vlm_agent.evaluation.offline.tallies import NONE, Tally
+
+_ROUNDING = 1e-9
+"""Equal sums divided by equal counts differ by no more."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,18 @@ def estimate(tallies: Mapping[str, Tally], metric: str) -> Estimate | None:
     if counts.sum() <= 0:
         return None
     ratio = float(sums.sum() / counts.sum())
-    interval = mean_interval(linearise(sums, counts).tolist()) if len(sums) > 1 else None
-    return Estimate(ratio, _bound(interval, metric) if interval else None, float(counts.sum()))
+    # A session without anything to divide by (a key that nobody pressed there) says nothing, not even that it agrees.
+    num_units = int((counts > 0).sum())
+    interval = _measure(sums, counts, metric) if num_units > 1 else None
+    return Estimate(ratio, interval, float(counts.sum()))
 
 
-def _bound(interval: Interval, metric: str) -> Interval:
-    """Linearised values know no bounds; what is measured does: nothing is negative, and a share is at most 1."""
-    most = 1.0 if metric in SHARES else inf
-    low, high = (min(max(end, 0.0), most) for end in (interval.low, interval.high))
-    return Interval(interval.mean, low, high)
+def _measure(sums: NDArray[np.float64], counts: NDArray[np.float64], metric: str) -> Interval:
+    if metric in SHARES or metric.startswith(KEY_F1):
+        return ratio_interval(sums, counts)
+    interval = mean_interval(linearise(sums, counts).tolist())
+    # Linearised values know no bounds; what is measured does: nothing is negative.
+    return Interval(interval.mean, max(interval.low, 0.0), max(interval.high, 0.0))
 
 
 def compare(one: Mapping[str, Tally], other: Mapping[str, Tally], metrics: Sequence[str]) -> dict[str, Gap]:
@@ -95,8 +109,11 @@ def compare(one: Mapping[str, Tally], other: Mapping[str, Tally], metrics: Seque
         if len(sessions) < 2 or any(counts.sum() <= 0 for _, counts in parts):
             continue
         apart = linearise(*parts[0]) - linearise(*parts[1])
-        if float(np.ptp(apart)) > 0:
-            gaps[metric] = mean_interval(apart.tolist()), t_test(apart)
+        if is_constant(apart) and abs(float(apart.mean())) <= _ROUNDING:
+            continue
+        trials = min(float(counts.sum()) for _, counts in parts)
+        interval = gap_interval(apart.tolist(), trials) if metric in SHARES else mean_interval(apart.tolist())
+        gaps[metric] = interval, t_test(apart)
     corrected = correct_holm([p for _, p in gaps.values()])
     return {
         metric: Gap(interval, p, p_holm)
@@ -105,7 +122,12 @@ def compare(one: Mapping[str, Tally], other: Mapping[str, Tally], metrics: Seque
 
 
 def t_test(values: NDArray[np.float64]) -> float:
-    """Return the two-sided p of a t test that the mean of independent values is 0."""
+    """Return the two-sided p of a t test that the mean of independent values is 0.
+
+    Values that are all the same have no spread to test by; a sign test has what it needs.
+    """
+    if is_constant(values):
+        return 1.0 if abs(float(values.mean())) <= _ROUNDING else float(2.0 ** (1 - len(values)))
     error = float(values.std(ddof=1)) / sqrt(len(values))
     return float(2 * student.sf(abs(float(values.mean())) / error, len(values) - 1))
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.types import ActionChunk, Key
 from vlm_agent.errors import DataError
+from vlm_agent.evaluation.finite import load_finite
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap, compare, confusion_of, estimate, macro_f1
 from vlm_agent.evaluation.offline.forced import ForcedEvaluation, evaluate_readouts
-from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, ScoreConfig
+from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, OfflineMetric, ScoreConfig
 from vlm_agent.evaluation.offline.predictions import Prediction
 from vlm_agent.evaluation.offline.readouts import Readout
 from vlm_agent.evaluation.offline.scores import KEY_F1, tally_sessions
 from vlm_agent.evaluation.offline.tallies import Tally
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ class OfflineEvaluation:
     """The player's own values of the metrics in which he has one."""
     about: Mapping[str, Any]
     """What was asked of whom."""
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    """The rule by which actions were matched."""
+    goal_sources: Mapping[str, int] = field(default_factory=dict)
+    """In how many windows the goal is whose (see `Prediction.goal_source`)."""
     forced: ForcedEvaluation | None = None
     """What models expected, given the player's own answers; none where none was read."""
 
@@ -91,9 +95,17 @@ class OfflineEvaluation:
             "sessions": self.sessions,
             "contenders": {one.name: one.to_json() for one in self.answerers},
             "player": dict(self.player),
+            "score": asdict(self.score),
+            "goal_sources": dict(self.goal_sources),
+            "metrics": {one.key: self._describe(one) for one in OFFLINE_METRICS},
+            "teacher_forced_metrics": {one.key: self._describe(one) for one in FORCED_METRICS},
             "teacher_forced": None if self.forced is None else self.forced.to_json(),
             "about": dict(self.about),
         }
+
+    def _describe(self, metric: OfflineMetric) -> dict[str, Any]:
+        goal = metric.find_goal(self.player)
+        return {"label": metric.tell(self.score), "unit": metric.unit, "goal": None if goal is None else asdict(goal)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> OfflineEvaluation:
@@ -105,6 +117,8 @@ class OfflineEvaluation:
             answerers=tuple(Answerer.from_json(name, one) for name, one in value["contenders"].items()),
             player=value["player"],
             about=value["about"],
+            score=ScoreConfig(**value["score"]),
+            goal_sources=value["goal_sources"],
             forced=None if forced is None else ForcedEvaluation.from_json(forced),
         )
 
@@ -116,7 +130,7 @@ def read_evaluation(path: Path) -> OfflineEvaluation:
         DataError: there is no such file, or it is not one of those.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_finite(path.read_text(encoding="utf-8"))
         if value["format"] != FORMAT:
             raise DataError(f"{path}: an evaluation of format {value['format']}, expected {FORMAT}; rescore it")
         return OfflineEvaluation.from_json(value)
@@ -174,6 +188,8 @@ def evaluate(
         answerers=tuple(answerers),
         player=_measure_player(tallies[first]),
         about=about,
+        score=config,
+        goal_sources=dict(sorted(Counter(one.goal_source for one in predictions[first]).items())),
         forced=evaluate_readouts(readouts or {}),
     )
 

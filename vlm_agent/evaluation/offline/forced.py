@@ -15,12 +15,14 @@ import numpy as np
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.offline.distributions import pinball, pit_histogram, share_between
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap, compare, estimate
-from vlm_agent.evaluation.offline.metrics import FORCED_METRICS
+from vlm_agent.evaluation.offline.metrics import EVENT_ALL, FORCED_METRICS
 from vlm_agent.evaluation.offline.readouts import EventSlot, NumberSlot, Readout
 from vlm_agent.evaluation.offline.tallies import Tally
 
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
 """The quantiles; 80 % lie between the outer ones."""
+STOP = "none"
+"""The event of a place where the player does nothing more."""
 NUM_BINS = 10
 """Parts of the confidence and of the PIT."""
 MOST_GROUPS, LEAST_IN_GROUP = 5, 10
@@ -137,7 +139,7 @@ def evaluate_readouts(readouts: Mapping[str, Sequence[Readout]]) -> ForcedEvalua
     readers = tuple(
         ForcedReader(
             name=name,
-            estimates={key: found for key in keys if (found := estimate(sessions, key)) is not None},
+            estimates={key: found for key in (*keys, EVENT_ALL) if (found := estimate(sessions, key)) is not None},
             confidence=bin_confidence(slot for one in read[name] for slot in one.events),
             pit=tuple(pit_histogram([_levels(slot) for slot in _numbers(read[name], "dt")], NUM_BINS).tolist()),
             spreads=group_spreads([slot for part in "xy" for slot in _numbers(read[name], part)]),
@@ -155,7 +157,10 @@ def tally_readouts(readouts: Sequence[Readout]) -> Mapping[str, Tally]:
         tally = tallies.setdefault(one.session, Tally())
         _tally_bits(tally, one)
         for place in one.events:
-            tally.add("event_right", likeliest(place)[0] == place.truth)
+            is_right = likeliest(place)[0] == place.truth
+            # Most places are ends: whoever expects nothing anywhere would be right there, and nowhere else.
+            tally.add("stop_right" if place.truth == STOP else "event_right", is_right)
+            tally.add(EVENT_ALL, is_right)
         for slot in one.numbers:
             if slot.part == "dt":
                 _tally_time(tally, slot)

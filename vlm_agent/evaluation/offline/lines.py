@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import DataError
+from vlm_agent.evaluation.finite import load_finite
 
 
 class LineFile:
@@ -39,9 +40,13 @@ class LineFile:
             self.add(head)
 
     def add(self, value: Mapping[str, Any]) -> None:
-        """Write one more line."""
+        """Write one more line; raises DataError where a number in it is not finite."""
+        try:
+            line = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        except ValueError as error:
+            raise DataError(f"{self.path}: not written, for a number in it is not finite ({error})") from error
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, separators=(",", ":")) + "\n")
+            file.write(line + "\n")
 
     def _go_on(self, what: str, version: int, head: dict[str, Any]) -> None:
         whole = _whole_lines(self.path.read_bytes())
@@ -76,7 +81,7 @@ def _whole_lines(content: bytes) -> list[bytes]:
 
 def _parse(path: Path, lines: Iterable[bytes], what: str, version: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
-        head, *rest = [json.loads(line) for line in lines]
+        head, *rest = [load_finite(line) for line in lines]
         if head["format"] != version:
             raise DataError(f"{path}: {what} of format {head['format']}, expected {version}; evaluate anew")
     except (ValueError, KeyError, TypeError) as error:

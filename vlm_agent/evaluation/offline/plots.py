@@ -28,8 +28,9 @@ def draw_plots(evaluation: OfflineEvaluation) -> list[Plot]:
         make_plot(
             partial(_draw_confusion, first),
             f"What {first.name} takes for what",
-            "Rows: what the player did; columns: what was answered nearest in time; shares of the row, and counts. "
-            "none: nothing there.",
+            "Rows: what the player did; columns: what was answered, matched in time within "
+            f"{evaluation.score.tolerance_ms:g} ms; shares of the row, and counts. none: missing, or made up; windows "
+            "in which both wait are not in it.",
             height_in=_TALL_IN,
         )
     ]

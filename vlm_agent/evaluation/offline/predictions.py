@@ -54,6 +54,8 @@ class Prediction:
     """Where the player's last action with a place was, and how many milliseconds before the window."""
     last_click: tuple[int, int, str] | None = None
     """Place and button of the player's last click within the history."""
+    goal_source: str = ""
+    """Whose the goal is (`sessions.types.GoalSource`); empty where an older file does not say."""
 
 
 def find_boxes(window: Window, chunk: ActionChunk | None = None) -> tuple[Box | None, ...]:
@@ -115,7 +117,21 @@ def make_prediction(window: Window, answer: ActionChunk | None, reason: str | No
         held=find_held(window),
         pointer=_find_pointer(window),
         last_click=_find_last_click(window),
+        goal_source=window.goal_source,
     )
+
+
+_WHOSE = {
+    "human": "told by a person",
+    "game": "known from the game",
+    "model": "written by a model",
+    "": "of unknown source",
+}
+
+
+def tell_source(goal_source: str) -> str:
+    """Return in words whose a goal is."""
+    return _WHOSE.get(goal_source, f"from {goal_source}")
 
 
 def is_inside(x: float, y: float, box: Box) -> bool:
@@ -198,6 +214,7 @@ class _Codec:
         value |= {"held": one.held} if one.held else {}
         value |= {"pointer": one.pointer} if one.pointer else {}
         value |= {"last_click": one.last_click} if one.last_click else {}
+        value |= {"goal_source": one.goal_source} if one.goal_source else {}
         return value
 
     def from_json(self, value: Mapping[str, Any]) -> Prediction:
@@ -219,6 +236,7 @@ class _Codec:
             held=tuple(map(str, value.get("held", ()))),
             pointer=_as_pointer(value["pointer"]) if "pointer" in value else None,
             last_click=_as_click(value["last_click"]) if "last_click" in value else None,
+            goal_source=str(value.get("goal_source", "")),
         )
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from vlm_agent.actions.parts import Part
 from vlm_agent.chat import PromptInput, Recipe, render_answer
 from vlm_agent.dataset.windows import Window, target_chunk
+from vlm_agent.errors import ModelError
 from vlm_agent.evaluation.offline.readouts import MILLION, EventSlot, NumberSlot, Readout, ReadoutStore
 from vlm_agent.observations import Observer
 from vlm_agent.policies import VlmPolicy
@@ -99,7 +101,11 @@ class WindowReader:
         self._asked = TIMES_AND_CLICKS if policy.recipe.spec.pointer == "absolute" else TIMES
 
     def read(self, observer: Observer, reading: Reading) -> Readout:
-        """Read one window, shown with the player's own decisions before it."""
+        """Read one window, shown with the player's own decisions before it.
+
+        Raises:
+            ModelError: a probability is not a finite number.
+        """
         window = reading.window
         seen = self._policy.see(observer.observe(window))
         read: list[AnswerReadout] = []
@@ -110,6 +116,7 @@ class WindowReader:
             seen = replace(seen, goal=reading.step)
         if reading.has_actions:
             read.append(self._read_actions(seen, window))
+        self._check_numbers(read, window)
         expected = [one for answer in read for one in answer.expectations]
         choices = [token for answer in read for token in answer.tokens if token.is_choice]
         return Readout(
@@ -128,6 +135,18 @@ class WindowReader:
             step_right=step_right,
             has_actions=reading.has_actions,
         )
+
+    def _check_numbers(self, read: Sequence[AnswerReadout], window: Window) -> None:
+        numbers = [token.bits for answer in read for token in answer.tokens]
+        numbers += [share for answer in read for one in answer.expectations for share in one.probabilities.values()]
+        odd = [number for number in numbers if not isfinite(number)]
+        if odd:
+            loaded = self._policy.loaded
+            raise ModelError(
+                f"{loaded.tuned or loaded.source}: {len(odd)} of {len(numbers)} probabilities that it gives in window "
+                f"{window.window_id} are not finite numbers: its weights or its adapter are broken, or its precision "
+                "is too small; take an earlier checkpoint, or train it anew"
+            )
 
     def _read_step(self, seen: PromptInput, step: str) -> AnswerReadout:
         from vlm_agent.decoding.prompts import encode_prompt

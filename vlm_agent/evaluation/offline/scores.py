@@ -46,14 +46,19 @@ def score(prediction: Prediction, config: ScoreConfig, top_speed: float = inf) -
     tally.add("valid", prediction.answer is not None)
     chunk = prediction.answer or ActionChunk()
     targets, answers = time_actions(prediction.target), time_actions(chunk)
-    # Neither silence nor saying that the goal is reached is waiting, though none of them holds an action.
+    # Neither what can't be read nor saying that the goal is reached is waiting, though none of them holds an action.
     agrees = prediction.answer is not None and prediction.answer.done == prediction.target.done
-    _confuse(tally, targets, answers, config, agrees=agrees)
+    _judge_waiting(tally, prediction, answers, agrees=agrees)
+    _confuse(tally, targets, answers, config)
     _count_detailed(tally, targets, answers, config)
     _compare_matched(tally, targets, answers, prediction.boxes, config)
-    _compare_sequences(tally, targets, answers, agrees=agrees)
+    tally.add("actions", len(answers))
+    tally.add("player_actions", len(targets))
+    is_idle = not targets and not prediction.target.done
+    _compare_sequences(tally, targets, answers, agrees=agrees, is_idle=is_idle)
+    if not is_idle:
+        tally.add("exact", prediction.answer == prediction.target)
     check_consistency(tally, prediction, answers, config, top_speed)
-    tally.add("exact", prediction.answer == prediction.target)
     return tally
 
 
@@ -70,17 +75,27 @@ def kind_of(action: Action) -> str:
             return "MOVE"
 
 
-def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig, *, agrees: bool) -> None:
+def _judge_waiting(tally: Tally, prediction: Prediction, answers: list[Timed], *, agrees: bool) -> None:
+    """Count apart what an answer without actions is right about, so that it makes no share of actions look better."""
+    target = prediction.target
+    if target.done:
+        tally.add("done_right", agrees)
+    if target.actions:
+        tally.add("acts_when_player_does", bool(answers))
+    elif not target.done:
+        tally.add("idle_right", agrees and not answers)
+
+
+def _confuse(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
     pairs = match_actions(targets, answers, config.tolerance_ms)
     met = [(kind_of(targets[i].action), kind_of(answers[j].action)) for i, j in pairs]
     matched = {i for i, _ in pairs}, {j for _, j in pairs}
     met += [(kind_of(one.action), NONE) for i, one in enumerate(targets) if i not in matched[0]]
     met += [(NONE, kind_of(one.action)) for j, one in enumerate(answers) if j not in matched[1]]
-    if not targets and not answers:
-        met = [(NONE, NONE)]
     for wanted, said in met:
         tally.confusion[wanted, said] = tally.confusion.get((wanted, said), 0) + 1
-        tally.add("event_right", wanted == said and (wanted != NONE or agrees))
+        if targets:
+            tally.add("event_right", wanted == said)
 
 
 def _count_detailed(tally: Tally, targets: list[Timed], answers: list[Timed], config: ScoreConfig) -> None:
@@ -115,20 +130,22 @@ def _compare_matched(
     clicks = [i for i, one in enumerate(targets) if isinstance(one.action, Click)]
     box_of = dict(zip(clicks, boxes, strict=False))
     pairs = match_actions(targets, answers, config.tolerance_ms, _same_kind)
-    for i, j in pairs:
-        target, answer = targets[i].action, answers[j].action
-        tally.add("time_error_ms", abs(targets[i].t_ms - answers[j].t_ms))
-        if isinstance(target, Key) and isinstance(answer, Key):
-            tally.add("key_right", target.key == answer.key)
+    answered = dict(pairs)
+    # Errors are of matched actions alone; in shares what was missed is wrong, or who acts seldom would seem precise.
+    for i, one in enumerate(targets):
+        target, answer = one.action, answers[answered[i]].action if i in answered else None
+        if i in answered:
+            tally.add("time_error_ms", abs(one.t_ms - answers[answered[i]].t_ms))
+        if isinstance(target, Key):
+            tally.add("key_right", isinstance(answer, Key) and target.key == answer.key)
             continue
-        if isinstance(target, Click) and isinstance(answer, Click):
-            tally.add("button_right", target.button == answer.button)
-        far_px = _distance_px(target, answer)
-        tally.add("distance_px", far_px)
+        if isinstance(target, Click):
+            tally.add("button_right", isinstance(answer, Click) and target.button == answer.button)
+        far_px = inf if answer is None else _distance_px(target, answer)
+        if answer is not None:
+            tally.add("distance_px", far_px)
         for radius in RADII_PX:
             tally.add(f"within_{radius}_px", far_px <= radius)
-    # Missed clicks hit nothing: whoever clicks seldom must not seem precise.
-    answered = dict(pairs)
     for i in clicks:
         box = box_of.get(i)
         if box is not None:
@@ -136,15 +153,15 @@ def _compare_matched(
             tally.add("click_in_bounds", isinstance(hit, Click) and is_inside(hit.x, hit.y, box))
 
 
-def _compare_sequences(tally: Tally, targets: list[Timed], answers: list[Timed], *, agrees: bool) -> None:
+def _compare_sequences(
+    tally: Tally, targets: list[Timed], answers: list[Timed], *, agrees: bool, is_idle: bool
+) -> None:
     said = [_describe(one.action) for one in answers]
     wanted = [_describe(one.action) for one in targets]
-    tally.add("acts_when_player_does", agrees and bool(said) == bool(wanted))
-    tally.add("actions", len(said))
-    tally.add("player_actions", len(wanted))
-    tally.add("count_error", abs(len(said) - len(wanted)))
-    tally.add("sequence_exact", agrees and said == wanted)
     tally.add("edit_distance", edit_distance(wanted, said), max(len(wanted), len(said)))
+    if not is_idle:
+        tally.add("count_error", abs(len(said) - len(wanted)))
+        tally.add("sequence_exact", agrees and said == wanted)
 
 
 def edit_distance(left: list[str], right: list[str]) -> int:

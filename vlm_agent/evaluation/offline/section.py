@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap
 from vlm_agent.evaluation.offline.evaluation import Answerer, OfflineEvaluation
 from vlm_agent.evaluation.offline.forced import ForcedEvaluation, ForcedReader
-from vlm_agent.evaluation.offline.metrics import OFFLINE_METRICS, SURE
+from vlm_agent.evaluation.offline.metrics import ALIKE, EVENT_ALL, OFFLINE_METRICS, SURE
 from vlm_agent.evaluation.offline.plots import draw_plots
+from vlm_agent.evaluation.offline.predictions import tell_source
 from vlm_agent.evaluation.offline.table import list_tables
 from vlm_agent.evaluation.sections import Section
 
@@ -34,9 +35,11 @@ def write_section(evaluation: OfflineEvaluation) -> Section:
     sentences = [
         f"{first.name.capitalize()} was asked about {evaluation.windows} windows of {evaluation.sessions} recorded "
         f"sessions ({evaluation.about.get('split', 'some')} split), each with the player's own history before it.",
+        *_tell_sources(evaluation),
+        *_tell_waiting(first),
         *_tell_contests(evaluation),
-        *_tell_errors(first),
-        *_tell_hopes(first),
+        *_tell_errors(evaluation),
+        *_tell_hopes(evaluation),
         *_tell_failures(first, evaluation.windows),
         *_tell_consistency(first),
     ]
@@ -71,6 +74,26 @@ def _sum_up(evaluation: OfflineEvaluation) -> str:
     return f"{text}, {words} than looking up the most similar moment does ({_percent(theirs.value)})."
 
 
+def _tell_sources(evaluation: OfflineEvaluation) -> Iterator[str]:
+    """Say whose the goals are that the windows are asked with."""
+    parts = [f"{count} {tell_source(source)}" for source, count in evaluation.goal_sources.items()]
+    if parts:
+        yield f"The goals of these windows: {', '.join(parts)}."
+
+
+def _tell_waiting(first: Answerer) -> Iterator[str]:
+    """Say apart how it does where the player acts and where he waits: most windows are idle, and waiting is easy."""
+    acts, waits = first.estimates.get("acts_when_player_does"), first.estimates.get("idle_right")
+    parts = [
+        f"it {what} in {_percent(found.value)} of the {found.count:.0f} windows in which the player {what}"
+        for found, what in ((acts, "acts"), (waits, "waits"))
+        if found is not None
+    ]
+    if parts:
+        text = ", and ".join(parts)
+        yield f"{text[0].upper()}{text[1:]}."
+
+
 def _tell_contests(evaluation: OfflineEvaluation) -> Iterator[str]:
     """Say against whom the first wins, loses, or neither for sure: F1 of whole actions."""
     first, *others = evaluation.answerers
@@ -81,7 +104,8 @@ def _tell_contests(evaluation: OfflineEvaluation) -> Iterator[str]:
         theirs = None if other is None else other.estimates.get("f1_detail")
         if other is None or mine is None or theirs is None:
             continue
-        scores = f"F1 of whole actions {_percent(mine.value)} against {_percent(theirs.value)}"
+        rule = ALIKE.format(tolerance_ms=f"{evaluation.score.tolerance_ms:g}", near_px=f"{evaluation.score.near_px:g}")
+        scores = f"F1 of whole actions ({rule}) {_percent(mine.value)} against {_percent(theirs.value)}"
         yield f"{_verdict(other.gaps.get('f1_detail'))} {what}: {scores}."
 
 
@@ -91,32 +115,39 @@ def _verdict(gap: Gap | None) -> str:
     return "For sure it beats" if gap.interval.mean > 0 else "For sure it does worse than"
 
 
-def _tell_errors(first: Answerer) -> Iterator[str]:
-    for key, what in (("time_error_ms", "times of right actions"), ("distance_px", "places of right actions")):
+def _tell_errors(evaluation: OfflineEvaluation) -> Iterator[str]:
+    """Say how far off matched actions are, by which rule they were matched, and how many that leaves."""
+    first = evaluation.answerers[0]
+    points = first.estimates.get("within_5_px")
+    totals = evaluation.player.get("actions", 0.0) * evaluation.windows, points.count if points else 0.0
+    for key, what, total in zip(("time_error_ms", "distance_px"), ("actions", "points"), totals, strict=True):
         metric = next(one for one in OFFLINE_METRICS if one.key == key)
         found = first.estimates.get(key)
         if found is None or metric.hoped is None:
             continue
         is_met = found.value < metric.hoped
-        verdict = "which was hoped for" if is_met else "more than was hoped for"
+        verdict = "as the project's first plan hoped" if is_met else "more than the project's first plan hoped"
         yield (
-            f"The {what} are off by {found.value:.0f} {metric.unit} on average{_between(found, metric.unit)}, "
-            f"{verdict} (under {metric.hoped:.0f} {metric.unit})."
+            f"Of the player's {total:.0f} {what} {found.count:.0f} are matched by kind within "
+            f"{evaluation.score.tolerance_ms:g} ms; their {'times' if what == 'actions' else 'places'} are off by "
+            f"{found.value:.0f} {metric.unit} on average{_between(found, metric.unit)}, {verdict} (under "
+            f"{metric.hoped:.0f} {metric.unit})."
         )
 
 
-def _tell_hopes(first: Answerer) -> Iterator[str]:
-    """Say which of the project's first goals are reached, and which are not."""
+def _tell_hopes(evaluation: OfflineEvaluation) -> Iterator[str]:
+    """Say which hopes of the project's first plan are reached, and which are not."""
+    first = evaluation.answerers[0]
     hoped = [(one, first.estimates[one.key]) for one in OFFLINE_METRICS if one.hoped and one.key in first.estimates]
     missed = [
-        f"{one.label} {found.value * 100:.1f}% instead of {_percent(one.hoped or 0)}"
+        f"{one.tell(evaluation.score)} {found.value * 100:.1f}% instead of {_percent(one.hoped or 0)}"
         for one, found in hoped
         if one.unit == "%" and found.value < (one.hoped or 0)
     ]
     shares = sum(one.unit == "%" for one, _ in hoped)
     if shares:
         rest = f"; missed: {', '.join(missed)}" if missed else ""
-        yield f"Of {shares} shares once hoped for it reaches {shares - len(missed)}{rest}."
+        yield f"Of {shares} shares that the project's first plan hoped for it reaches {shares - len(missed)}{rest}."
 
 
 def _tell_failures(first: Answerer, windows: int) -> Iterator[str]:
@@ -208,7 +239,7 @@ def _honesty(covered: Estimate) -> str:
 
 
 def _tell_confidence(reader: ForcedReader) -> Iterator[str]:
-    off, right = reader.estimates.get("event_ece"), reader.estimates.get("event_right")
+    off, right = reader.estimates.get("event_ece"), reader.estimates.get(EVENT_ALL)
     if off is None or right is None or not reader.confidence:
         return
     total = sum(one.count for one in reader.confidence)

@@ -10,12 +10,17 @@ from rich.table import Table
 
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
-from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, SURE, OfflineMetric
+from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, SURE, Goal, OfflineMetric
 from vlm_agent.evaluation.sections import PlainTable
 
-CAPTION = "[95% interval over sessions]; * differs from the first, p < 0.05 after Holm; goal: once hoped for"
+CAPTION = (
+    "[95% interval over sessions]; * differs from the first, p < 0.05 after Holm. Goal, and whose: the player's own "
+    "value, that of a calibrated forecast, or what the project's first plan hoped for; no game set these."
+)
+GOAL = "goal, and whose"
 FORCED_CAPTION = (
-    "Given all that the player wrote before. Bits: each part's own; structure: what the grammar would save."
+    "Given all that the player wrote before: errors are against his own action in that place, nothing is matched. "
+    "Bits: each part's own; structure: what the grammar would save."
 )
 
 
@@ -45,14 +50,14 @@ def list_tables(evaluation: OfflineEvaluation, *, is_short: bool = False) -> lis
     windows = f"{evaluation.windows} recorded windows of {evaluation.sessions} sessions"
     macro = ["–" if one.macro_f1 is None else _percent(one.macro_f1, is_short) for one in evaluation.answerers]
     rows = [
-        *_rows(OFFLINE_METRICS, evaluation.answerers, evaluation.player, is_short=is_short),
-        ("macro F1 of kinds, %", *macro, ""),
+        *_rows(OFFLINE_METRICS, evaluation.answerers, evaluation, is_short=is_short),
+        (f"macro F1 of kinds within {evaluation.score.tolerance_ms:g} ms, %", *macro, ""),
     ]
-    tables = [PlainTable(_columns(evaluation.answerers, "goal"), tuple(rows), windows, CAPTION)]
+    tables = [PlainTable(_columns(evaluation.answerers, GOAL), tuple(rows), windows, CAPTION)]
     if evaluation.forced is not None:
         read = f"What models expected in {evaluation.forced.windows} of them"
-        rows = list(_rows(FORCED_METRICS, evaluation.forced.readers, {}, is_short=is_short))
-        tables.append(PlainTable(_columns(evaluation.forced.readers, "goal"), tuple(rows), read, FORCED_CAPTION))
+        rows = list(_rows(FORCED_METRICS, evaluation.forced.readers, evaluation, is_short=is_short))
+        tables.append(PlainTable(_columns(evaluation.forced.readers, GOAL), tuple(rows), read, FORCED_CAPTION))
     tables += [table for table in (_list_keys(evaluation, is_short), _list_reasons(evaluation)) if table.rows]
     return tables
 
@@ -88,7 +93,7 @@ def _columns(contenders: Sequence[Measured], *more: str) -> tuple[str, ...]:
 def _rows(
     metrics: Sequence[OfflineMetric],
     contenders: Sequence[Measured],
-    player: Mapping[str, float],
+    evaluation: OfflineEvaluation,
     *,
     is_short: bool,
 ) -> Iterator[tuple[str, ...]]:
@@ -99,8 +104,13 @@ def _rows(
             for number, one in enumerate(contenders)
         ]
         if any(cells):
-            label = f"{metric.label}, {metric.unit}" if metric.unit else metric.label
-            yield (label, *(cell or "–" for cell in cells), _goal(metric, player, digits))
+            label = metric.tell(evaluation.score)
+            goal = metric.find_goal(evaluation.player)
+            yield (
+                f"{label}, {metric.unit}" if metric.unit else label,
+                *(cell or "–" for cell in cells),
+                "" if goal is None else _tell_goal(goal, metric, digits),
+            )
 
 
 def _list_keys(evaluation: OfflineEvaluation, is_short: bool) -> PlainTable:
@@ -109,7 +119,12 @@ def _list_keys(evaluation: OfflineEvaluation, is_short: bool) -> PlainTable:
     for key in names:
         found = [one.keys.get(key) for one in evaluation.answerers]
         rows.append((key, *("–" if one is None else _percent(one.value, is_short) for one in found)))
-    return PlainTable(_columns(evaluation.answerers), tuple(rows), "F1 by key, %", "The keys that the player presses.")
+    return PlainTable(
+        _columns(evaluation.answerers),
+        tuple(rows),
+        "F1 by key, %",
+        f"The keys that the player presses; matched within {evaluation.score.tolerance_ms:g} ms.",
+    )
 
 
 def _list_reasons(evaluation: OfflineEvaluation) -> PlainTable:
@@ -129,15 +144,10 @@ def _cell(one: Measured, metric: OfflineMetric, digits: int, *, with_interval: b
     return f"{text}*" if gap is not None and gap.p_holm < SURE else text
 
 
-def _goal(metric: OfflineMetric, player: Mapping[str, float], digits: int) -> str:
-    if metric.key in player:
-        return f"player {_number(player[metric.key], metric, digits)}"
-    if metric.wanted is not None:
-        return _number(metric.wanted, metric, 0)
-    if metric.hoped is None:
-        return ""
-    sign = "≥" if metric.more_is_better else "<"
-    return f"{sign} {metric.hoped * (100 if metric.unit == '%' else 1):.0f}"
+def _tell_goal(goal: Goal, metric: OfflineMetric, digits: int) -> str:
+    if goal.whose != "first plan":
+        return f"{goal.whose}: {_number(goal.value, metric, digits if goal.whose == 'player' else 0)}"
+    return f"{goal.whose}: {'≥' if metric.more_is_better else '<'} {_number(goal.value, metric, 0)}"
 
 
 def _number(value: float, metric: OfflineMetric, digits: int) -> str:

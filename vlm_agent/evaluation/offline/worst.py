@@ -14,7 +14,7 @@ from vlm_agent.dataset.windows import Window
 from vlm_agent.evaluation.marks import draw_cross, draw_ring, shrink, to_jpeg
 from vlm_agent.evaluation.offline.matching import time_actions
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
-from vlm_agent.evaluation.offline.predictions import Prediction
+from vlm_agent.evaluation.offline.predictions import Prediction, tell_source
 from vlm_agent.evaluation.offline.scores import score
 
 NUM_WORST = 24
@@ -33,6 +33,8 @@ class WorstWindow:
     """Its name in the dataset."""
     goal: str
     """What was asked for."""
+    whose: str
+    """Whose goal that is, in words."""
     wanted: str
     """What the player did."""
     said: str
@@ -63,7 +65,12 @@ def find_worst(
         picture = Image.fromarray(dataset.frame(by_id[one.window_id]))
         worst.append(
             WorstWindow(
-                one.window_id, one.goal, describe(one.target), describe(one.answer, one.reason), _draw(picture, one)
+                one.window_id,
+                one.goal,
+                tell_source(one.goal_source),
+                describe(one.target),
+                describe(one.answer, one.reason),
+                _draw(picture, one),
             )
         )
     return worst

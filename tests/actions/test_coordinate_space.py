@@ -85,3 +85,12 @@ def test_chunks_are_converted_action_by_action():
 def test_an_empty_frame_is_refused():
     with pytest.raises(ConfigError, match="1x1"):
         CoordinateSpace(0, 10)
+
+
+def test_what_lies_outside_is_brought_to_the_edge() -> None:
+    space = CoordinateSpace(765, 503)
+    assert space.to_frame(999, 999) == (764, 502)
+    assert space.to_frame(1000, 1700) == (764, 502)
+    assert space.to_frame(-1, -30) == (0, 0)
+    assert space.to_model(765, 900) == (999, 999)
+    assert space.to_model(-1, -40) == (0, 0)

@@ -71,3 +71,43 @@ def test_content_outside_the_frame_and_empty_rectangles_are_refused() -> None:
 def test_what_two_rectangles_share() -> None:
     assert Rect(0, 0, 10, 10).intersect(Rect(5, -5, 10, 10)) == Rect(5, 0, 5, 5)
     assert Rect(0, 0, 10, 10).intersect(Rect(10, 0, 10, 10)) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.25, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("origin", [(0, 0), (1, 1), (7, 3), (-5, -1), (-2, 4)])
+def test_the_first_and_last_pixels_are_executed_inside_the_captured_part(scale, origin):
+    placement = Placement.fit(Rect(*origin, 60, 40), 60, 40, scale)
+    for pixel in ((0, 0), (59, 39), (0, 39), (59, 0), (30, 20)):
+        place = placement.to_screen(*pixel)
+        assert placement.holds(*place)
+        # As near as the units of pointer events allow.
+        back = placement.to_frame(*place)
+        assert max(abs(back[0] - pixel[0]), abs(back[1] - pixel[1])) <= scale
+
+
+def test_a_unit_that_begins_before_the_captured_part_is_not_taken():
+    placement = Placement.fit(Rect(1, 3, 10, 10), 10, 10, 2.0)
+    assert placement.to_screen(0, 0) == (1, 2)
+    assert not placement.holds(0, 2)
+    assert not placement.holds(1, 1)
+
+
+def test_a_rectangle_is_half_open():
+    rect = Rect(2, 3, 4, 5)
+    inside = {(x, y) for x in range(10) for y in range(10) if rect.contains(x, y)}
+    assert inside == {(x, y) for x in (2, 3, 4, 5) for y in (3, 4, 5, 6, 7)}
+    assert [rect.clamp(*point) for point in ((0, 0), (9, 9), (3, 9), (9, 4))] == [(2, 3), (5, 7), (3, 7), (5, 4)]
+    assert rect.intersect(Rect(4, 0, 9, 4)) == Rect(4, 3, 2, 1)
+    assert rect.intersect(Rect(6, 3, 1, 1)) is None
+    assert rect.intersect(Rect(2, 8, 1, 1)) is None
+
+
+def test_the_frame_shows_the_window_undistorted_and_in_its_middle():
+    wide = Placement.fit(Rect(0, 0, 200, 50), 100, 100)
+    assert wide.content == Rect(0, 37, 100, 25)
+    tall = Placement.fit(Rect(0, 0, 50, 200), 100, 100)
+    assert tall.content == Rect(37, 0, 25, 100)
+    assert wide.to_screen(0, 0) == (1, 1)
+    assert wide.to_screen(99, 99) == (199, 49)
+    assert wide.to_frame(-1, 10)[0] < 0
+    assert wide.to_frame(10, 50)[1] >= 62

@@ -59,6 +59,13 @@ def test_a_repaired_session_keeps_its_holes(tmp_path: Path) -> None:
     check_holed(SessionReader(Path(report.out)))
 
 
+def test_a_span_within_a_span_ends_neither(tmp_path: Path) -> None:
+    holes = (Excluded(300 * MS, 1500 * MS, "paused"), Excluded(500 * MS, 600 * MS, "hidden"))
+    reader = SessionReader(write_holed(tmp_path / "a", holes=holes))
+    assert [event.t_ns // MS for event in reader.events()] == [0, 100, 200, 1500, 1600, 1700, 1800, 1900]
+    assert reader.info().last_frame_ns == 1900 * MS
+
+
 def test_frames_beyond_a_hole_decode_though_they_depend_on_those_in_it(tmp_path: Path) -> None:
     whole = SessionReader(write_holed(tmp_path / "whole", holes=()))
     holed = SessionReader(write_holed(tmp_path / "holed"))

@@ -65,6 +65,33 @@ def test_frames_come_back_at_their_time_size_and_colour(tmp_path: Path) -> None:
         assert np.abs(frame.rgb[12:20, column + 2 : column + 6].astype(int) - (20, 250, 60)).max() <= 10
 
 
+@pytest.mark.parametrize(("width_px", "height_px"), [(33, 32), (32, 33), (33, 35), (34, 36)])
+def test_frames_of_odd_and_even_sizes_come_back_whole(tmp_path: Path, width_px: int, height_px: int) -> None:
+    path = write_session(tmp_path / "a", width_px=width_px, height_px=height_px, seconds=0.2)
+    for step, frame in enumerate(SessionReader(path).frames()):
+        original = draw(step, width_px, height_px)
+        assert frame.rgb.shape == original.shape
+        # The last row and column too.
+        assert np.abs(frame.rgb[-1, :, 0].astype(int) - original[-1, :, 0]).mean() < 8
+        assert np.abs(frame.rgb[:, -1, 0].astype(int) - original[:, -1, 0]).mean() < 8
+
+
+def test_a_piece_tells_its_first_and_last_moment_whatever_came_late(tmp_path: Path) -> None:
+    times_ms = (100, 50, 300, 20, 900, 700, 850, 1500, 1490)
+    with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
+        for t_ms in times_ms:
+            writer.write_control(t_ms * MS, "human")
+    with writer.path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+        assert summary is not None
+        spans = [(index.message_start_time, index.message_end_time) for index in summary.chunk_indexes]
+        assert summary.statistics is not None
+        assert (summary.statistics.message_start_time, summary.statistics.message_end_time) == (20 * MS, 1500 * MS)
+    assert min(start for start, _ in spans) == 20 * MS
+    assert all(start <= stop for start, stop in spans)
+    assert [t_ns // MS for t_ns, _ in SessionReader(writer.path).controls()] == sorted(times_ms)
+
+
 def test_info_counts_topics_and_frames(tmp_path: Path) -> None:
     info = SessionReader(write_session(tmp_path / "a", seconds=3)).info()
     assert info.frames == info.topics["screen"] == 30

@@ -118,6 +118,12 @@ def test_events_are_read_on_the_client_tick_that_reaches_them():
     assert game.state.pointer.x == 0
     game.advance(20)
     assert game.state.pointer.x == 100
+    # An event at the very end of a client tick is read in it, one a nanosecond later in the next.
+    game.feed([PointerMoved(80 * NS_PER_MS + 1, 300, 300), PointerMoved(80 * NS_PER_MS, 200, 200)])
+    game.advance(20)
+    assert game.state.pointer.x == 200
+    game.advance(20)
+    assert game.state.pointer.x == 300
 
 
 @pytest.mark.parametrize("ms", [0, -20, 30, 601])

@@ -11,7 +11,7 @@ from vlm_agent.errors import ConfigError
 from vlm_agent.games.ringcraft.core import Ringcraft
 from vlm_agent.games.ringcraft.goals import GOALS, LONG_GOAL, applicable_goals, find_goal, next_step, reached_between
 from vlm_agent.games.ringcraft.random_scenes import random_scene
-from vlm_agent.games.ringcraft.state import Crafting, Stack
+from vlm_agent.games.ringcraft.state import Crafting, Menu, Stack
 
 TICKS_ENOUGH = 90
 """The longest of the short goals is to wait for 28 rings of three ticks."""
@@ -78,6 +78,17 @@ def test_no_goal_is_reached_by_a_moment_alone():
     for _ in range(20):
         state = random_scene(rng).state
         assert [goal.text for goal in GOALS.values() if goal.is_done(state, state)] == []
+
+
+def test_what_made_no_sense_before_is_not_reached():
+    before = _scene(crafting=Crafting("sapphire_ring", 3, 1))
+    after = _scene()
+    waited = GOALS["wait until the rings are done"]
+    assert waited in reached_between(before, after)
+    # With a menu open nobody is asked to wait.
+    before.menu = Menu(0, 0, 9)
+    assert waited.is_done(before, after)
+    assert waited not in reached_between(before, after)
 
 
 def _scene(**changes):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TELLERS = {"human": "told by a person", "game": "by the game", "model": "by a model"}
+_MOST_NAMED = 3
 Advance = Callable[[float], None]
 """Told how much of a piece of work was done."""
 
@@ -87,6 +88,14 @@ class LabelReport:
         tellers = [f"{count} {_TELLERS[source]}" for source, count in sorted(self.sources.items())]
         stored = [f"{self.reused} reused", *([f"{self.outdated} made anew"] if self.outdated else [])]
         hints = [f"{self.unused} more have a goal that the game told: --labeler game"] if self.unused else []
+        for is_left_out, what in (
+            (True, "left out, others hold their play"),
+            (False, "kept in one split, they share play"),
+        ):
+            copies = [f"{copy.session} of {copy.of}" for copy in built.copies if copy.is_left_out == is_left_out]
+            if copies:
+                named = ", ".join(copies[:_MOST_NAMED]) + (", …" if len(copies) > _MOST_NAMED else "")
+                hints.append(f"{len(copies)} recording{'s' if len(copies) > 1 else ''} {what} ({named})")
         if self.of_another_recording:
             hints.append(f"{self.of_another_recording} labels a person wrote were for another recording of that name")
         return (

@@ -118,7 +118,7 @@ def write_three_logs(folder):
     for number in range(3):
         ticks = [
             tick(
-                ["w"] if step % 20 < 10 else [],
+                ["w"] if step % (20 + 3 * number) < 10 else [],
                 buttons=[1] if step % 30 == 7 else [],
                 menu=step % 100 > 60,
                 x=step * 7 % 1280,

@@ -14,6 +14,7 @@ from typing import Any
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.clips import NS_PER_MS, TOLD_LATE_NS, LabeledClip, goal_at
+from vlm_agent.dataset.copies import Copy, find_copies, group_sessions
 from vlm_agent.dataset.events import read_timeline
 from vlm_agent.dataset.manifest import DatasetManifest, SessionRecord
 from vlm_agent.dataset.onsets import HurryCount
@@ -61,14 +62,17 @@ def build_dataset(
     """
     config = config or DatasetConfig()
     sessions = list(sessions)
-    shares = _deal([recording for recording, _ in sessions], spec, config)
+    copies = _find_copies(sessions)
+    left_out = {copy.session for copy in copies if copy.is_left_out}
+    kept = [(recording, clips) for recording, clips in sessions if recording.session not in left_out]
+    shares = _deal([recording for recording, _ in kept], spec, config, copies)
     history_ms = config.window.history_ticks * spec.horizon_ms
     with DatasetWriter(out, spec, history_ms) as writer:
         builder = _Builder(writer, spec, config)
-        for (recording, clips), spans in zip(sessions, shares, strict=True):
+        for (recording, clips), spans in zip(kept, shares, strict=True):
             builder.add_session(recording, clips, spans)
             advance(recording.duration_s)
-        manifest = builder.describe(history_ms)
+        manifest = builder.describe(history_ms, copies)
         if not manifest.windows:
             raise DataError(f"no window is left of {len(sessions)} sessions: {_say(builder.all_drops())}")
         writer.finish(manifest)
@@ -109,7 +113,7 @@ class _Builder:
         split = spans[0].split if len(spans) == 1 else "by time"
         self._records.append(SessionRecord(recording.session, split, recording.sha256, written))
 
-    def describe(self, history_ms: int) -> DatasetManifest:
+    def describe(self, history_ms: int, copies: Sequence[Copy]) -> DatasetManifest:
         """Return the manifest of all that was added."""
         return DatasetManifest(
             spec=self._spec,
@@ -118,6 +122,7 @@ class _Builder:
             frames=self._writer.frames,
             sessions=tuple(self._records),
             sha256=self._writer.fingerprint(),
+            copies=tuple(copies),
             clip_drops=dict(self._clip_drops),
             window_drops=dict(self._window_drops),
             event_drops=dict(self._event_drops),
@@ -195,16 +200,28 @@ def _states_at(
         yield latest
 
 
-def _deal(recordings: Sequence[Recording], spec: ActionSpec, config: DatasetConfig) -> list[list[TimeSpan]]:
-    names = [recording.session for recording in recordings]
+def _find_copies(sessions: Sequence[tuple[Recording, Sequence[LabeledClip]]]) -> list[Copy]:
+    names = [recording.session for recording, _ in sessions]
     if len(set(names)) != len(names):
         raise DataError("two sessions have the same file name: names must tell sessions apart")
+    goals = []
+    for recording, clips in sessions:
+        written = (labeled.goal for labeled in clips if labeled.goal is not None and labeled.goal.source == "human")
+        goals.append({goal.text for goal in (*recording.goals, *written)})
+    return find_copies([recording for recording, _ in sessions], goals)
+
+
+def _deal(
+    recordings: Sequence[Recording], spec: ActionSpec, config: DatasetConfig, copies: Sequence[Copy] = ()
+) -> list[list[TimeSpan]]:
     if len(recordings) == 1:
         only = recordings[0]
         guard_ns = (config.window.history_ticks + 1) * spec.horizon_ms * NS_PER_MS
         return [split_time(only.start_ns, only.stop_ns, guard_ns, config.split)]
-    splits = split_sessions(names, config.split)
-    return [[TimeSpan(one.start_ns, one.stop_ns, splits[one.session])] for one in recordings]
+    groups = {group[0]: group for group in group_sessions([one.session for one in recordings], copies)}
+    splits = split_sessions(list(groups), config.split)
+    split_of = {session: splits[name] for name, group in groups.items() for session in group}
+    return [[TimeSpan(one.start_ns, one.stop_ns, split_of[one.session])] for one in recordings]
 
 
 def _say(drops: Counter[str]) -> str:

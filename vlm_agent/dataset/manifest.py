@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.dataset.copies import Copy
 from vlm_agent.errors import ConfigError, DataError
 
 MANIFEST_NAME = "dataset.json"
@@ -44,6 +45,8 @@ class DatasetManifest:
     """Where the windows came from."""
     sha256: str
     """Fingerprint of spec, windows and pictures; the same sessions and settings give the same one."""
+    copies: tuple[Copy, ...] = ()
+    """Recordings whose play another of them holds: left out, or kept in the other's split."""
     clip_drops: dict[str, int] = field(default_factory=dict)
     """Clips without a short goal, by reason."""
     window_drops: dict[str, int] = field(default_factory=dict)
@@ -58,6 +61,11 @@ class DatasetManifest:
     """Counts by split, see `statistics`."""
     config: dict[str, Any] = field(default_factory=dict)
     """Settings it was built with."""
+
+    @property
+    def trained_sessions(self) -> list[str]:
+        """Fingerprints of the sessions that training sees, a lone one that is split by time among them."""
+        return [record.sha256 for record in self.sessions if record.split in ("train", "by time")]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain-data form."""
@@ -79,6 +87,8 @@ def read_manifest(folder: Path) -> DatasetManifest:
         if version != FORMAT_VERSION:
             raise DataError(f"{path}: dataset format {version!r}, this program reads {FORMAT_VERSION}; build it again")
         sessions = tuple(SessionRecord(**record) for record in value.pop("sessions"))
-        return DatasetManifest(spec=ActionSpec.from_json(value.pop("spec")), sessions=sessions, **value)
+        copies = tuple(Copy(**copy) for copy in value.pop("copies", ()))
+        spec = ActionSpec.from_json(value.pop("spec"))
+        return DatasetManifest(spec=spec, sessions=sessions, copies=copies, **value)
     except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} is not a dataset manifest: {error}") from error

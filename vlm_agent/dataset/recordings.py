@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.clips import CutConfig, LabeledClip, cut_session, tick_times
+from vlm_agent.dataset.marks import MarkMaker, Marks
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.sessions.types import Goal
 
@@ -54,6 +55,8 @@ class Recording:
     """Spans that do not belong to it."""
     sha256: str = ""
     """Fingerprint of the file."""
+    marks: Marks = field(default_factory=Marks)
+    """What its play is known by in another file."""
 
     def read_events(self) -> Iterator[InputEvent]:
         """Yield all input in order of time, read again from the file."""
@@ -88,9 +91,11 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
     stop_ns = info.end_ns + 1
     state_times_ns = (t_ns for t_ns, _ in reader.game_states())
     input_times_ns: array[int] = array("q")
+    maker = MarkMaker()
     pressed: dict[type[InputEvent], set[str]] = {KeyChanged: set(), ButtonChanged: set()}
     for event in reader.events():
         input_times_ns.append(event.t_ns)
+        maker.add(event)
         if isinstance(event, KeyChanged):
             pressed[KeyChanged].add(event.key)
         elif isinstance(event, ButtonChanged):
@@ -111,6 +116,7 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
         spec=spec,
         excluded_ns=tuple((span.start_ns, span.stop_ns) for span in reader.excluded),
         sha256=_hash_file(path),
+        marks=maker.marks,
     )
 
 

@@ -28,6 +28,7 @@ _IDENTITY = ("format", "base", "recipe", "dataset", "config")
 """What must be equal for a run to be gone on with."""
 _MAY_DIFFER = {
     "dataset.path",
+    "dataset.sessions",
     "base.source",
     "base.template.source",
     "config.keep_adapters_every_steps",
@@ -35,8 +36,8 @@ _MAY_DIFFER = {
     "config.recompute",
     "config.shard",
 }
-"""A dataset or base that was moved is still the same, their hashes are compared; what is kept changes no run, nor does
-how many threads read pictures, what is computed twice, or who holds which weights."""
+"""A dataset or base that was moved is still the same, their hashes are compared; runs of before name no sessions; what
+is kept changes no run, nor does how many threads read pictures, what is computed twice, or who holds which weights."""
 
 
 def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
@@ -46,7 +47,11 @@ def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "base": describe_base(loaded),
         "recipe": recipe.to_json(),
-        "dataset": {"path": str(dataset.folder.resolve()), "sha256": dataset.manifest.sha256},
+        "dataset": {
+            "path": str(dataset.folder.resolve()),
+            "sha256": dataset.manifest.sha256,
+            "sessions": dataset.manifest.trained_sessions,
+        },
         # Not part of what a run is, but whoever plays must capture frames of the shape that was learnt from.
         "frame_px": [dataset.spec.extent_width, dataset.spec.extent_height],
         "config": asdict(config),

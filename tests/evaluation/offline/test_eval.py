@@ -14,12 +14,13 @@ from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.actions.types import ActionChunk
 from vlm_agent.chat import make_recipe
 from vlm_agent.cli import run_command
+from vlm_agent.dataset.manifest import SessionRecord
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import answering, command
 from vlm_agent.evaluation.offline import contenders as contenders_module
 from vlm_agent.evaluation.offline.baselines import MarginalPolicy, NearestPolicy
-from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows
+from vlm_agent.evaluation.offline.command import EvalConfig, choose_windows, find_trained_sessions
 from vlm_agent.evaluation.offline.evaluation import evaluate, read_evaluation
 from vlm_agent.evaluation.offline.lines import LineFile
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
@@ -237,3 +238,17 @@ def test_windows_are_chosen_by_goal_and_spread(dataset):
     assert len(every) == 2 * len(long)
     assert {window.goal_level for window in long} == {"long"}
     assert [every.index(window) for window in few] == [0, len(every) // 4, len(every) // 2, len(every) * 3 // 4]
+
+
+def test_sessions_that_were_learnt_from_in_another_dataset_are_named(dataset):
+    windows = list(dataset.windows("validation"))
+    asked = SessionRecord(windows[0].session, "validation", "a" * 64, 1)
+    alone, other = SessionRecord("alone", "by time", "b" * 64, 1), SessionRecord("other", "train", "c" * 64, 1)
+    manifest = replace(dataset.manifest, sessions=(asked, alone, other))
+    assert manifest.trained_sessions == ["b" * 64, "c" * 64]
+    run = {"dataset": {"sha256": "of another dataset", "sessions": ["a" * 64, "c" * 64]}}
+    assert find_trained_sessions(run, manifest, windows) == [asked.session]
+    assert find_trained_sessions(run, manifest, []) == []
+    assert find_trained_sessions({}, manifest, windows) == []
+    # In the dataset that it learnt from the splits keep them apart.
+    assert find_trained_sessions({"dataset": {**run["dataset"], "sha256": manifest.sha256}}, manifest, windows) == []

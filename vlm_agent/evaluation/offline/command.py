@@ -11,7 +11,7 @@ numbers anew from these files, without a model and without the dataset.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from vlm_agent.evaluation.offline.metrics import ScoreConfig
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from vlm_agent.dataset.manifest import DatasetManifest
     from vlm_agent.dataset.store import Dataset
     from vlm_agent.dataset.windows import Window
     from vlm_agent.evaluation.offline.contenders import Contender
@@ -104,6 +105,10 @@ def run(config: EvalConfig) -> OfflineEvaluation:
         evaluation, _ = evaluate_model(config, progress)
     for table in make_tables(evaluation):
         console.print(table)
+    trained_on = evaluation.about.get("trained_on")
+    if trained_on:
+        told = f"note: the model was trained on {len(trained_on)} of these sessions: {', '.join(trained_on)}"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(f"numbers: {config.out / 'evaluation.json'}", highlight=False, soft_wrap=True)
     return evaluation
 
@@ -163,6 +168,7 @@ def _ask_all(config: EvalConfig, progress: Progress, names: Collection[str] | No
         "temperature": config.temperature,
     }
     asked = Asked({}, {}, {**about, "models": {}}, tuple(windows))
+    asked.about["trained_on"] = find_trained_sessions(side.record or {}, dataset.manifest, windows)
     for contender in list_contenders(side, also, dataset, config, few_shot=config.few_shot):
         if names is not None and contender.name not in names:
             continue
@@ -219,6 +225,22 @@ def _read(
         observer = Observer(dataset, contender.recipe)
         read_windows(WindowReader(policy), observer, readings, store, partial(progress.advance, task))
     return [store.done[reading.window.window_id] for reading in readings]
+
+
+def find_trained_sessions(record: Mapping[str, Any], manifest: DatasetManifest, windows: Sequence[Window]) -> list[str]:
+    """Return the names of the sessions of windows that a run learnt from, though in a dataset of another make.
+
+    Args:
+        record: what the run was made of; empty for a model that was not tuned here.
+        manifest: of the dataset that the windows are from.
+        windows: what is asked about.
+    """
+    learnt = record.get("dataset", {})
+    if learnt.get("sha256") == manifest.sha256:
+        return []  # its splits keep apart what is asked about
+    asked = {window.session for window in windows}
+    trained = set(learnt.get("sessions", ()))
+    return [one.session for one in manifest.sessions if one.session in asked and one.sha256 in trained]
 
 
 def choose_windows(config: EvalConfig, dataset: Dataset) -> list[Window]:

@@ -10,6 +10,7 @@ from vlm_agent.decoding.choices import Phrases
 from vlm_agent.decoding.engine import Engine
 from vlm_agent.decoding.prompts import generate_text
 from vlm_agent.decoding.sequence import ModelPrompt
+from vlm_agent.errors import ModelError
 from vlm_agent.games.ringcraft.goals import GOALS
 from vlm_agent.models.checkpoints import BUNDLED_NAMES
 from vlm_agent.models.images import pixel_values, resize_frame
@@ -61,4 +62,6 @@ class GoalChooser:
         encoded = self._loaded.encoder.encode_prompt(messages, [(frame.shape[1], frame.shape[0]) for frame in frames])
         prompt = ModelPrompt(encoded, pixel_values(frames, settings))
         generation = self._engine.decode(prompt, self._goals.start())
+        if generation.stop is not None:
+            raise ModelError(f"{self._loaded.source}: can't name a goal: {generation.stop}")
         return self._goals.read(generation.token_ids), round(generation.mean_p_allowed or 0.0, 4)

@@ -168,6 +168,16 @@ def test_the_codec_decides_the_form(loaded):
 
 
 @pytest.mark.model
+def test_a_prompt_beyond_the_context_is_a_reason_not_an_action(loaded, monkeypatch):
+    monkeypatch.setattr(loaded.model.config.get_text_config(), "max_position_embeddings", 40)
+    policy = make_policy(loaded)
+    policy.begin("x", SPEC, 0)
+    decision = policy.decide(see())
+    assert (decision.chunk, decision.reason, decision.text) == (None, "context", "")
+    assert decision.num_prompt_tokens > 40
+
+
+@pytest.mark.model
 def test_a_cut_answer_is_a_reason_not_an_action(loaded):
     policy = make_policy(loaded, config=DecodeConfig(max_tokens=2))
     policy.begin("x", SPEC, 0)

@@ -14,7 +14,7 @@ from vlm_agent.decoding.choices import PhraseState
 from vlm_agent.decoding.engine import DecodeConfig, Engine, Stop
 from vlm_agent.decoding.sampling import SamplingConfig
 from vlm_agent.decoding.stacks import TransformersStack
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, ModelError
 
 pytestmark = pytest.mark.model
 
@@ -101,11 +101,12 @@ def make_engine(monkeypatch):
 
     def make(head=None, **config):
         model = SimpleNamespace(get_output_embeddings=lambda: head or torch.nn.Linear(2, 300))
-        return Engine(SimpleNamespace(model=model), DecodeConfig(**config)), passes
+        return Engine(SimpleNamespace(model=model, context_tokens=4096), DecodeConfig(**config)), passes
 
     return make
 
 
+NOTHING = SimpleNamespace(encoded=SimpleNamespace(input_ids=()))
 FIVE_CHOICES = PhraseState(tuple((*bits, 9) for bits in product((1, 2), repeat=5)))
 
 
@@ -115,7 +116,7 @@ FIVE_CHOICES = PhraseState(tuple((*bits, 9) for bits in product((1, 2), repeat=5
 )
 def test_a_deadline_counts_milliseconds_from_the_prompt_on(make_engine, deadline_ms, num_tokens, stop):
     engine, passes = make_engine(deadline_ms=deadline_ms)
-    answer = engine.decode(None, FIVE_CHOICES)
+    answer = engine.decode(NOTHING, FIVE_CHOICES)
     assert (len(answer.token_ids), answer.stop) == (num_tokens, stop)
     assert answer.prefill_ms == pytest.approx(100)
     assert answer.decode_ms == pytest.approx(100 * (len(passes) - 1))
@@ -123,7 +124,7 @@ def test_a_deadline_counts_milliseconds_from_the_prompt_on(make_engine, deadline
 
 def test_what_is_forced_rides_along_and_what_closes_an_answer_is_not_run(make_engine):
     engine, passes = make_engine()
-    answer = engine.decode(None, PhraseState(((5, 6, 1, 7, 1, 9), (5, 6, 1, 7, 2, 9), (5, 6, 2, 8))))
+    answer = engine.decode(NOTHING, PhraseState(((5, 6, 1, 7, 1, 9), (5, 6, 1, 7, 2, 9), (5, 6, 2, 8))))
     assert answer.token_ids[:2] == (5, 6)
     assert passes == ([(5, 6), (1, 7)] if answer.token_ids[2] == 1 else [(5, 6)])
 
@@ -151,7 +152,7 @@ def test_of_a_head_the_allowed_rows_are_read_as_the_whole_gives_them(make_engine
         if mass is not None:
             assert mass == pytest.approx(float(logits.softmax(0)[list(allowed)].sum()), rel=1e-5)
     # Of a large head the mass is measured at the first choice alone; here every choice is between the same two.
-    answer = engine.decode(None, FIVE_CHOICES)
+    answer = engine.decode(NOTHING, FIVE_CHOICES)
     assert answer.mean_p_allowed == pytest.approx(float(logits.softmax(0)[[1, 2]].sum()), rel=1e-5)
 
 
@@ -172,6 +173,23 @@ def test_write_stops_at_an_end_token(loaded):
     for _ in range(3):
         greedy = (*greedy, int(recompute_logits(loaded, prompt, greedy).argmax()))
     assert tokens[:3] == greedy
+
+
+def test_what_does_not_fit_the_context_is_not_run(loaded, monkeypatch):
+    prompt = make_prompt(loaded, 0)
+    length = len(prompt.encoded.input_ids)
+    engine = Engine(loaded)
+    whole = engine.decode(prompt, DiceState()).token_ids
+    text = loaded.model.config.get_text_config()
+    for room, wanted in ((24, None), (12, Stop.CONTEXT), (0, Stop.CONTEXT), (-1, Stop.CONTEXT)):
+        monkeypatch.setattr(text, "max_position_embeddings", length + room)
+        engine = Engine(loaded)
+        answer = engine.decode(prompt, DiceState())
+        assert answer.stop is wanted
+        assert answer.token_ids == whole[: len(answer.token_ids)]
+        assert len(answer.token_ids) <= max(room, 0) + 12  # what is forced behind the last choice belongs to it
+    with pytest.raises(ModelError, match=f"a prompt of {length} tokens doesn't fit into its context of {length - 1}"):
+        engine.write(prompt, (), 8)
 
 
 def test_impossible_limits_are_refused():

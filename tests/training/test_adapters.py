@@ -126,6 +126,16 @@ def test_run_json_is_there_before_work_starts(models, dataset, tmp_path, monkeyp
         train_adapter(dataset, load_model(models["qwen3_vl"], device="cpu"), SHORT, tmp_path / "run")
 
 
+def test_windows_longer_than_the_context_are_refused_before_work_starts(models, dataset, tmp_path):
+    loaded = load_model(models["qwen3_vl"], device="cpu")
+    loaded.model.config.get_text_config().max_position_embeddings = 60
+    with pytest.raises(
+        ConfigError, match=r"windows don't fit into the model's context of 60 tokens, the longest takes"
+    ):
+        train_adapter(dataset, loaded, SHORT, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_same_call_again_goes_on_and_another_is_refused(models, run, dataset, tmp_path):
     weights = (run / "adapter" / WEIGHTS_FILE).read_bytes()
     base = load_model(models["qwen3_vl"], device="cpu")

@@ -50,6 +50,8 @@ class Stop(StrEnum):
     """It reached `max_tokens`."""
     TIMEOUT = "timeout"
     """It took longer than `deadline_ms`."""
+    CONTEXT = "context"
+    """Prompt and answer don't fit into the model's context."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,9 @@ class Engine:
         """
         began = time.perf_counter()
         state, forced = follow_forced(start)
+        room = self._loaded.context_tokens - len(prompt.encoded.input_ids)
+        if len(forced) > room:
+            return Generation((), Stop.CONTEXT, None, 0, 0, 0.0, 0.0)
         tokens = list(forced)
         masses: list[float] = []
         num_choices = 0
@@ -127,7 +132,7 @@ class Engine:
         prefilled = time.perf_counter()
         stop = None
         while not state.is_complete:
-            stop = self._limit(len(tokens), began)
+            stop = self._limit(len(tokens), room, began)
             if stop is not None:
                 break
             allowed = state.allowed()
@@ -174,7 +179,9 @@ class Engine:
                 "broken, or its precision is too small; take an earlier checkpoint, or train it anew"
             )
 
-    def _limit(self, num_tokens: int, began: float) -> Stop | None:
+    def _limit(self, num_tokens: int, room: int, began: float) -> Stop | None:
+        if num_tokens >= room:
+            return Stop.CONTEXT
         if num_tokens >= self.config.max_tokens:
             return Stop.TRUNCATED
         deadline_ms = self.config.deadline_ms

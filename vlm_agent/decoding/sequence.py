@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vlm_agent.decoding.lean import LeanStack, is_lean_enough
 from vlm_agent.decoding.stacks import Stack, TransformersStack
+from vlm_agent.errors import ModelError
 from vlm_agent.models.adapter_configs import check_kind
 from vlm_agent.models.encoding import Encoded
 from vlm_agent.models.forward import ImageFeatures, rope_positions, see_images
@@ -86,9 +87,18 @@ class CachedSequence:
 
     @torch.inference_mode()
     def start(self, prompt: ModelPrompt, then: Sequence[int] = ()) -> Tensor:
-        """Run a prompt and the tokens that follow it in any case; return the last hidden state, (hidden,)."""
+        """Run a prompt and the tokens that follow it in any case; return the last hidden state, (hidden,).
+
+        Raises:
+            ModelError: they don't fit into the model's context: it was never taught what lies behind it.
+        """
         encoded, device = prompt.encoded, self._loaded.device
         ids = (*encoded.input_ids, *then)
+        if len(ids) > self._loaded.context_tokens:
+            raise ModelError(
+                f"{self._loaded.source}: a prompt of {len(ids)} tokens doesn't fit into its context of"
+                f" {self._loaded.context_tokens}; show it smaller pictures, less state text or fewer earlier decisions"
+            )
         positions = rope_positions(encoded, self._loaded.encoder.images, self._loaded.encoder.image_token_id)
         after = int(positions.max()) + 1
         positions = torch.cat([positions, torch.arange(after, after + len(then)).expand(3, -1)], dim=1)

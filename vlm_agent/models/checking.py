@@ -49,8 +49,8 @@ def _check_base(name: str, quantization: str) -> Base:
     _, folder = find_checkpoint(name, with_weights=False)
     base = inspect_base(folder, "none" if quantization == "none" else "nf4")
     require_weights(base)
-    read_encoder(folder)
     read_model_config(base)
+    read_encoder(folder)
     return base
 
 

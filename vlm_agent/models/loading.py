@@ -142,6 +142,11 @@ class LoadedModel:
         return dtype
 
     @property
+    def context_tokens(self) -> int:
+        """The longest sequence that it was made for."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
     def head_weight(self) -> Tensor:
         """The output head's weight, (vocabulary, hidden)."""
         weight: Tensor = self.model.lm_head.weight
@@ -212,8 +217,8 @@ def _load_base(
     source, folder = find_checkpoint(name)
     base = inspect_base(folder, quantization)
     require_weights(base)
+    config = read_model_config(base)
     encoder = read_encoder(folder)
-    family = FAMILIES[base.model_type]
     computes_in = pick_dtype(device)
     dtype = torch.float32 if in_float32 else computes_in
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "local_files_only": True}
@@ -225,7 +230,7 @@ def _load_base(
     if library == "unsloth":
         model = read_with_unsloth(folder, options, in_4bit=quantization == "nf4")
     else:
-        model = _read_weights(base, options)
+        model = _read_weights(base, config, options)
         cast_whole_weights(model, dtype)
     if quantization == "nf4":
         unpack_outside_language(model, dtype)
@@ -239,7 +244,7 @@ def _load_base(
     return LoadedModel(
         model,
         encoder,
-        family,
+        FAMILIES[base.model_type],
         quantization,
         source,
         fingerprint_weights(folder),
@@ -279,16 +284,16 @@ _UNREADABLE = (
     RuntimeError,
     StrictDataclassError,
 )
-"""What transformers raises on a config that can't be."""
+"""What transformers raises on a config or tokenizer that can't be."""
 
 
-def _read_weights(base: Base, options: dict[str, Any]) -> nn.Module:
+def _read_weights(base: Base, config: Any, options: dict[str, Any]) -> nn.Module:
     folder = base.folder
     try:
         with _quiet_if_small(folder), _without_reports():
             model, report = FAMILIES[base.model_type].model_class.from_pretrained(
                 folder,
-                config=read_model_config(base),
+                config=config,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are told below
                 use_safetensors=True,
@@ -347,7 +352,7 @@ def read_tokenizer(folder: Path) -> Any:
     """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"{folder}: no usable tokenizer: {_first_line(error)}") from error
 
 

@@ -71,6 +71,7 @@ def inspect_base(folder: Path, quantization: Quantization) -> Base:
     """
     config = read_config(folder)
     _check_family(config, folder)
+    _check_form(config, folder)
     base = Base(folder, config, read_stored(folder))
     _check_quantization(base)
     if base.is_packed and quantization == "none":
@@ -128,12 +129,19 @@ def _check_family(config: Mapping[str, Any], folder: Path) -> None:
     kinds = " or ".join(sorted(SUPPORTED))
     usable = " or ".join(plain for plain, _ in SUPPORTED.values())
     what = _OTHERS.get(str(model_type))
-    if what is None and "vision_config" not in config:
+    if what is None and not config.get("vision_config"):
         what = "a model without a vision tower"
     told = f" ({what})" if what else ""
     raise ModelError(
         f"{folder}: expected a {kinds} checkpoint, got model_type {model_type!r}{told}; use one such as {usable}"
     )
+
+
+def _check_form(config: Mapping[str, Any], folder: Path) -> None:
+    for key, may_lack in (("vision_config", False), ("text_config", True), ("quantization_config", True)):
+        found = config.get(key)
+        if not isinstance(found, dict) and not (may_lack and found is None):
+            raise ModelError(f"{folder}: config.json can't be used: {key} must be an object, got {found!r:.40}")
 
 
 def _check_quantization(base: Base) -> None:

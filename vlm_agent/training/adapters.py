@@ -22,7 +22,7 @@ from vlm_agent.training.engines import check_layout
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.flops import measure_flops
 from vlm_agent.training.loop import LoopResult, Material, TrainingLoop, Watcher, look_alike
-from vlm_agent.training.material import Chosen, choose_material, prepare_rows
+from vlm_agent.training.material import Chosen, check_context, choose_material, prepare_rows
 from vlm_agent.training.planning.needs import settle_recomputing
 from vlm_agent.training.processes import find_processes
 from vlm_agent.training.progress import SilentWatcher
@@ -167,6 +167,7 @@ def make_trainable(loaded: LoadedModel, config: TrainConfig) -> LoadedModel:
 
 def _prepare(loaded: LoadedModel, store: Dataset, recipe: Recipe, config: TrainConfig, chosen: Chosen) -> Material:
     prepared = prepare_rows(loaded.encoder, chosen, recipe, config, measure_flops(loaded))
+    check_context(prepared, loaded.context_tokens)
     cache_mb = config.feature_cache_mb
     if cache_mb is None:
         cache_mb = CPU_CACHE_MB if loaded.device.type == "cpu" else 0

@@ -18,7 +18,7 @@ from vlm_agent.training.command import TrainArgs
 from vlm_agent.training.config import EngineName
 from vlm_agent.training.differences import find_differences
 from vlm_agent.training.flops import count_training
-from vlm_agent.training.material import choose_material, prepare_rows
+from vlm_agent.training.material import check_context, choose_material, prepare_rows
 from vlm_agent.training.order import count_steps, plan_epoch
 from vlm_agent.training.planning.candidates import read_candidate
 from vlm_agent.training.processes import Processes
@@ -59,6 +59,7 @@ def look(args: TrainArgs, processes: Processes, device: str, engine: EngineName)
     chosen = choose_material(store, recipe, args.train)
     flops = count_training(candidate.shape, candidate.rank or args.train.lora.rank, full=args.train.full)
     prepared = prepare_rows(candidate.encoder, chosen, recipe, args.train, flops)
+    check_context(prepared, candidate.shape.context_tokens)
     passes = [len(processes.deal(step)) for step in plan_epoch(prepared.train, args.train, 0)]
     windows = sum(row.num_windows for row in prepared.train)
     work = (

@@ -10,7 +10,7 @@ from vlm_agent.chat import Recipe
 from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.dataset.windows import Window
-from vlm_agent.errors import DataError
+from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.training.config import PassLayout, TrainConfig
 from vlm_agent.training.conversations import (
@@ -31,6 +31,7 @@ from vlm_agent.training.moments import (
     moment_of,
     spread,
 )
+from vlm_agent.training.planning.work import list_windows
 from vlm_agent.training.rows import Example, Row
 from vlm_agent.training.windows import TRAIN_SPLIT, VALIDATION_SPLIT, AskedWindow, ask_window, encode_windows
 
@@ -144,6 +145,21 @@ def prepare_rows(
     validation = encode(chosen.validation, chosen.validation_steps, chosen.validation_histories)
     rows = [build_rows(examples, encoder, layout, config) for examples in (train, validation)]
     return PreparedRows(rows[0], rows[1], layout)
+
+
+def check_context(rows: PreparedRows, context_tokens: int) -> None:
+    """Check that every window fits into a model's context; nothing is ever cut off.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    tokens = list_windows([*rows.train, *rows.validation])
+    if too_long := sum(number > context_tokens for number in tokens):
+        raise ConfigError(
+            f"{too_long} of {len(tokens)} windows don't fit into the model's context of {context_tokens} tokens, the"
+            f" longest takes {max(tokens)}; lower --recipe.image-max-tokens or --recipe.state-text-max-chars,"
+            " or show fewer earlier decisions (`vlm-agent plan` names what is enough)"
+        )
 
 
 def _prepare_conversations(encoder: ChatEncoder, chosen: Chosen, recipe: Recipe, config: TrainConfig) -> PreparedRows:

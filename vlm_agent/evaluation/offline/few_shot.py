@@ -70,8 +70,7 @@ class FewShotPolicy(VlmPolicy):
         if not windows:
             raise DataError("worked examples need training windows, and the dataset has none")
         self._count = count
-        context = loaded.model.config.get_text_config().max_position_embeddings
-        self._most_tokens = int(context) - config.max_tokens
+        self._most_tokens = loaded.context_tokens - config.max_tokens
         steps = find_steps(windows, recipe)
         self._action_shots = ShotFinder(
             [(one.session, _show_actions(one, recipe)) for one in windows if one.goal not in recipe.long_goals]

@@ -59,10 +59,11 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
         rank, base = read_lora_rank(adapter), record["base"]["source"]
     _, folder = find_checkpoint(base, with_weights=False)
     described = inspect_base(folder, quantization)
+    shape = read_shape(folder)
     return Candidate(
         name,
         read_encoder(folder),
-        read_shape(folder),
+        shape,
         quantization,
         bool(described.stored.files),
         recipe,

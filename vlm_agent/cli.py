@@ -65,6 +65,9 @@ STAGES = {
         f"{__name__}:plan",
     ),
     "train": _stage("train an adapter on a dataset", "vlm_agent.training.command", "TrainArgs"),
+    "export": _stage(
+        "write a dataset as JSON lines and pictures for other trainers", "vlm_agent.training.exports", "ExportArgs"
+    ),
     "run": _stage("play a goal with a model, and record the episode", "vlm_agent.rollouts.command", "RunConfig"),
     "stop": _stage("stop every agent that acts on this desktop", "vlm_agent.executors.stopping", "StopConfig", "stop"),
     "resume": _stage(

@@ -34,13 +34,13 @@ def write_folder(place: Path, fill: Callable[[Path], None]) -> Path:
     beside.mkdir(parents=True)
     try:
         fill(beside)
-        for path in beside.iterdir():
-            _flush(path)
-    except OSError:
+        for path in beside.rglob("*"):
+            if path.is_file():
+                _flush(path)
+        shutil.rmtree(place, ignore_errors=True)
+        return beside.rename(place)
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise
-    shutil.rmtree(place, ignore_errors=True)
-    return beside.rename(place)
 
 
 def write_tensors(place: Path, tensors: dict[str, Tensor]) -> None:

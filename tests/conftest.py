@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -48,6 +51,26 @@ def published(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         return folder if folder.is_dir() else write_published(name, shared_data / "checkpoints", folder)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def qwen_vl_utils() -> ModuleType:
+    """Qwen's own tools; they want torchvision for videos alone, so where there is none something stands in for it."""
+    names = ("torchvision", "torchvision.io", "torchvision.transforms")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):  # beside a CPU torch it can't be imported
+        transforms = ModuleType(names[2])
+        transforms.InterpolationMode = None
+        stand_in = dict(zip(names, (ModuleType(names[0]), ModuleType(names[1]), transforms), strict=True))
+        stand_in["torchvision"].io, stand_in["torchvision"].transforms = stand_in[names[1]], transforms
+        sys.modules.update(stand_in)
+        try:
+            return importlib.import_module("qwen_vl_utils")
+        finally:
+            for name in names:  # transformers asks whether there is one
+                del sys.modules[name]
+    return importlib.import_module("qwen_vl_utils")
 
 
 @pytest.fixture(autouse=True)

@@ -266,6 +266,10 @@ class VlmPolicy:
         loaded = load_model(name, quantization=quantization, device=device)
         return cls(loaded, recipe or find_recipe(loaded, spec), config, allow_done=allow_done)
 
+    def list_notes(self) -> list[str]:
+        """Return what is peculiar about how the model is asked, a sentence each."""
+        return self.loaded.encoder.list_notes(self.recipe.image_width_px, self.recipe.image_height_px)
+
     def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
         """Start an episode with its own stream of chance.
 

@@ -426,3 +426,15 @@ def test_trl_is_refused_where_it_would_not_find_the_answer(folder, tokenizer, te
     template = _find(folder, tokenizer, text)
     with pytest.raises(ConfigError, match="chat template") if is_refused else nullcontext():
         check_settings(TrainConfig(), torch.device("cpu"), template)
+
+
+def test_what_others_who_serve_the_model_must_know_is_told(folder, tokenizer):
+    _write_json(folder, "tokenizer_config.json", PICTURES)
+    encoder = ChatEncoder(tokenizer, ImageSettings(), _find(folder, tokenizer, THINKING))
+    thought, rival, picture = encoder.list_notes(192, 128)
+    assert "chat_template.jinja opens a thought" in thought
+    assert "tokenizer_config.json would write others" in rival
+    assert "pictures of 192x128" in picture
+    assert "processor makes 320x224" in picture
+    assert encoder.list_notes(320, 224) == encoder.list_notes() == [thought, rival]
+    assert ChatEncoder(train_tokenizer(["a"], 320), ImageSettings()).list_notes(384, 256) == []

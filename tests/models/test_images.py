@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.models.images import ImageSettings, pixel_values, read_image_settings, resize_frame
+from vlm_agent.models.loading import read_encoder
 from vlm_agent.models.tiny import QWEN2_5_IMAGES
 
 pytestmark = pytest.mark.model
@@ -49,22 +51,60 @@ def test_two_frames_are_joined_in_order(images):
     assert both[8:].equal(pixel_values([second], images))
 
 
+SIZES = np.exp(np.random.default_rng(0).uniform(0, np.log(8000), (10_000, 2))).round().astype(int).tolist()
+"""(height, width), every order of magnitude as often as another."""
+
+
 @BOTH
-@settings(max_examples=200, deadline=None)
-@given(height=st.integers(20, 3000), width=st.integers(20, 3000))
-def test_fit_size_is_transformers_smart_resize(images, height, width):
+def test_sizes_are_those_of_qwen_vl_utils(qwen_vl_utils, images):
+    num_compared = 0
+    for height, width in SIZES:
+        if max(height, width) > 200 * min(height, width):
+            with pytest.raises(ConfigError, match="200 times"):
+                images.fit_size(width, height)
+            continue
+        want = qwen_vl_utils.smart_resize(height, width, images.factor_px, images.min_pixels, images.max_pixels)
+        assert images.fit_size(width, height) == (want[1], want[0]), (height, width)
+        num_compared += 1
+    assert num_compared > 8_000
+
+
+@BOTH
+def test_sizes_are_transformers_where_no_side_is_below_half_a_token(images):
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-    want = smart_resize(height, width, images.factor_px, images.min_pixels, images.max_pixels)
-    assert images.fit_size(width, height) == (want[1], want[0])
+    num_compared = 0
+    for height, width in SIZES:
+        if min(height, width) > images.factor_px // 2 and max(height, width) <= 200 * min(height, width):
+            want = smart_resize(height, width, images.factor_px, images.min_pixels, images.max_pixels)
+            assert images.fit_size(width, height) == (want[1], want[0]), (height, width)
+            num_compared += 1
+    assert num_compared > 4_000
+
+
+@BOTH
+@given(height=st.integers(10, 2000), width=st.integers(10, 2000), tokens=st.integers(1, 2000))
+def test_a_smaller_picture_is_left_as_it_is_by_whoever_serves_the_model(qwen_vl_utils, images, height, width, tokens):
+    fitted = images.fit_size(width, height, tokens)
+    served = qwen_vl_utils.smart_resize(*fitted[::-1], images.factor_px, images.min_pixels, images.max_pixels)
+    assert served == fitted[::-1]
+    assert images.keeps(*fitted)
+    assert images.num_tokens(*fitted) <= tokens or fitted == images.fit_size(width, height, 1)
+
+
+def test_a_picture_below_the_smallest_is_not_kept():
+    assert not ImageSettings().keeps(192, 128)
+    assert not QWEN2_5_IMAGES.keeps(28, 28)
+    assert QWEN2_5_IMAGES.keeps(56, 56)
 
 
 def test_fit_size_of_the_game_and_under_a_cap():
     assert ImageSettings().fit_size(765, 503) == (768, 512)
     assert QWEN2_5_IMAGES.fit_size(765, 503) == (756, 504)
-    for cap in (16, 64, 256):
+    for cap in (64, 100, 256):
         size = ImageSettings().fit_size(1920, 1080, max_tokens=cap)
-        assert cap * 0.6 <= ImageSettings().num_tokens(*size) <= cap
+        assert cap * 0.6 <= ImageSettings().num_tokens(*size) <= max(cap, 66)
+    assert ImageSettings().fit_size(765, 503, max_tokens=48) == (320, 224)
 
 
 def test_sizes_that_do_not_divide_are_refused():
@@ -103,8 +143,97 @@ def test_settings_are_read_back_in_both_spellings(tmp_path):
     assert read_image_settings(tmp_path) == QWEN2_5_IMAGES
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"patch_size": 14}', "{"])
-def test_broken_settings_are_one_error(tmp_path, text):
+PUBLISHED = {"image_processor_type": "Qwen2VLImageProcessorFast", "patch_size": 16, "merge_size": 2}
+
+
+def _write(folder, settings, name="preprocessor_config.json"):
+    (folder / name).write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        PUBLISHED,
+        PUBLISHED | {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}, "temporal_patch_size": 1},
+        PUBLISHED | {"min_pixels": None, "max_pixels": None, "size": {"shortest_edge": 4_096, "longest_edge": 8_192}},
+        PUBLISHED | {"min_pixels": 1_024, "size": {"shortest_edge": 4_096, "longest_edge": 8_192}},
+        PUBLISHED | {"max_pixels": 6_000, "size": {"shortest_edge": 4_096, "longest_edge": 8_192}},
+        PUBLISHED | {"min_pixels": 1_024, "max_pixels": 6_000},
+        PUBLISHED | {"min_pixels": 1_024},
+        PUBLISHED | {"min_pixels": 1_024, "max_pixels": 6_000, "size": {"min_pixels": 9, "max_pixels": 12_000}},
+        PUBLISHED | {"size": None, "crop_size": None, "data_format": None, "do_pad": None, "return_tensors": None},
+        PUBLISHED | {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]},
+        PUBLISHED | {"image_mean": 0.5, "image_std": 0.25},
+        PUBLISHED | {"do_normalize": False},
+        PUBLISHED | {"do_resize": True, "do_convert_rgb": None, "resample": 3, "rescale_factor": 0.00392156862745098},
+    ],
+)
+def test_settings_are_read_as_transformers_reads_them(tmp_path, settings):
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    _write(tmp_path, settings)
+    images = read_image_settings(tmp_path)
+    theirs = Qwen2VLImageProcessorPil.from_pretrained(tmp_path)
+    frame = _frame(90, 130)
+    want = theirs(images=[frame], return_tensors="np")
+    width, height = images.fit_size(130, 90)
+    assert want["image_grid_thw"].tolist() == [list(images.grid(width, height))]
+    got = pixel_values([resize_frame(frame, width, height)], images)
+    np.testing.assert_allclose(got.numpy(), want["pixel_values"], rtol=0, atol=2e-6)
+
+
+def test_the_smaller_spelling_within_size_is_read_too(tmp_path):
+    _write(tmp_path, PUBLISHED | {"size": {"min_pixels": 4_096, "max_pixels": 8_192}})
+    images = read_image_settings(tmp_path)
+    assert (images.min_pixels, images.max_pixels) == (4_096, 8_192)
+
+
+def test_settings_nested_by_newer_transformers_come_first(tmp_path):
+    _write(tmp_path, PUBLISHED)
+    _write(tmp_path, {"processor_class": "Qwen3VLProcessor"}, "processor_config.json")
+    assert read_image_settings(tmp_path).merge == 2
+    _write(tmp_path, {"image_processor": PUBLISHED | {"merge_size": 4}}, "processor_config.json")
+    assert read_image_settings(tmp_path).merge == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "can't be read"),
+        ("{", "can't be read"),
+        ("[]", "expected picture settings"),
+        ('{"size": 224}', "expected picture settings"),
+        ('{"size": {"height": 224, "width": 224}}', "shortest_edge"),
+        ('{"size": {"shortest_edge": 224}}', "longest_edge"),
+        ('{"patch_size": "large"}', "large"),
+        ('{"patch_size": 0}', "at least 1"),
+        ('{"min_pixels": 9000, "max_pixels": 90}', "largest picture"),
+        ('{"image_mean": [0.5, 0.5]}', "not enough values"),
+        ('{"image_std": [0.5, 0.0, 0.5]}', "above 0"),
+        ('{"image_mean": [0.5, NaN, 0.5]}', "must be numbers"),
+        ('{"image_mean": null, "rescale_factor": null}', "image_mean, rescale_factor must not be null"),
+        ('{"resample": 2}', "bicubic"),
+        ('{"rescale_factor": 1.0}', "divided by 255"),
+        ('{"rescale_factor": "no"}', "must be real number"),
+        ('{"do_rescale": false}', "divided by 255"),
+    ],
+)
+def test_settings_that_can_not_be_kept_to_are_one_line(tmp_path, text, told):
     (tmp_path / "preprocessor_config.json").write_text(text)
-    with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json") as caught:
         read_image_settings(tmp_path)
+    assert told in str(caught.value)
+
+
+def test_a_folder_without_settings_is_one_line(tmp_path):
+    _write(tmp_path, {"processor_class": "Qwen3VLProcessor"}, "processor_config.json")
+    with pytest.raises(ModelError, match=r"no preprocessor_config\.json here"):
+        read_image_settings(tmp_path)
+
+
+def test_settings_that_cut_otherwise_than_the_tower_are_one_line(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "other", ignore=lambda *_: ["model.safetensors"])
+    _write(folder, QWEN2_5_IMAGES.to_preprocessor_json())
+    with pytest.raises(ModelError, match=r"\(14, 2, 2\), and \(16, 2, 2\) in config.json"):
+        read_encoder(folder)

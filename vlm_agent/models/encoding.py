@@ -82,6 +82,29 @@ class ChatEncoder:
         self.template = take_chat_template(tokenizer) if template is None else template
         tokenizer.chat_template = self.template.text
 
+    def list_notes(self, image_width_px: int | None = None, image_height_px: int | None = None) -> list[str]:
+        """Return what whoever else serves this model must do alike, or would do otherwise; a sentence each.
+
+        Args:
+            image_width_px: width of the pictures that it is shown, where they have one already.
+            image_height_px: height of them.
+        """
+        template, notes = self.template, []
+        if template.closing:
+            notes.append(
+                f"{template.source} opens a thought, which is closed before every answer, in training and in play: an"
+                f" answer follows {template.lead!r}, whoever serves the model"
+            )
+        if template.rivals:
+            notes.append(f"prompts are written by {template.source}; {', '.join(template.rivals)} would write others")
+        if image_width_px and image_height_px and not self.images.keeps(image_width_px, image_height_px):
+            made = "x".join(map(str, self.images.fit_size(image_width_px, image_height_px)))
+            notes.append(
+                f"the model is shown pictures of {image_width_px}x{image_height_px}, of which its own processor makes"
+                f" {made}: served elsewhere, it sees others than here"
+            )
+        return notes
+
     def check_conversation(self) -> None:
         """Raise ModelError where the template can't hold conversations of several turns."""
         if self.template.conversation_fault:

@@ -26,6 +26,16 @@ RgbFrame = NDArray[np.uint8]
 
 CHANNELS = 3
 
+_BICUBIC = int(Image.Resampling.BICUBIC)
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
+"""What `Qwen2VLImageProcessor` of transformers does where a checkpoint does not tell."""
+_MUST_TELL = (
+    *("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std", "resample", "rescale_factor"),
+)
+"""What it can't do without where a checkpoint names it."""
+
 
 @dataclass(frozen=True)
 class ImageSettings:
@@ -42,7 +52,7 @@ class ImageSettings:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Divided by after that, per channel."""
     min_pixels: int = 65_536
-    """Smallest area `fit_size` gives."""
+    """Smallest area that `fit_size` gives; smaller pictures are enlarged."""
     max_pixels: int = 16_777_216
     """Largest area `fit_size` gives."""
 
@@ -50,6 +60,11 @@ class ImageSettings:
     def factor_px(self) -> int:
         """Both sides of a picture must be multiples of this."""
         return self.patch_px * self.merge
+
+    @property
+    def min_tokens(self) -> int:
+        """So many tokens the smallest picture takes at least."""
+        return math.ceil(self.min_pixels / self.factor_px**2)
 
     def grid(self, width_px: int, height_px: int) -> tuple[int, int, int]:
         """Return (time, rows, columns) of patches of a picture.
@@ -73,7 +88,11 @@ class ImageSettings:
         return replace(self, max_pixels=max_tokens * self.factor_px**2)
 
     def fit_size(self, width_px: int, height_px: int, max_tokens: int | None = None) -> tuple[int, int]:
-        """Return the (width, height) Qwen's own processor would resize a picture to, or fewer pixels by `max_tokens`.
+        """Return the (width, height) that Qwen's own tools resize a picture to, or fewer pixels by `max_tokens`.
+
+        It is `smart_resize` of qwen-vl-utils; transformers' differs from that where a side is below half a token, and
+        by half. However few tokens are asked for, a picture gets no smaller than `min_pixels`: whoever serves the model
+        by those tools would enlarge it again.
 
         A frame of 765x503 becomes 768x512 with patches of 16 px and 756x504 with patches of 14 px.
         """
@@ -81,14 +100,20 @@ class ImageSettings:
             raise ConfigError(f"picture must not be longer than 200 times its width, got {width_px}x{height_px}")
         factor = self.factor_px
         ceiling = self.max_pixels if max_tokens is None else min(self.max_pixels, max_tokens * factor**2)
-        width, height = round(width_px / factor) * factor, round(height_px / factor) * factor
+        width, height = (max(factor, round(side / factor) * factor) for side in (width_px, height_px))
         if width * height > ceiling:
             shrink = math.sqrt(width_px * height_px / ceiling)
-            return _floor(width_px / shrink, factor), _floor(height_px / shrink, factor)
-        if width * height < min(self.min_pixels, ceiling):
-            grow = math.sqrt(min(self.min_pixels, ceiling) / (width_px * height_px))
+            width, height = _floor(width_px / shrink, factor), _floor(height_px / shrink, factor)
+            if ceiling == self.max_pixels:
+                return width, height
+        if width * height < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (width_px * height_px))
             return _ceil(width_px * grow, factor), _ceil(height_px * grow, factor)
         return width, height
+
+    def keeps(self, width_px: int, height_px: int) -> bool:
+        """Tell whether whoever serves the model by Qwen's own tools leaves a picture of that size as it is."""
+        return self.fit_size(width_px, height_px) == (width_px, height_px)
 
     def to_preprocessor_json(self) -> dict[str, Any]:
         """Return the `preprocessor_config.json` that says the same to transformers."""
@@ -104,29 +129,72 @@ class ImageSettings:
 
 
 def read_image_settings(folder: Path) -> ImageSettings:
-    """Read a checkpoint's `preprocessor_config.json` (or the part of `processor_config.json` that holds the same).
+    """Read how a checkpoint wants its pictures, from `processor_config.json` or else `preprocessor_config.json`.
+
+    What is missing there is as `Qwen2VLImageProcessor` has it, and of two smallest sizes its choice is taken.
 
     Raises:
-        ModelError: neither file is there, or it lacks a value that can't be guessed.
+        ModelError: neither file tells, it is broken, or it asks for what is not done here.
     """
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        path = folder / "processor_config.json"
+    path, config = _read_processor(folder)
+    if nulls := [name for name in _MUST_TELL if name in config and config[name] is None]:
+        raise ModelError(f"{path}: {', '.join(nulls)} must not be null; take the published file")
+    given = {name: value for name, value in config.items() if value is not None}
+    size = {name: value for name, value in (given.get("size") or _SIZE).items() if value is not None}
+    given = {"image_mean": _CLIP_MEAN, "image_std": _CLIP_STD, **size, **given}
+    if given.get("do_normalize") is False:
+        given |= {"image_mean": 0.0, "image_std": 1.0}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config = config.get("image_processor", config)
-        size = config.get("size") or {}
-        return ImageSettings(
-            patch_px=int(config["patch_size"]),
-            merge=int(config["merge_size"]),
-            temporal_patch=int(config["temporal_patch_size"]),
-            mean=_triple(config["image_mean"]),
-            std=_triple(config["image_std"]),
-            min_pixels=int(config.get("min_pixels") or size["shortest_edge"]),
-            max_pixels=int(config.get("max_pixels") or size["longest_edge"]),
+        settings = ImageSettings(
+            patch_px=int(given.get("patch_size", 14)),
+            merge=int(given.get("merge_size", 2)),
+            temporal_patch=int(given.get("temporal_patch_size", 2)),
+            mean=_triple(given["image_mean"]),
+            std=_triple(given["image_std"]),
+            min_pixels=int(given["min_pixels"] if "min_pixels" in given else given["shortest_edge"]),
+            max_pixels=int(given["max_pixels"] if "max_pixels" in given else given["longest_edge"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder}: no usable preprocessor_config.json ({error!r})") from error
+        fault = _find_fault(settings, given)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ModelError(f"{path}: no usable picture settings ({error!r})") from error
+    if fault:
+        raise ModelError(f"{path}: {fault}")
+    return settings
+
+
+def _read_processor(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the file that tells how pictures are prepared, and what it says; newer transformers nest it."""
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: can't be read ({error}); fetch it again") from error
+        if name == "processor_config.json" and isinstance(config, dict):
+            config = config.get("image_processor")
+            if config is None:
+                continue
+        if not isinstance(config, dict) or not isinstance(config.get("size") or {}, dict):
+            raise ModelError(f"{path}: expected picture settings, with `size` as an object")
+        return path, config
+    raise ModelError(f"{folder}: no preprocessor_config.json here, nor a processor_config.json with picture settings")
+
+
+def _find_fault(settings: ImageSettings, given: dict[str, Any]) -> str:
+    """Return what keeps settings from being used, or what they ask for that is not done here; empty if nothing."""
+    sizes = (settings.patch_px, settings.merge, settings.temporal_patch, settings.min_pixels)
+    if min(sizes) < 1 or settings.max_pixels < settings.min_pixels:
+        return f"sizes must be at least 1, and the largest picture not below the smallest, got {settings}"
+    if not all(map(math.isfinite, settings.mean + settings.std)) or min(settings.std) <= 0:
+        return f"image_mean and image_std must be numbers, std above 0, got {settings.mean} and {settings.std}"
+    if given.get("resample", _BICUBIC) != _BICUBIC:
+        return f"resample must be {_BICUBIC} (bicubic), got {given['resample']!r}"
+    scale = given.get("rescale_factor", 1 / 255)
+    if given.get("do_rescale") is False or not math.isclose(scale, 1 / 255, rel_tol=1e-6):
+        return f"pixels must be divided by 255, got do_rescale {given.get('do_rescale')} by {scale!r}"
+    return ""
 
 
 def resize_frame(rgb: RgbFrame, width_px: int, height_px: int) -> RgbFrame:
@@ -176,8 +244,8 @@ def pixel_values(frames: Sequence[RgbFrame], settings: ImageSettings) -> torch.T
     return normalise_patches(torch.cat([cut_patches(frame, settings) for frame in frames]), settings)
 
 
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = values
+def _triple(values: Sequence[float] | float) -> tuple[float, float, float]:
+    red, green, blue = [values] * 3 if isinstance(values, (int, float)) else values
     return float(red), float(green), float(blue)
 
 

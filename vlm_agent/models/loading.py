@@ -8,7 +8,7 @@ used as asked is one `ModelError`, never a model that quietly computes something
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_check
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.finite import check_finite
 from vlm_agent.models.heap import share_one_heap
-from vlm_agent.models.images import read_image_settings
+from vlm_agent.models.images import ImageSettings, read_image_settings
 from vlm_agent.models.patch_embedding import multiply_patches
 from vlm_agent.models.quantized import (
     KEPT_MODULES,
@@ -339,9 +339,24 @@ def read_encoder(folder: Path) -> ChatEncoder:
     Raises:
         ModelError: its tokenizer, chat template or picture settings can't be used, or are of another model.
     """
-    tokenizer = read_tokenizer(folder)
-    check_vocabulary(tokenizer, read_config(folder), folder)
-    return ChatEncoder(tokenizer, read_image_settings(folder), find_chat_template(folder, tokenizer))
+    tokenizer, images, config = read_tokenizer(folder), read_image_settings(folder), read_config(folder)
+    check_vocabulary(tokenizer, config, folder)
+    _check_patches(images, config, folder)
+    return ChatEncoder(tokenizer, images, find_chat_template(folder, tokenizer))
+
+
+def _check_patches(images: ImageSettings, config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError where pictures would be cut otherwise than the vision tower takes them."""
+    tower = FAMILIES[config["model_type"]].model_class.config_class.sub_configs["vision_config"]()
+    told = config.get("vision_config") or {}
+    names = ("patch_size", "spatial_merge_size", "temporal_patch_size")
+    wanted = tuple(told.get(name, getattr(tower, name)) for name in names)
+    got = (images.patch_px, images.merge, images.temporal_patch)
+    if got != wanted:
+        raise ModelError(
+            f"{folder}: preprocessor_config.json cuts pictures otherwise than the model takes them: patch, merge and"
+            f" temporal patch are {got}, and {wanted} in config.json"
+        )
 
 
 def read_tokenizer(folder: Path) -> Any:

@@ -112,7 +112,10 @@ def _open_play(config: RunConfig, console: Console) -> Iterator[tuple[Environmen
 
     def load(spec: ActionSpec) -> VlmPolicy:
         with console.status(f"loading {config.model}"):
-            return load_policy(config, spec)
+            policy = load_policy(config, spec)
+        for note in policy.list_notes():
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        return policy
 
     if config.env == DESKTOP:
         from vlm_agent.rollouts.desktop_command import open_desktop_play

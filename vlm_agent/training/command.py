@@ -12,6 +12,7 @@ import tyro
 from vlm_agent.training.config import EngineName, RecipeSettings, TrainConfig
 
 if TYPE_CHECKING:
+    from vlm_agent.models.loading import LoadedModel
     from vlm_agent.training.processes import Processes
 
 VISION_NOTE = (
@@ -75,6 +76,8 @@ def run(args: TrainArgs) -> None:
             library=library_of(engine),
             in_float32=args.train.full,
         )
+        if processes.is_first:
+            _tell_notes(loaded, args.recipe)
         train = replace(args.train, engine=engine)
         with ProgressWatcher() if processes.is_first else nullcontext(SilentWatcher()) as watcher:
             result = train_adapter(args.dataset, loaded, train, args.out, settings=args.recipe, watcher=watcher)
@@ -85,6 +88,14 @@ def run(args: TrainArgs) -> None:
     Console().print(said, highlight=False, soft_wrap=True)
     if args.train.lora.vision and not args.train.full:
         Console(stderr=True).print(VISION_NOTE, highlight=False, soft_wrap=True)
+
+
+def _tell_notes(loaded: LoadedModel, settings: RecipeSettings) -> None:
+    from rich.console import Console
+
+    asked = settings.list_notes(loaded.encoder.images.min_tokens) if loaded.tuned is None else []
+    for note in (*loaded.encoder.list_notes(), *asked):
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _try_out(args: TrainArgs, processes: Processes, device: str, engine: EngineName) -> None:

@@ -276,7 +276,8 @@ class RecipeSettings:
     codec: str = "json"
     """How actions are written: `json` or `line`."""
     image_max_tokens: int = 768
-    """Pictures are made smaller until they take no more tokens."""
+    """Pictures are made smaller until they take no more tokens, but not smaller than the model's own processor makes
+    them, for whoever serves the model by that would enlarge them again: 64 tokens for Qwen3-VL, 4 for Qwen2.5-VL."""
     history_ticks: int = 10
     """How many horizons of recent actions are shown."""
     state_text_max_chars: int = 700
@@ -306,6 +307,15 @@ class RecipeSettings:
             raise ConfigError("--recipe.steps-from-state needs --recipe.names-steps and a game-state text")
         if self.image_max_tokens < 1:
             raise ConfigError(f"--recipe.image-max-tokens must be at least 1, got {self.image_max_tokens}")
+
+    def list_notes(self, min_image_tokens: int) -> list[str]:
+        """Return what of it is not done as asked for a model whose pictures take at least so many tokens."""
+        if self.image_max_tokens >= min_image_tokens:
+            return []
+        return [
+            f"--recipe.image-max-tokens {self.image_max_tokens}: pictures take at least {min_image_tokens} tokens, the"
+            " fewest of this model's processor, which would enlarge smaller ones"
+        ]
 
 
 def _check(name: str, is_right: bool, want: str, got: object) -> None:

@@ -12,6 +12,7 @@ from tests.training.planning.bare_models import copy_bare, write_bare, write_lar
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.cli import main, run_command
 from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.models.images import ImageSettings
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.training.adapters import train_adapter
@@ -31,6 +32,15 @@ def model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bare(model, tmp_path_factory) -> Path:
     return copy_bare(model, tmp_path_factory.mktemp("plan") / "bare")
+
+
+@pytest.fixture(scope="module")
+def small_pictures(bare, tmp_path_factory) -> Path:
+    """A model for which a frame of these tests need not be enlarged."""
+    folder = copy_bare(bare, tmp_path_factory.mktemp("plan") / "small")
+    settings = ImageSettings(min_pixels=1_024).to_preprocessor_json()
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +81,8 @@ def test_a_model_that_is_here_is_measured(capsys, dataset, model):
     assert {path: path.read_bytes() for path in [*dataset.rglob("*"), *model.rglob("*")] if path.is_file()} == before
 
 
-def test_tokens_by_part_and_what_other_settings_take(capsys, dataset, bare):
-    plan = _plan(capsys, dataset, bare)
+def test_tokens_by_part_and_what_other_settings_take(capsys, dataset, small_pictures):
+    plan = _plan(capsys, dataset, small_pictures)
     parts = plan["tokens"]["actions"]
     total = parts.pop("total")
     names = {"system", "picture", "game state", "recent actions", "goal", "chat format", "answer", "earlier turns"}
@@ -85,6 +95,7 @@ def test_tokens_by_part_and_what_other_settings_take(capsys, dataset, bare):
     assert by_change["--recipe.codec line"]["answer"]["p50"] < given["answer"]["p50"]
     assert by_change["--recipe.history-ticks 0"]["window"]["p50"] < given["window"]["p50"]
     pictures = [outcome for change, outcome in by_change.items() if change.startswith("--recipe.image-max-tokens")]
+    assert len(pictures) > 1
     assert [outcome["picture_tokens"] for outcome in pictures] == sorted(
         (outcome["picture_tokens"] for outcome in pictures), reverse=True
     )
@@ -93,6 +104,14 @@ def test_tokens_by_part_and_what_other_settings_take(capsys, dataset, bare):
         assert given["window"]["p50"] - outcome["window"]["p50"] == spared > 0
         assert outcome["memory_total_bytes"]["training"] < given["memory_total_bytes"]["training"]
     assert plan["work"]["windows"] == 12
+
+
+def test_pictures_no_smaller_than_the_processor_makes_them_are_told(capsys, dataset, bare):
+    small, plain = (_plan(capsys, dataset, bare, "--recipe.image-max-tokens", count) for count in ("8", "64"))
+    assert "pictures take at least 64 tokens" in " ".join(small["notes"])
+    assert "pictures take at least" not in " ".join(plain["notes"])
+    for plan in (small, plain):
+        assert {outcome["picture_tokens"] for outcome in plan["outcomes"]} == {70}
 
 
 def test_a_config_and_a_tokenizer_are_enough(capsys, dataset, bare, model):
@@ -178,8 +197,8 @@ def test_steps_are_a_question_of_their_own(capsys, dataset, model):
     assert step["total"]["largest"] < plan["tokens"]["actions"]["total"]["p50"]
 
 
-def test_a_history_of_pictures_is_counted(capsys, dataset, bare):
-    one, two = (_plan(capsys, dataset, bare, "--recipe.history-frames", str(count)) for count in (1, 2))
+def test_a_history_of_pictures_is_counted(capsys, dataset, small_pictures):
+    one, two = (_plan(capsys, dataset, small_pictures, "--recipe.history-frames", str(count)) for count in (1, 2))
     single = one["outcomes"][0]["picture_tokens"]
     assert one["tokens"]["actions"]["picture"]["largest"] == single
     assert two["tokens"]["actions"]["picture"]["p50"] == 2 * single

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlm_agent.chat import Recipe
 from vlm_agent.models.adapters import read_adapter_recipe, read_lora_rank
+from vlm_agent.models.chat_templates import check_trained_template
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.loading import Family, read_encoder
@@ -60,9 +61,12 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
     _, folder = find_checkpoint(base, with_weights=False)
     described = inspect_base(folder, quantization)
     shape = read_shape(folder)
+    encoder = read_encoder(folder)
+    if tuned is not None:
+        check_trained_template(encoder.template, record["base"], tuned)
     return Candidate(
         name,
-        read_encoder(folder),
+        encoder,
         shape,
         quantization,
         bool(described.stored.files),

@@ -57,6 +57,9 @@ def draft_plan(config: PlanConfig, time_decisions: TimeDecisions) -> Plan:
     work = weigh_work(sample.rows, sample.validation, sample.layout, config.train, at_once=at_once, scale=sample.scale)
     tokens = count_picture(candidate, sample.recipe)
     notes = [sample.describe(), f"windows of a pass laid out as: {sample.layout} (--train.layout)"]
+    notes += candidate.encoder.list_notes(sample.recipe.image_width_px, sample.recipe.image_height_px)
+    if candidate.recipe is None:
+        notes += config.recipe.list_notes(candidate.encoder.images.min_tokens)
     need = Planner(candidate.shape, place, config.train, rank).weigh(survey, work, picture_tokens=tokens)
     if config.train.recompute == "on" or (
         place.can_recompute and must_recompute(config.train.recompute, need.training.total, place.memory_bytes)

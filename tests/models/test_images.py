@@ -169,9 +169,11 @@ def _write(folder, settings, name="preprocessor_config.json"):
         PUBLISHED | {"do_resize": True, "do_convert_rgb": None, "resample": 3, "rescale_factor": 0.00392156862745098},
     ],
 )
-def test_settings_are_read_as_transformers_reads_them(tmp_path, settings):
+def test_settings_are_read_as_transformers_reads_them(tmp_path, monkeypatch, settings):
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+    # Older releases write a folder's sizes into the class.
+    monkeypatch.setattr(Qwen2VLImageProcessorPil, "size", dict(Qwen2VLImageProcessorPil.size))
     _write(tmp_path, settings)
     images = read_image_settings(tmp_path)
     theirs = Qwen2VLImageProcessorPil.from_pretrained(tmp_path)

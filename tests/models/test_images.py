@@ -89,7 +89,6 @@ def test_a_smaller_picture_is_left_as_it_is_by_whoever_serves_the_model(qwen_vl_
     served = qwen_vl_utils.smart_resize(*fitted[::-1], images.factor_px, images.min_pixels, images.max_pixels)
     assert served == fitted[::-1]
     assert images.keeps(*fitted)
-    assert images.num_tokens(*fitted) <= tokens or fitted == images.fit_size(width, height, 1)
 
 
 def test_a_picture_below_the_smallest_is_not_kept():

@@ -34,7 +34,7 @@ def test_the_usage_names_every_command():
 
 
 COMMANDS = (
-    "play record record-demo import info repair label plan train run stop resume compare eval audit likeness curve"
+    "play record record-demo import info repair label plan train export run stop resume compare eval audit likeness curve"
     " doctor demo desktop-demo pretrain-nano"
 )
 

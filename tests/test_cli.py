@@ -34,8 +34,8 @@ def test_the_usage_names_every_command():
 
 
 COMMANDS = (
-    "play record record-demo import info repair label plan train export run stop resume compare eval audit likeness curve"
-    " doctor demo desktop-demo pretrain-nano"
+    "play record record-demo import info repair label plan train export run stop resume compare eval audit likeness"
+    " curve doctor demo desktop-demo pretrain-nano"
 )
 
 

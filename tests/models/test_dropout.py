@@ -6,9 +6,10 @@ import threading
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from vlm_agent.errors import ModelError
-from vlm_agent.models.dropout import SeededDropout, dropout_seed
+from vlm_agent.models.dropout import SeededDropout, dropout_seed, leave_dropout_to_torch, seed_dropout
 
 pytestmark = pytest.mark.model
 
@@ -72,3 +73,31 @@ def test_outside_training_nothing_happens_and_training_needs_a_seed():
         layer(x)
     assert layer.eval()(x) is x
     assert SeededDropout(0.0)(x) is x
+
+
+def _wrap(probability: float):
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    return get_peft_model(layers, LoraConfig(target_modules=["0", "1"], lora_dropout=probability))
+
+
+def _dropouts(wrapped) -> list[torch.nn.Module]:
+    return [module.lora_dropout["default"] for module in wrapped.modules() if hasattr(module, "lora_dropout")]
+
+
+def test_layers_of_an_adapter_drop_what_it_says_each_by_draws_of_its_own():
+    wrapped = _wrap(0.25)
+    seed_dropout(wrapped)
+    with dropout_seed(1):
+        dropped = [layer.train()(torch.ones(4000)) for layer in _dropouts(wrapped)]
+    assert len(dropped) == 2
+    assert not dropped[0].equal(dropped[1])
+    for one in dropped:
+        assert float((one == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_torchs_own_dropout_is_put_back_with_its_probability():
+    wrapped = _wrap(0.25)
+    seed_dropout(wrapped)
+    leave_dropout_to_torch(wrapped)
+    assert [(type(layer), layer.p) for layer in _dropouts(wrapped)] == [(torch.nn.Dropout, 0.25)] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,3 +239,11 @@ def test_settings_that_cut_otherwise_than_the_tower_are_one_line(checkpoints, tm
     _write(folder, QWEN2_5_IMAGES.to_preprocessor_json())
     with pytest.raises(ModelError, match=r"\(14, 2, 2\), and \(16, 2, 2\) in config.json"):
         read_encoder(folder)
+
+
+@BOTH
+def test_a_limit_of_tokens_is_what_the_largest_picture_takes(images):
+    few = images.with_tokens(100)
+    assert few.num_tokens(*few.fit_size(2000, 2000)) == 100
+    more_than_allowed = replace(images, max_pixels=10).with_tokens(400)
+    assert more_than_allowed.num_tokens(*more_than_allowed.fit_size(2000, 2000)) == 400

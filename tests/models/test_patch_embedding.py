@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from vlm_agent.models.loading import load_model
+from vlm_agent.models.patch_embedding import multiply_patches
 
 pytestmark = pytest.mark.model
 
@@ -18,6 +20,8 @@ def test_a_product_is_the_convolution(checkpoints: dict[str, Path], family: str)
     embed = loaded.model.model.visual.patch_embed
     assert "forward" in vars(embed)
     embed.requires_grad_(True)
+    if embed.proj.bias is not None:
+        embed.proj.bias.data.normal_(generator=torch.Generator().manual_seed(2))
     values = embed.proj.weight.flatten(1).shape[1]
     patches = torch.randn(12, values, generator=torch.Generator().manual_seed(1))
     results = []
@@ -32,3 +36,14 @@ def test_a_product_is_the_convolution(checkpoints: dict[str, Path], family: str)
     # Sums that cancel are as coarse as what they are summed from, on some processors more than on others.
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-5 * float(expected_gradient.abs().max()))
     assert {name for name, _ in embed.named_parameters()} <= {"proj.weight", "proj.bias"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_product"),
+    [({}, True), ({"stride": 1}, False), ({"padding": 1}, False), ({"groups": 3}, False)],
+)
+def test_only_a_kernel_that_takes_each_value_once_is_a_product(settings: dict[str, int], is_product: bool) -> None:
+    proj = torch.nn.Conv3d(3, 6, 2, **({"stride": 2} | settings))
+    embed = SimpleNamespace(proj=proj)
+    multiply_patches(SimpleNamespace(model=SimpleNamespace(visual=SimpleNamespace(patch_embed=embed))))
+    assert hasattr(embed, "forward") == is_product

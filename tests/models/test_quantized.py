@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 
 from vlm_agent.models import quantized
@@ -67,3 +68,15 @@ def test_an_unpacked_copy_does_not_outlive_a_move():
     layer.to(CPU)
     assert layer._unpacked is None
     assert layer(torch.ones(1, 64)).equal(before)
+
+
+@pytest.mark.parametrize("tokens", [1, 70, 300])
+def test_an_unpacked_layer_gives_the_weights_times_values_plus_its_bias(tokens):
+    layer, packed = make_layer(), make_layer()
+    bias = torch.randn(32)
+    for one in (layer, packed):
+        one.bias.data.copy_(bias)
+    prepare_4bit_layers(torch.nn.Sequential(layer), torch.bfloat16, CPU)
+    x = torch.randn(2, tokens, 64)
+    weight = dequantize_4bit(packed.weight.data, packed.weight.quant_state)
+    torch.testing.assert_close(layer(x), x @ weight.T + bias, rtol=0.03, atol=0.03)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_agent.decoding.choices import PhraseState
+from vlm_agent.decoding.choices import Phrases, PhraseState
 from vlm_agent.decoding.engine import follow_forced
 
 phrases = st.lists(st.lists(st.integers(1, 3), max_size=5), min_size=1, max_size=8)
@@ -39,3 +41,11 @@ def test_tokens_without_an_alternative_are_forced_up_to_the_end():
     assert fork.allowed() == (3, 4, 9)
     end, run = follow_forced(fork.advance(4))
     assert (run, end.is_complete) == ((4, 9), True)
+
+
+def test_texts_are_their_tokens_and_the_end_of_a_turn():
+    encoder = SimpleNamespace(encode_text=lambda text: [ord(letter) for letter in text], end_of_turn_id=7)
+    choice = Phrases(encoder, ["a", "ab"])
+    assert choice.start().phrases == ((97, 7), (97, 98, 7))
+    assert choice.encode("ab") == (97, 98, 7)
+    assert choice.read((97, 7)) == "a"

@@ -108,6 +108,47 @@ def test_the_lean_cache_grows(loaded):
     assert torch.allclose(plain, lean, atol=TOLERANCE, rtol=0)
 
 
+def test_what_is_in_the_lean_cache_is_kept_as_it_grows(loaded):
+    if not is_lean_enough(loaded.model):
+        pytest.skip("runs on transformers' layers")
+    sequences = [CachedSequence(loaded, stack) for stack in stacks_of(loaded)]
+    prompt = make_prompt(loaded, 0)
+    assert len(prompt.encoded.input_ids) < 500
+    for sequence in sequences:
+        sequence.start(prompt)
+    plain, lean = (sequence.append(tuple(range(30, 300)) * 2) for sequence in sequences)
+    assert torch.allclose(plain, lean, atol=TOLERANCE, rtol=0)
+
+
+def test_cropping_to_more_than_there_is_changes_nothing(loaded):
+    prompt = make_prompt(loaded, 0)
+    for stack in stacks_of(loaded):
+        CachedSequence(loaded, stack).start(prompt)
+        num_tokens = stack.num_tokens
+        stack.crop(num_tokens + 7)
+        assert stack.num_tokens == num_tokens == len(prompt.encoded.input_ids)
+        stack.crop(5)
+        assert stack.num_tokens == 5
+
+
+def test_after_a_pass_that_failed_between_layers_all_of_them_begin_anew(loaded):
+    stack, prompt = TransformersStack(loaded.model), make_prompt(loaded, 3)
+    sequence = CachedSequence(loaded, stack)
+    wanted = CachedSequence(loaded, TransformersStack(loaded.model)).start(prompt)
+    sequence.start(prompt)
+
+    def fail(*_):
+        raise MemoryError
+
+    hook = loaded.model.model.language_model.layers[-1].register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        sequence.append(tuple(range(30, 60)))
+    hook.remove()
+    assert torch.allclose(sequence.start(prompt), wanted, atol=TOLERANCE, rtol=0)
+    expected = recompute_logits(loaded, prompt, (50, 51))
+    assert torch.allclose(apply_head(loaded.model, sequence.append((50, 51))), expected, atol=TOLERANCE, rtol=0)
+
+
 def test_append_without_start_is_refused(loaded):
     with pytest.raises(RuntimeError, match="start"):
         CachedSequence(loaded).append((1,))

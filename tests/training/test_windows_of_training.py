@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click, Key, Move
-from vlm_agent.training.windows import snap_clicks
+from vlm_agent.training.config import RecipeSettings
+from vlm_agent.training.windows import choose_recipe, snap_clicks
 
 SPEC = ActionSpec(1000, 1000, keys=("a",))
 TEXT = "inv: gold bar @760,456 x13\nnear: furnace @300,200 5; tree @320,210 6\nmouse @500,500 over"
@@ -40,3 +43,26 @@ def test_without_reach_or_text_nothing_moves():
     chunk = ActionChunk((Click(0, 301, 201),))
     assert snap_clicks(chunk, TEXT, SPEC, 0) == chunk
     assert snap_clicks(chunk, "", SPEC, 25) == chunk
+
+
+@pytest.mark.parametrize(("y", "snaps"), [(54, True), (55, False)])
+def test_reach_along_y_is_of_the_height(y, snaps):
+    wide = SPEC.with_extent(1000, 200)
+    chunk = ActionChunk((Click(0, 100, y),))
+    assert (snap_clicks(chunk, "furnace @100,50", wide, 20) != chunk) == snaps
+
+
+def test_a_picture_has_the_size_of_the_commonest_frame():
+    spec = ActionSpec(640, 480, keys=("a",))
+    sizes = [(320, 320), (640, 480), (640, 480), (100, 900)]
+    windows = [
+        SimpleNamespace(state=None, frame_width_px=width, frame_height_px=height, goal="x", goal_level="long")
+        for width, height in sizes
+    ]
+    asked = []
+    images = SimpleNamespace(fit_size=lambda *size, max_tokens: asked.append((size, max_tokens)) or (64, 32))
+    model = SimpleNamespace(encoder=SimpleNamespace(images=images), family=SimpleNamespace(coordinates="relative_1000"))
+    dataset = SimpleNamespace(splits={"train": 4}, folder=None, spec=spec, windows=lambda split: windows)
+    recipe = choose_recipe(model, dataset, RecipeSettings(image_max_tokens=77))
+    assert asked == [((640, 480), 77)]
+    assert (recipe.image_width_px, recipe.image_height_px) == (64, 32)

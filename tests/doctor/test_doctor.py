@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vlm_agent.actions.placement import Rect
+from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Move
+from vlm_agent.chat import make_recipe
 from vlm_agent.dataset.windows import Window
 from vlm_agent.doctor import checks
-from vlm_agent.doctor.aim import aim_at, draw_aims, list_corners, make_target, take_targets
+from vlm_agent.doctor.aim import Target, aim_at, draw_aims, list_corners, make_target, take_targets
 from vlm_agent.doctor.checks import Check, State
 from vlm_agent.doctor.command import DoctorConfig, run
 from vlm_agent.errors import ConfigError, DataError
@@ -129,6 +133,79 @@ def test_windows_without_a_click_give_no_target() -> None:
     assert (target.x_px, target.y_px) == (30, 40)
     with pytest.raises(DataError, match="none of 2 windows holds a click"):
         take_targets([still, still], 1)
+
+
+@pytest.mark.parametrize(("num_windows", "taken"), [(3, [0, 1, 2]), (5, [0, 1, 3]), (10, [0, 3, 6])])
+def test_targets_are_spread_over_all_windows(num_windows: int, taken: list[int]) -> None:
+    windows = [make_window(Click(0, number, 40, "left")) for number in range(num_windows)]
+    assert [window.target.actions[0].x for window in take_targets(windows, 3)] == taken
+
+
+def test_a_target_is_in_the_windows_own_frame() -> None:
+    target = make_target(make_window(Click(0, 30, 40, "left")), np.zeros((503, 765, 3), np.uint8))
+    assert (target.frame_width_px, target.frame_height_px) == (765, 503)
+
+
+def test_a_target_on_a_screen_of_another_scale_and_shape() -> None:
+    """The picture fills the height; beside it are bars. Pointer events are of half as many units."""
+    target = Target(50, 20, 100, 50, "a button")
+    aim = aim_at(target, Rect(40, 60, 200, 200), scale=2.0)
+    assert aim.meant_px == (pytest.approx(101.5), pytest.approx(81.5))
+    assert aim.landed_px == (pytest.approx(101, abs=2), pytest.approx(81, abs=2))
+    assert aim.landed == ((40 + aim.landed_px[0]) / 2, (60 + aim.landed_px[1]) / 2)
+    assert replace(aim, meant_px=(0.0, 0.0), landed_px=(3.0, 4.0)).distance_px == 5.0
+
+
+def test_a_recipes_coordinates_are_what_a_click_goes_through() -> None:
+    target = Target(333, 222, 765, 503, "a button")
+    coarse = make_recipe(ActionSpec(765, 503, keys=()), image_width_px=64, image_height_px=32, coordinates="pixels")
+    aims = [aim_at(target, Rect(0, 0, 765, 503), recipe) for recipe in (None, coarse)]
+    assert aims[0].distance_px < 1
+    assert aims[1].distance_px > 2
+
+
+def test_room_is_what_is_free_in_gigabytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - 10**9, 10**9))
+    assert (checks.check_disk(tmp_path).state, checks.check_disk(tmp_path).found[:6]) == (State.WARNING, "1.0 GB")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 5 * 10**9))
+    assert checks.check_disk(tmp_path).state is State.OK
+
+
+class Screen:
+    """Stands for the screen's grabber."""
+
+    def __init__(self) -> None:
+        self.picture = np.zeros((4, 4, 3), np.uint8)
+
+    def __call__(self) -> Screen:
+        return self
+
+    def grab(self, rect: Rect) -> np.ndarray:
+        return self.picture
+
+    def close(self) -> None:
+        pass
+
+
+def test_pictures_of_the_screen_are_timed_in_milliseconds_and_black_ones_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr("vlm_agent.desktop.screen.ScreenGrabber", screen)
+    desktop = SimpleNamespace(screen=Rect(0, 0, 4, 4), list_missing=list)
+
+    def look(took_s: float) -> list[Check]:
+        clock = iter([10.0, 10.0 + took_s])
+        monkeypatch.setattr(checks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+        return checks.check_screen(desktop)
+
+    assert [check.state for check in look(0.001)] == [State.OK, State.OK, State.WARNING]
+    assert "all black" in look(0.001)[2].found
+    screen.picture[1, 1, 1] = 1
+    assert look(0.04)[2].state is State.OK
+    assert look(0.04)[2].found == "the whole screen in 40.0 ms"
+    assert look(0.06)[2].state is State.WARNING
+    desktop.list_missing = lambda: ["XTEST"]
+    assert look(0.04)[1].state is State.FAILED
+    assert "XTEST" in look(0.04)[1].found
 
 
 def test_what_can_not_be_asked_is_refused(tmp_path: Path) -> None:

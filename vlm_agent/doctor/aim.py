@@ -77,8 +77,8 @@ def take_targets(windows: Sequence[Window], count: int) -> list[Window]:
     clicked = [window for window in windows if any(isinstance(action, Click) for action in window.target.actions)]
     if not clicked:
         raise DataError(f"none of {len(windows)} windows holds a click; nothing can be aimed at")
-    step = max(1, len(clicked) // count)
-    return clicked[::step][:count]
+    count = min(count, len(clicked))
+    return [clicked[number * len(clicked) // count] for number in range(count)]
 
 
 def make_target(window: Window, frame: NDArray[np.uint8]) -> Target:

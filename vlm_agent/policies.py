@@ -241,7 +241,7 @@ class VlmPolicy:
         name: str | Path,
         spec: ActionSpec,
         *,
-        recipe: Recipe | None = None,
+        recipe: Recipe | Path | None = None,
         quantization: Quantization = "nf4",
         device: str = "auto",
         config: DecodeConfig | None = None,
@@ -252,7 +252,8 @@ class VlmPolicy:
         Args:
             name: `base`, a checkpoint's folder, a run, or an adapter.
             spec: what the environment takes, in frame pixels.
-            recipe: how to speak to the model; by default what its adapter carries, or a base model's own.
+            recipe: how to speak to the model; by default what its adapter carries, or a base model's own. An adapter
+                from elsewhere carries none: it takes the run, or the file of a recipe, that says so.
             quantization: precision of a base model; an adapter brings its own.
             device: `cpu`, `cuda`, or `auto`.
             config: how answers are written.
@@ -263,8 +264,10 @@ class VlmPolicy:
         """
         from vlm_agent.models.loading import load_model
 
-        loaded = load_model(name, quantization=quantization, device=device)
-        return cls(loaded, recipe or find_recipe(loaded, spec), config, allow_done=allow_done)
+        told = recipe if isinstance(recipe, Path) else None
+        loaded = load_model(name, quantization=quantization, device=device, recipe=told)
+        asked = recipe if isinstance(recipe, Recipe) else find_recipe(loaded, spec)
+        return cls(loaded, asked, config, allow_done=allow_done)
 
     def list_notes(self) -> list[str]:
         """Return what is peculiar about how the model is asked, a sentence each."""
@@ -347,11 +350,9 @@ class VlmPolicy:
 
 def _check_history(loaded: LoadedModel, recipe: Recipe) -> None:
     """Raise ModelError where a tuned model is to be shown earlier decisions in another way than it was trained with."""
-    from vlm_agent.models.adapters import read_adapter_recipe
-
-    if loaded.tuned is None:
+    if loaded.record is None:
         return
-    carried = read_adapter_recipe(loaded.tuned).get("recipe", {})
+    carried = loaded.record.get("recipe", {})
     for name in ("conversation_turns", "history_frames"):
         trained, asked = carried.get(name, 1), getattr(recipe, name)
         if trained != asked:
@@ -368,10 +369,8 @@ def find_recipe(loaded: LoadedModel, spec: ActionSpec) -> Recipe:
         loaded: the model.
         spec: what the environment takes, in frame pixels.
     """
-    from vlm_agent.models.adapters import read_adapter_recipe
-
-    if loaded.tuned is not None:
-        return Recipe.from_json(read_adapter_recipe(loaded.tuned)["recipe"])
+    if loaded.record is not None:
+        return Recipe.from_json(loaded.record["recipe"])
     settings = RecipeSettings()
     width_px, height_px = loaded.encoder.images.fit_size(
         spec.extent_width, spec.extent_height, max_tokens=settings.image_max_tokens

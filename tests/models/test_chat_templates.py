@@ -396,7 +396,7 @@ def test_a_tokenizer_in_memory_brings_its_own(tokenizer):
     _assert_refused(lambda: take_chat_template(made), "has no chat template")
 
 
-def test_a_tuned_model_is_asked_by_the_template_it_was_trained_by(folder, tokenizer):
+def test_a_model_that_was_tuned_in_an_open_thought_is_not_asked_behind_a_closed_one(folder, tokenizer):
     plain, thinking = _find(folder, tokenizer, PICTURES), _find(folder, tokenizer, THINKING)
     for template in (plain, thinking):
         check_trained_template(template, {"template": template.to_json()}, folder)
@@ -404,9 +404,8 @@ def test_a_tuned_model_is_asked_by_the_template_it_was_trained_by(folder, tokeni
     with pytest.raises(
         ModelError, match=r"within the thought that its base's chat_template.jinja opens.*train it again"
     ):
-        check_trained_template(thinking, {}, folder)
-    with pytest.raises(ModelError, match=r"another chat template \(chat_template.jinja\)"):
-        check_trained_template(thinking, {"template": plain.to_json()}, folder)
+        check_trained_template(thinking, {"fingerprint": "0" * 64}, folder)
+    check_trained_template(thinking, {}, folder)  # nothing is known of how it was trained
 
 
 def test_a_saved_checkpoint_has_the_one_template_it_was_trained_by(folder, tokenizer):

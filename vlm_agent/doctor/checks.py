@@ -92,13 +92,13 @@ def check_card() -> Check:
     return Check("graphics card", State.WARNING, "no CUDA card", advice)
 
 
-def check_model(name: str) -> Check:
-    """Look whether a model's files are there and whole, and can be used."""
+def check_model(name: str, recipe: Path | None = None) -> Check:
+    """Look whether a model's files are there and whole, and can be used; an adapter from elsewhere as a recipe says."""
     from vlm_agent.models.checking import check_loadable
 
     label = f"model {name}"
     try:
-        return Check(label, State.OK, check_loadable(name))
+        return Check(label, State.OK, check_loadable(name, recipe))
     except ModelError as error:
         return Check(label, State.FAILED, str(error), "name a run's folder, a checkpoint's folder, or base")
 

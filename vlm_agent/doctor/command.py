@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from vlm_agent.errors import ConfigError, MissingExtraError
+from vlm_agent.errors import ConfigError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from vlm_agent.actions.placement import Rect
@@ -36,6 +36,9 @@ class DoctorConfig:
     """Aim at what was clicked in recorded windows of this dataset; by default at corners and middle."""
     model: str = "base"
     """The model whose files are looked at, and, for a run, whose coordinates are used."""
+    recipe: Path | None = None
+    """For an adapter from elsewhere, which has no `recipe.json`: a run of train_vision_agent.py that is asked alike, or
+    the `recipe.json` of one. Its base is the one that its own adapter_config.json names, or else the run's."""
     samples: int = 3
     """How many recorded clicks are aimed at."""
     out: Path = Path("doctor.png")
@@ -86,7 +89,7 @@ def _check_machine(config: DoctorConfig) -> list[Check]:
     return [
         check_libraries(),
         check_card(),
-        check_model(config.model),
+        check_model(config.model, config.recipe),
         check_encoder(),
         check_disk(config.out.parent),
     ]
@@ -97,7 +100,7 @@ def _aim(config: DoctorConfig, desktop: Desktop) -> list[Aim]:
     from vlm_agent.doctor.aim import aim_at, draw_aims
 
     rect = _find_rect(config, desktop)
-    recipe = _find_recipe(config.model)
+    recipe = _find_recipe(config.model, config.recipe)
     aims = [aim_at(target, rect, recipe) for target in _find_targets(config, rect)]
     grabber = ScreenGrabber()
     draw_aims(aims, grabber.grab(rect), config.out)
@@ -111,13 +114,15 @@ def _find_rect(config: DoctorConfig, desktop: Desktop) -> Rect:
     return desktop.screen if config.window is None else choose_window(desktop, config.window).rect
 
 
-def _find_recipe(model: str) -> Recipe | None:
+def _find_recipe(model: str, recipe: Path | None) -> Recipe | None:
     from vlm_agent.chat import Recipe
     from vlm_agent.evaluation.sides import find_side
 
     try:
-        record = find_side(model).record
-    except (ConfigError, MissingExtraError):
+        record = find_side(model, recipe).record
+    except (ConfigError, MissingExtraError, ModelError):
+        if recipe is not None:
+            raise
         return None
     return None if record is None else Recipe.from_json(record["recipe"])
 

@@ -225,6 +225,7 @@ class _Collection:
         return EvalConfig(
             dataset=dataset.folder,
             model=self.pair.tuned.name,
+            recipe=self.pair.tuned.recipe_from,
             out=self.config.out / "offline",
             split=SPLIT,
             max_windows=parts.windows,
@@ -237,6 +238,7 @@ class _Collection:
         return AuditConfig(
             dataset=dataset.folder,
             model=self.pair.tuned.name,
+            recipe=self.pair.tuned.recipe_from,
             out=self.config.out / "audit",
             split=SPLIT,
             max_windows=max(2, self.config.parts.audit_windows),

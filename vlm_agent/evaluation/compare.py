@@ -81,6 +81,9 @@ class CompareConfig:
 
     tuned: str
     """Folder of a training run (or of an adapter)."""
+    recipe: Path | None = None
+    """For an adapter from elsewhere, which has no `recipe.json`: a run of train_vision_agent.py that is asked alike, or
+    the `recipe.json` of one. Its base is the one that its own adapter_config.json names, or else the run's."""
     base: str = "base"
     """What it was tuned from: `base` (the bundled model), a checkpoint's folder, a hub name; or another run of the
     same base and recipe."""
@@ -145,14 +148,15 @@ def run(config: CompareConfig) -> Comparison:
     from vlm_agent.evaluation.matches import plan_models, plan_others, play_matches
     from vlm_agent.evaluation.metrics import find_metric
     from vlm_agent.evaluation.scalars import check_tensorboard
-    from vlm_agent.evaluation.sides import match_sides
+    from vlm_agent.evaluation.sides import match_sides, tell_notes
     from vlm_agent.evaluation.terminal import MatchProgress
 
     if config.tensorboard is not None:
         check_tensorboard()
     terms = _agree_on_terms(config)
     _check_given(config)
-    pair = match_sides(config.base, config.tuned)
+    pair = match_sides(config.base, config.tuned, config.recipe)
+    tell_notes(pair.tuned)
     made, setting = _prepare(config, pair, terms)
     plans = [*plan_models(pair, terms), *plan_others(terms)]
     with MatchProgress(plans) as progress:

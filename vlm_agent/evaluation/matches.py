@@ -139,7 +139,7 @@ def _make_model(side: Side, recipe: dict[str, Any], quantization: Quantization, 
     return VlmPolicy.from_run(
         side.name,
         spec,
-        recipe=Recipe.from_json(recipe),
+        recipe=side.recipe_from or Recipe.from_json(recipe),
         quantization=quantization,
         device=terms.device,
         config=DecodeConfig(SamplingConfig(temperature=terms.temperature)),

@@ -58,7 +58,7 @@ def read_logits(side: Side, pair: Pair, observation: Observation, *, device: str
     from vlm_agent.models.forward import apply_head
     from vlm_agent.models.loading import load_model
 
-    loaded = load_model(side.name, quantization=pair.quantization, device=device)
+    loaded = load_model(side.name, quantization=pair.quantization, device=device, recipe=side.recipe_from)
     messages = render_prompt(see(observation, pair.recipe), pair.recipe)
     prompt = encode_prompt(loaded, messages, [observation.frame], pair.recipe)
     # The same stack that plays; on a small model that is a copy of the weights, which must hold the adapter too.

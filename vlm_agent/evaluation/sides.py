@@ -6,7 +6,8 @@ comparison one of prompts instead of models is refused before anything is played
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,30 @@ class Side:
     adapter_sha256: str | None
     """Hash of the adapter's weights; None for a plain base."""
     record: dict[str, Any] | None
-    """The adapter's `recipe.json`."""
+    """The adapter's `recipe.json`, or what stands in for one."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of the base's parts, as far as they are known; see `models.identity`."""
+    recipe_from: Path | None = None
+    """For an adapter that carries no recipe: the run or file that says how it is asked."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what the report says of it."""
         record = self.record or {}
+        unchecked = {"recipe_of": record["recipe_of"], "note": record["note"]} if "note" in record else {}
         return {
+            **unchecked,
             "name": self.name,
             "weights_sha256": self.base_fingerprint,
             "adapter_sha256": self.adapter_sha256,
             "dataset_sha256": record.get("dataset", {}).get("sha256"),
             "training_steps": record.get("steps"),
         }
+
+    def list_notes(self) -> list[str]:
+        """Return what of its base can't be checked, a sentence each."""
+        from vlm_agent.models.records import list_record_notes
+
+        return [] if self.record is None else list_record_notes(self.record, Path(self.name))
 
 
 @dataclass(frozen=True)
@@ -61,14 +74,21 @@ class Pair:
     """What tuned was trained on, if its folder is still known."""
 
 
-def match_sides(base_name: str, tuned_name: str) -> Pair:
+def match_sides(base_name: str, tuned_name: str, recipe_from: Path | None = None) -> Pair:
     """Return base and tuned, checked against each other.
 
+    Args:
+        base_name: as `load_model` takes it.
+        tuned_name: a run's folder or an adapter's.
+        recipe_from: for a tuned adapter that carries no recipe: the run or file that says how it is asked.
+
     Raises:
-        ModelError: one can't be found, tuned has no adapter, or they stand on different base weights.
+        ModelError: one can't be found, tuned has no adapter, or they stand on different bases.
         ConfigError: they were made for different prompts, actions, picture sizes or precisions, or are the same.
     """
-    tuned, base = _find_tuned(tuned_name), find_side(base_name)
+    from vlm_agent.models.identity import name_differences
+
+    tuned, base = _find_tuned(tuned_name, recipe_from), find_side(base_name)
     if tuned.record is None:
         raise ModelError(f"--tuned {tuned_name}: holds no adapter; give a run's folder")
     if tuned.base_fingerprint != base.base_fingerprint:
@@ -76,6 +96,12 @@ def match_sides(base_name: str, tuned_name: str) -> Pair:
         raise ModelError(
             f"--tuned {tuned_name}: tuned from another base than --base {base_name}: its weights are those of "
             f"{made_for} ({tuned.base_fingerprint[:12]}), not {base.base_fingerprint[:12]}"
+        )
+    names = name_differences(tuned.digests, base.digests)
+    if names:
+        raise ModelError(
+            f"--tuned {tuned_name}: tuned from another base than --base {base_name}: the {names} of --base"
+            f" {'are' if names.endswith('s') else 'is'} not what it was trained with; give its own base"
         )
     if base.record is not None:
         _check_same_recipe(base, tuned)
@@ -141,26 +167,51 @@ def check_seeds_apart(seeds: tuple[int, ...], dataset: Path | None) -> bool | No
     return True if shown else None
 
 
-def _find_tuned(name: str) -> Side:
+def _find_tuned(name: str, recipe: Path | None) -> Side:
     if name not in BUNDLED_NAMES and not Path(name).is_dir():
         raise ModelError(f"--tuned {name}: no such folder; give a run of train_vision_agent.py")
-    return find_side(name)
+    return find_side(name, recipe)
 
 
-def find_side(name: str) -> Side:
+def find_side(name: str, recipe: Path | None = None) -> Side:
     """Return what a model's name means: a plain base, or an adapter with its record.
 
+    Args:
+        name: as `load_model` takes it.
+        recipe: for an adapter that carries no recipe: the run or file that says how it is asked.
+
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model, or a recipe is missing or not wanted.
     """
+    from vlm_agent.models.identity import read_digests
+    from vlm_agent.models.records import find_record
+
     folder = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
     if folder is None:
-        return Side(name, fingerprint_weights(find_checkpoint(name)[1]), None, None)
-    from vlm_agent.models.adapters import read_adapter_recipe
+        if recipe is not None:
+            raise ModelError(f"--recipe {recipe}: is for an adapter that carries none, and {name} is no adapter")
+        digests = _read_base(name)
+        return Side(name, digests["weights"], None, None, digests)
+    record = find_record(folder, recipe)
+    # Nothing says which base an adapter from elsewhere was made for: it is the one that it is put on.
+    digests = _read_base(record["base"]["source"]) if "note" in record else read_digests(record["base"])
+    return Side(name, digests["weights"], fingerprint_weights(folder), record, digests, recipe)
 
-    record = read_adapter_recipe(folder)
-    fingerprint = str(record.get("base", {}).get("fingerprint"))
-    return Side(name, fingerprint, fingerprint_weights(folder), record)
+
+def tell_notes(side: Side) -> None:
+    """Say what of a model's base can't be checked."""
+    from rich.console import Console
+
+    for note in side.list_notes():
+        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _read_base(name: str) -> dict[str, str]:
+    from vlm_agent.models.identity import read_identity
+    from vlm_agent.models.loading import read_encoder
+
+    _, folder = find_checkpoint(name)
+    return read_identity(folder, read_encoder(folder)).digests
 
 
 def _check_same_recipe(base: Side, tuned: Side) -> None:

@@ -29,7 +29,6 @@ from vlm_agent.importing.limits import (
     MAX_SIDE_PX,
     MAX_STREAM_BYTES,
 )
-from vlm_agent.sessions.stills import Mend, read_rgb, read_size
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PICTURE_FORMATS = ("PNG", "JPEG")
@@ -152,24 +151,24 @@ def check_json(value: Any) -> tuple[Any, int]:
 
 
 def measure_picture(data: bytes) -> tuple[int, int]:
-    """Return (width, height) in pixels of a PNG or JPEG as it is seen upright, without decoding it.
+    """Return (width, height) in pixels of a PNG or JPEG, without decoding it.
 
     Raises:
         DataError: It is none, or larger than a frame may be.
     """
     with _open_picture(data) as image:
-        return read_size(image)
+        return image.size
 
 
-def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], list[Mend]]:
-    """Return a PNG or JPEG as (height, width, 3) uint8, and what was mended, see `read_rgb`.
+def decode_picture(data: bytes) -> NDArray[np.uint8]:
+    """Return a PNG or JPEG as (height, width, 3) uint8.
 
     Raises:
         DataError: It is none, damaged, or larger than a frame may be.
     """
     try:
         with _open_picture(data) as image:
-            return read_rgb(image)
+            return np.asarray(image.convert("RGB"))
     except _BROKEN_PICTURE as error:
         raise DataError(f"a picture does not decode ({error})") from error
 

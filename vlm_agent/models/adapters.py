@@ -7,7 +7,6 @@ the adapter can be served by engines that know no vision LoRA. An adapter folder
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapter_configs import read_adapter_config
+from vlm_agent.models.adapter_names import settle_names
 from vlm_agent.models.checkpoints import RECIPE_FILE as RECIPE_FILE
 from vlm_agent.models.dropout import seed_dropout
 
@@ -72,24 +72,19 @@ def attach_lora(model: Any, *, rank: int, alpha: int, dropout: float, seed: int,
     return wrapped
 
 
-def load_adapter(model: Any, folder: Path, base_fingerprint: str, *, trainable: bool = False) -> PeftModel:
-    """Put a saved adapter into a model.
+def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """Put a saved adapter into a model; whether that is its base is for the caller to know.
 
     Raises:
-        ModelError: it was made for another base, its weights and the model don't match name for name, a weight is not
-            a finite number, or it is of a kind that can't be run here.
+        ModelError: its weights and the model don't match name for name, a weight is not a finite number, or it is of a
+            kind that can't be run here.
     """
-    base = read_adapter_recipe(folder)["base"]
-    if base["fingerprint"] != base_fingerprint:
-        raise ModelError(
-            f"{folder}: adapter of another base: made for {base['source']}, and the weights here are not its weights"
-        )
     config = read_adapter_config(folder)
     if trainable and config.peft_type != "LORA":
         raise ModelError(f"{folder}: an adapter of kind {config.peft_type} can be played, but not trained further here")
-    weights = _read_weights(folder)
+    weights = settle_names(_read_weights(folder), config, model)
     config.inference_mode = not trainable
-    # The base was told by its weights above; peft would go by its name and warn where a folder has moved.
+    # Peft would go by its name and warn where a folder has moved.
     config.base_model_name_or_path = None
     wrapped = _wrap(model, config)
     seed_dropout(wrapped)
@@ -167,20 +162,3 @@ def write_adapter_weights(wrapped: PeftModel, weights: dict[str, Tensor], source
     if wrong:
         raise ModelError(f"{source}: adapter of another base: {len(wrong)} weights don't fit, the first {wrong[0]}")
     set_peft_model_state_dict(wrapped, weights)
-
-
-def read_adapter_recipe(folder: Path) -> dict[str, Any]:
-    """Return the `recipe.json` beside an adapter.
-
-    Raises:
-        ModelError: it is missing or broken, so that prompt and base of the adapter are unknown.
-    """
-    path = folder / RECIPE_FILE
-    try:
-        recipe = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: missing or broken; an adapter needs it to tell its base and prompt") from error
-    base = recipe.get("base") if isinstance(recipe, dict) else None
-    if not isinstance(base, dict) or not {"source", "fingerprint", "quantization"} <= base.keys():
-        raise ModelError(f"{path}: tells no base of this adapter")
-    return dict(recipe)

@@ -116,23 +116,17 @@ def render_messages(template: ChatTemplate, tokenizer: Any, messages: Sequence[M
 
 
 def check_trained_template(template: ChatTemplate, record: Mapping[str, Any], folder: Path) -> None:
-    """Raise ModelError where a model was tuned by another template than the one that it would be asked by.
+    """Raise ModelError where a model was tuned in an open thought, before such were closed.
 
     Args:
-        template: that of the base that lies here.
-        record: the base as the tuned model's `recipe.json` tells it; before templates were told, no thought was closed.
+        template: that of the base that lies here; whether it is the one that was trained by is told by `identity`.
+        record: the base as the tuned model's `recipe.json` tells it.
         folder: the tuned model's, for the message.
     """
-    trained = record.get("template")
-    if trained is None and template.closing:
+    if record.get("fingerprint") and not record.get("template") and template.closing:
         raise ModelError(
             f"{folder}: was trained within the thought that its base's {template.source} opens, and this version closes"
             " it before the answer; train it again"
-        )
-    if trained is not None and trained.get("sha256") != template.sha256:
-        raise ModelError(
-            f"{folder}: was trained by another chat template ({trained.get('source')}) than the one that its base has"
-            f" now ({template.source}); put that one back, or train it again"
         )
 
 

@@ -23,12 +23,20 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 from transformers.utils import logging as hf_logging
 
 from vlm_agent.errors import ConfigError, ModelError
-from vlm_agent.models.adapters import adapts_vision, load_adapter, read_adapter_recipe
+from vlm_agent.models.adapters import adapts_vision, load_adapter
 from vlm_agent.models.chat_templates import check_trained_template, find_chat_template
-from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned, fingerprint_weights
+from vlm_agent.models.checkpoints import (
+    ADAPTER_CONFIG,
+    BUNDLED_NAMES,
+    RECIPE_FILE,
+    find_adapter,
+    find_checkpoint,
+    find_tuned,
+)
 from vlm_agent.models.encoding import ChatEncoder
 from vlm_agent.models.finite import check_finite
 from vlm_agent.models.heap import share_one_heap
+from vlm_agent.models.identity import BaseIdentity, check_base, read_identity
 from vlm_agent.models.images import ImageSettings, read_image_settings
 from vlm_agent.models.patch_embedding import multiply_patches
 from vlm_agent.models.quantized import (
@@ -41,6 +49,7 @@ from vlm_agent.models.quantized import (
     set_quantization,
     unpack_outside_language,
 )
+from vlm_agent.models.records import find_record, list_record_notes
 from vlm_agent.models.refusals import (
     Base,
     Quantization,
@@ -97,10 +106,12 @@ class LoadedModel:
     """What its language layers are in."""
     source: str
     """What it was asked for as: `nano`, a hub name, or an absolute folder."""
-    fingerprint: str
-    """Hash of the weights on disk; an adapter carries that of its base."""
+    identity: BaseIdentity
+    """Who the checkpoint is, by weights, config, tokenizer, template and picture settings; adapters carry it."""
     adapter: Path | None = None
     """Folder of the adapter in use, if any."""
+    record: dict[str, Any] | None = None
+    """What is known of how it was tuned: its `recipe.json`, or what stands in for one; none of a base."""
     peft: Any = None
     """The peft wrapper around `model` where there is an adapter."""
     library: Library = "hf"
@@ -109,6 +120,11 @@ class LoadedModel:
     """Whether its weights are float32 and products are computed in bfloat16, as full training wants it on a card."""
     runner: Any = None
     """Runs a function with the weights there that other processes hold (see `training.sharding`); none: they are."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights on disk."""
+        return self.identity.weights
 
     @property
     def sees_anew(self) -> bool:
@@ -123,6 +139,10 @@ class LoadedModel:
         if self.adapter is not None or self.source in BUNDLED_NAMES:
             return self.adapter
         return find_tuned(Path(self.source))
+
+    def list_notes(self) -> list[str]:
+        """Return what of its base could not be checked, a sentence each."""
+        return [] if self.record is None or self.tuned is None else list_record_notes(self.record, self.tuned)
 
     @property
     def tokenizer(self) -> Any:
@@ -159,7 +179,7 @@ class LoadedModel:
             yield
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - each is a setting of its own
     name_or_path: str | Path,
     *,
     quantization: Quantization = "nf4",
@@ -168,6 +188,7 @@ def load_model(
     trainable: bool = False,
     library: Library = "hf",
     in_float32: bool = False,
+    recipe: Path | None = None,
 ) -> LoadedModel:
     """Load a checkpoint, quantise it if asked, and put an adapter into it.
 
@@ -175,40 +196,61 @@ def load_model(
         name_or_path: `nano` or `base`; a checkpoint's folder, plain or already quantised; a run, adapter or fully tuned
             folder, which brings its own base and precision; or a name on the hub.
         quantization: precision of the language layers; a checkpoint that is already in NF4 can't be had as `none`.
-        adapter: folder of a LoRA adapter made for this base.
+        adapter: folder of an adapter made for this base.
         device: `cpu`, `cuda`, `cuda:1`, or `auto` (CUDA where there is one).
         trainable: whether the model is to be trained: the adapter's weights get gradients, and on a CPU the threads of
             this process share one heap from then on.
         library: what loads it; `unsloth` must have been imported before transformers (see `training.engines`).
         in_float32: keep the weights in float32 also where a card has bfloat16: small steps are lost in that.
+        recipe: for an adapter from elsewhere: the run, or the file of a recipe, that says how it is asked.
 
     Raises:
         ModelError: no such model, not a Qwen-VL checkpoint, damaged weights, or an adapter of another base.
     """
     name = str(name_or_path)
-    own_adapter = find_adapter(Path(name)) if name not in BUNDLED_NAMES else None
-    if own_adapter is not None:
-        if adapter is not None:
+    tuned = None if name in BUNDLED_NAMES else find_adapter(Path(name)) or find_tuned(Path(name))
+    is_adapter = tuned is not None and (tuned / ADAPTER_CONFIG).is_file()
+    record: dict[str, Any] | None
+    if adapter is not None:
+        if is_adapter:
             raise ModelError(f"{name} is an adapter already; give its base as the model to use {adapter} with it")
-        base = read_adapter_recipe(own_adapter)["base"]
-        name, quantization, adapter = base["source"], base["quantization"], own_adapter
-    tuned = find_tuned(Path(name)) if name not in BUNDLED_NAMES else None
-    if tuned is not None:
-        quantization = read_adapter_recipe(tuned)["base"]["quantization"]
+        tuned, is_adapter = find_adapter(Path(adapter)), True
+        if tuned is None:
+            raise ModelError(f"{adapter}: no adapter here (expected adapter_config.json)")
+        record = find_record(tuned, recipe, base=name)
+    else:
+        record = _find_record(name, tuned, recipe, trainable=trainable)
+        if record is not None:
+            quantization = record["base"]["quantization"]
+            name = record["base"]["source"] if is_adapter else name
     place = pick_device(device)
     if trainable and place.type == "cpu":
         share_one_heap()
     loaded = _load_base(name, quantization, place, library, in_float32=in_float32)
-    if adapter is None:
-        if tuned is not None:
-            check_trained_template(loaded.encoder.template, read_adapter_recipe(tuned)["base"], tuned)
+    if tuned is None or record is None:
         return loaded
-    folder = find_adapter(Path(adapter))
-    if folder is None:
-        raise ModelError(f"{adapter}: no adapter here (expected adapter_config.json)")
-    check_trained_template(loaded.encoder.template, read_adapter_recipe(folder)["base"], folder)
-    wrapped = load_adapter(loaded.model, folder, loaded.fingerprint, trainable=trainable)
-    return replace(loaded, adapter=folder, peft=wrapped)
+    check_trained_template(loaded.encoder.template, record["base"], tuned)
+    check_base(record["base"], loaded.identity, tuned)
+    if not is_adapter:
+        return replace(loaded, record=record)
+    try:
+        wrapped = load_adapter(loaded.model, tuned, trainable=trainable)
+    except ModelError as error:
+        raise (ModelError(f"{error}; {record['note']}") if "note" in record else error) from error
+    return replace(loaded, adapter=tuned, record=record, peft=wrapped)
+
+
+def _find_record(name: str, tuned: Path | None, recipe: Path | None, *, trainable: bool) -> dict[str, Any] | None:
+    if tuned is None:
+        if recipe is not None:
+            raise ModelError(f"--recipe {recipe}: is for an adapter that carries none, and {name} is no adapter")
+        return None
+    if trainable and not (tuned / RECIPE_FILE).is_file():
+        raise ModelError(
+            f"{tuned}: an adapter from elsewhere, without {RECIPE_FILE}, can be played and compared but not trained"
+            " further; give its base"
+        )
+    return find_record(tuned, recipe)
 
 
 def _load_base(
@@ -247,7 +289,7 @@ def _load_base(
         FAMILIES[base.model_type],
         quantization,
         source,
-        fingerprint_weights(folder),
+        read_identity(folder, encoder),
         library=library,
         mixes=dtype != computes_in,
     )

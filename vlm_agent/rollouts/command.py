@@ -38,6 +38,9 @@ class RunConfig:
     """What to do, e.g. "craft sapphire rings"."""
     model: str = "base"
     """`base` (the bundled model), a run (`runs/<id>`), an adapter, or a checkpoint's folder."""
+    recipe: Path | None = None
+    """For an adapter from elsewhere, which has no `recipe.json`: a run of train_vision_agent.py that is asked alike, or
+    the `recipe.json` of one. Its base is the one that its own adapter_config.json names, or else the run's."""
     env: str = "ringcraft"
     """Where to play: `ringcraft`, or `desktop` for a window of this screen."""
     seed: int = 0
@@ -145,7 +148,7 @@ def load_policy(config: RunConfig, spec: ActionSpec) -> VlmPolicy:
     from vlm_agent.decoding.sampling import SamplingConfig
 
     decode = DecodeConfig(SamplingConfig(temperature=config.temperature))
-    return VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode)
+    return VlmPolicy.from_run(config.model, spec, quantization=config.quantization, config=decode, recipe=config.recipe)
 
 
 def make_table(episode: Episode) -> Table:

@@ -70,9 +70,7 @@ def open_desktop_play(
 
 def find_frame_size(policy: VlmPolicy, window: WindowInfo) -> tuple[int, int]:
     """Return the size of frames for a model: that of its recordings; of the window where they are not known."""
-    from vlm_agent.models.adapters import read_adapter_recipe
-
-    record = {} if policy.loaded.tuned is None else read_adapter_recipe(policy.loaded.tuned)
+    record = policy.loaded.record or {}
     width_px, height_px = record.get("frame_px") or (window.rect.width, window.rect.height)
     return int(width_px), int(height_px)
 

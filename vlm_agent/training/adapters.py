@@ -12,7 +12,7 @@ from peft import PeftModel
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.errors import ConfigError
-from vlm_agent.models.adapters import attach_lora, read_adapter_recipe
+from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.checkpoints import MODEL_FOLDER
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.models.unsloth_models import attach_with_unsloth
@@ -143,7 +143,7 @@ def _settle_engine(loaded: LoadedModel, config: TrainConfig) -> EngineName:
 
 
 def _find_recipe(loaded: LoadedModel, store: Dataset, settings: RecipeSettings) -> Recipe:
-    carried = None if loaded.tuned is None else Recipe.from_json(read_adapter_recipe(loaded.tuned).get("recipe", {}))
+    carried = None if loaded.record is None else Recipe.from_json(loaded.record.get("recipe", {}))
     return settle_recipe(carried, loaded, store, settings)
 
 

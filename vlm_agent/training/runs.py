@@ -14,6 +14,7 @@ from typing import Any
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.models.identity import name_differences, read_digests
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.differences import find_differences
@@ -61,13 +62,14 @@ def describe_run(loaded: LoadedModel, dataset: Dataset, recipe: Recipe, config: 
 
 
 def describe_base(loaded: LoadedModel) -> dict[str, Any]:
-    """Return what an adapter must find again: its base's weights, precision and template, any adapter it began from."""
+    """Return what an adapter must find again: who its base is, in which precision, and any adapter it began from."""
     return {
         "source": loaded.source,
         "fingerprint": loaded.fingerprint,
         "quantization": loaded.quantization,
         "family": loaded.family.model_type,
         "template": loaded.encoder.template.to_json(),
+        "identity": loaded.identity.to_json(),
         "started_from": None if loaded.adapter is None else str(loaded.adapter),
     }
 
@@ -123,6 +125,14 @@ def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
     # Nor was the template told, which then closed no thought.
     if not now["base"]["template"]["closing"]:
         old["base"] = {"template": now["base"]["template"], **old.get("base", {})}
+    # Who a base is was told by its weights alone.
+    if "identity" not in old["base"]:
+        old["base"] = {**old["base"], "identity": now["base"]["identity"]}
+    names = name_differences(read_digests(old["base"]), read_digests(now["base"]))
+    if names:
+        raise ConfigError(
+            f"{path}: holds a run on another base: its {names} differ; put that back or give another --out"
+        )
     before, after = ({part: record.get(part) for part in _IDENTITY} for record in (old, now))
     differing = [name for name in find_differences(before, after) if name not in _MAY_DIFFER]
     if differing:

@@ -85,7 +85,7 @@ def _measure(rollout: Rollout, metric: Metric) -> Values:
 
 
 def _describe_run(run: PlannedRun, values: Values) -> TrainedRun:
-    from vlm_agent.models.adapters import read_adapter_recipe
+    from vlm_agent.models.records import read_adapter_recipe
 
     record = read_adapter_recipe(run.folder / "adapter")
     return TrainedRun(run.sessions, run.repeat, int(record["steps"]), record["best_loss"], values)

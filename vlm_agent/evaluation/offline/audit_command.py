@@ -35,6 +35,9 @@ class AuditConfig:
     """Folder of the dataset."""
     model: str
     """A run's folder, `base` (the bundled model), or a checkpoint's folder."""
+    recipe: Path | None = None
+    """For an adapter from elsewhere, which has no `recipe.json`: a run of train_vision_agent.py that is asked alike, or
+    the `recipe.json` of one. Its base is the one that its own adapter_config.json names, or else the run's."""
     out: Path = Path("audit")
     """Folder for the answers, `audit.json` and `audit.md`."""
     split: str = "validation"
@@ -66,8 +69,10 @@ def run(config: AuditConfig) -> list[Finding]:
 
     from vlm_agent.evaluation.offline.audit_section import write_section
     from vlm_agent.evaluation.progress import make_progress
+    from vlm_agent.evaluation.sides import find_side, tell_notes
 
     console = Console()
+    tell_notes(find_side(config.model, config.recipe))
     with make_progress(console) as progress:
         findings = audit_model(config, progress)
     section = write_section(findings, config.score)
@@ -100,7 +105,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     from vlm_agent.evaluation.sides import find_side
     from vlm_agent.observations import Observer
 
-    side = find_side(config.model)
+    side = find_side(config.model, config.recipe)
     dataset = open_dataset(config.dataset)
     windows = choose_sessions(config, dataset)
     about = {
@@ -111,7 +116,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
         "windows": len(windows),
         "temperature": config.temperature,
     }
-    policy = LatePolicy(partial(make_model, config.model, dataset, side.record, config))
+    policy = LatePolicy(partial(make_model, config.model, dataset, side.record, config, config.recipe))
 
     def keep(condition: str) -> PredictionStore:
         path = config.out / "answers" / f"{condition}.jsonl"

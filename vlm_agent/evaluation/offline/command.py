@@ -44,6 +44,9 @@ class EvalConfig:
     """Folder of the dataset; not needed with --rescore."""
     model: str = "base"
     """A run's folder, `base` (the bundled model), or a checkpoint's folder. Beside a run its base is asked too."""
+    recipe: Path | None = None
+    """For an adapter from elsewhere, which has no `recipe.json`: a run of train_vision_agent.py that is asked alike, or
+    the `recipe.json` of one. Its base is the one that its own adapter_config.json names, or else the run's."""
     split: str = "validation"
     """Which of the dataset's splits: sessions that were not learnt from."""
     goals: Literal["all", "long", "short"] = "all"
@@ -99,8 +102,11 @@ def run(config: EvalConfig) -> OfflineEvaluation:
 
     from vlm_agent.evaluation.offline.table import make_tables
     from vlm_agent.evaluation.progress import make_progress
+    from vlm_agent.evaluation.sides import find_side, tell_notes
 
     console = Console()
+    if not config.rescore:
+        tell_notes(find_side(config.model, config.recipe))
     with make_progress(console) as progress:
         evaluation, _ = evaluate_model(config, progress)
     for table in make_tables(evaluation):
@@ -155,7 +161,7 @@ def _ask_all(config: EvalConfig, progress: Progress, names: Collection[str] | No
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.evaluation.sides import find_side
 
-    side = find_side(config.model)
+    side = find_side(config.model, config.recipe)
     also = {name: find_side(run) for name, run in read_also(config.also).items()}
     assert config.dataset is not None
     dataset = open_dataset(config.dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlm_agent.errors import ConfigError
@@ -128,7 +129,9 @@ def list_contenders(
 
 def _make_contender(name: str, side: Side, shelf: _Shelf) -> Contender:
     recipe = None if side.record is None else _read_recipe(side, shelf.dataset)
-    return Contender(name, side.to_json(), lambda: shelf.take(side.name, side.record), is_model=True, recipe=recipe)
+    return Contender(
+        name, side.to_json(), lambda: shelf.take(side.name, side.record, side.recipe_from), is_model=True, recipe=recipe
+    )
 
 
 def _read_recipe(side: Side, dataset: Dataset) -> Recipe:
@@ -149,16 +152,18 @@ class _Shelf:
         self._config = config
         self._held: tuple[str, Mapping[str, Any] | None, VlmPolicy] | None = None
 
-    def take(self, name: str, record: Mapping[str, Any] | None) -> VlmPolicy:
+    def take(self, name: str, record: Mapping[str, Any] | None, recipe: Path | None = None) -> VlmPolicy:
         """Return the model of that name, which stays until another one is asked for."""
         if self._held is None or self._held[:2] != (name, record):
             # Let go of the one before: two large models don't fit beside each other.
             self._held = None
-            self._held = name, record, make_model(name, self.dataset, record, self._config)
+            self._held = name, record, make_model(name, self.dataset, record, self._config, recipe)
         return self._held[2]
 
 
-def make_model(name: str, dataset: Dataset, record: Mapping[str, Any] | None, config: Asking) -> VlmPolicy:
+def make_model(
+    name: str, dataset: Dataset, record: Mapping[str, Any] | None, config: Asking, recipe: Path | None = None
+) -> VlmPolicy:
     """Return a model that answers for a dataset.
 
     Args:
@@ -166,6 +171,7 @@ def make_model(name: str, dataset: Dataset, record: Mapping[str, Any] | None, co
         dataset: gives what may be done.
         record: the record of the adapter whose recipe it is spoken to in; none for a base's own.
         config: gives temperature and device.
+        recipe: for an adapter that carries no recipe: the run or file that says how it is asked.
     """
     from vlm_agent.chat import Recipe
     from vlm_agent.policies import VlmPolicy
@@ -174,7 +180,7 @@ def make_model(name: str, dataset: Dataset, record: Mapping[str, Any] | None, co
     return VlmPolicy.from_run(
         name,
         dataset.spec,
-        recipe=None if record is None else Recipe.from_json(record["recipe"]),
+        recipe=recipe or (None if record is None else Recipe.from_json(record["recipe"])),
         quantization="nf4" if record is None else record["base"]["quantization"],
         device=config.device,
         config=make_decoding(config),

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_agent.chat import Recipe
-from vlm_agent.models.adapters import read_adapter_recipe, read_lora_rank
+from vlm_agent.models.adapters import read_lora_rank
 from vlm_agent.models.chat_templates import check_trained_template
 from vlm_agent.models.checkpoints import BUNDLED_NAMES, find_adapter, find_checkpoint, find_tuned
 from vlm_agent.models.encoding import ChatEncoder
+from vlm_agent.models.identity import check_base, read_identity
 from vlm_agent.models.loading import Family, read_encoder
+from vlm_agent.models.records import find_record
 from vlm_agent.models.refusals import Quantization, inspect_base
 from vlm_agent.training.planning.shapes import ModelShape, read_shape
 
@@ -54,16 +56,17 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
     tuned = adapter if name in BUNDLED_NAMES else adapter or find_tuned(Path(name))
     recipe, rank, base = None, None, name
     if tuned is not None:
-        record = read_adapter_recipe(tuned)
+        record = find_record(tuned)
         recipe, quantization = Recipe.from_json(record.get("recipe", {})), record["base"]["quantization"]
     if adapter is not None:
         rank, base = read_lora_rank(adapter), record["base"]["source"]
     _, folder = find_checkpoint(base, with_weights=False)
     described = inspect_base(folder, quantization)
-    shape = read_shape(folder)
-    encoder = read_encoder(folder)
+    shape, encoder = read_shape(folder), read_encoder(folder)
     if tuned is not None:
         check_trained_template(encoder.template, record["base"], tuned)
+        if described.stored.files:
+            check_base(record["base"], read_identity(folder, encoder), tuned)
     return Candidate(
         name,
         encoder,

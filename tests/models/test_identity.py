@@ -73,8 +73,8 @@ def _swap_words(tokenizer: dict[str, Any]) -> None:
     words["a"], words["b"] = words["b"], words["a"]
 
 
-def _rename_token(tokenizer: dict[str, Any]) -> None:
-    tokenizer["added_tokens"][-1]["content"] = "<|other|>"
+def _shown_token(tokenizer: dict[str, Any]) -> None:
+    tokenizer["added_tokens"][-1]["special"] = False
 
 
 def _strip_around(tokenizer: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ CHANGES = {
     "thought": (_template(behind="{%- if add_generation_prompt %}{{- '<think>\n' }}{%- endif %}"), "chat template"),
     "merges": (_edit("tokenizer.json", _shorten_merges), "tokenizer"),
     "swapped words": (_edit("tokenizer.json", _swap_words), "tokenizer"),
-    "added token": (_edit("tokenizer.json", _rename_token), "tokenizer"),
+    "token that is shown": (_edit("tokenizer.json", _shown_token), "tokenizer"),
     "stripping tokens": (_edit("tokenizer.json", _strip_around), "tokenizer"),
     "normalizer": (_edit("tokenizer.json", lambda t: t.update(normalizer={"type": "Lowercase"})), "tokenizer"),
     "no split of digits": (

@@ -271,7 +271,8 @@ class VlmPolicy:
 
     def list_notes(self) -> list[str]:
         """Return what is peculiar about how the model is asked, a sentence each."""
-        return self.loaded.encoder.list_notes(self.recipe.image_width_px, self.recipe.image_height_px)
+        asked = self.loaded.encoder.list_notes(self.recipe.image_width_px, self.recipe.image_height_px)
+        return [*self.loaded.list_notes(), *asked]
 
     def begin(self, goal: str, spec: ActionSpec, seed: int) -> None:
         """Start an episode with its own stream of chance.

@@ -94,7 +94,7 @@ def _tell_notes(loaded: LoadedModel, settings: RecipeSettings) -> None:
     from rich.console import Console
 
     asked = settings.list_notes(loaded.encoder.images.min_tokens) if loaded.tuned is None else []
-    for note in (*loaded.encoder.list_notes(), *asked):
+    for note in (*loaded.list_notes(), *loaded.encoder.list_notes(), *asked):
         Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 

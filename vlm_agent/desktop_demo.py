@@ -244,7 +244,13 @@ def _clear(folder: Path) -> None:
 def _tabulate_agreement(presses: PressAgreement, found: Agreement) -> Table:
     from rich.table import Table
 
-    table = Table(title="the same play, recorded from inside and from outside")
+    from vlm_agent.evaluation.agreement import SAME_ACTION_MS, SAME_TICK_MS
+
+    table = Table(
+        title="the same play, recorded from inside and from outside",
+        caption=f"matched: actions of one kind, key or button, within {SAME_ACTION_MS} ms, each with the nearest left; "
+        f"ticks within {SAME_TICK_MS} ms; times and places are those of matched ones alone",
+    )
     for heading in ("what", "value"):
         table.add_column(heading)
     rows = [

@@ -60,6 +60,13 @@ def test_symmetric_data_gives_students_interval() -> None:
     assert (interval.low, interval.high) == pytest.approx((low, high), rel=0.015)
 
 
+def test_what_is_symmetric_has_a_symmetric_interval_though_many_resamples_are_level() -> None:
+    # A sixth of the resamples has the very mean of the sample; they count half as below it.
+    interval = mean_interval([0.0, 1.0] * 10)
+    assert interval.low + interval.high == pytest.approx(1.0, abs=0.02)
+    assert interval.high - interval.low == pytest.approx(0.48, abs=0.03)
+
+
 def test_an_interval_is_written_with_its_mean_before_its_ends() -> None:
     interval = Interval(-0.25, -1.0, 0.5)
     assert f"{interval:.2f}" == "−0.25 [−1.00, 0.50]"

@@ -128,6 +128,7 @@ def test_the_report_needs_nothing_from_anywhere(report: str) -> None:
 def test_the_report_says_what_was_found(comparison: Comparison, report: str) -> None:
     text = read_tags(report).text
     assert write_verdict(comparison, PARTS).text in text
+    assert "150 decisions of 600 ms, 90 s of game time" in text
     for words in ("4.47", "3.35 to 5.27", "+4.17", "no-op", "repeat last", "paused", "invalid because of truncated"):
         assert words in text
     for words in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jsonschema
+import numpy as np
 import pytest
 
 from tests.evaluation.canned import (
@@ -104,12 +105,20 @@ def test_rows_hold_what_the_episodes_hold() -> None:
     assert tuned.num_decisions == 20 * MAX_TICKS
     assert sum(tuned.outcomes.values()) == tuned.num_decisions
     assert tuned.mean_p_allowed == pytest.approx(0.98)
+    assert tuned.latency_ms(50) == pytest.approx(np.median(tuned.latencies_ms))
+    assert len(tuned.latencies_ms) == 20 * MAX_TICKS
     # 80 of 80 + 4 x 134 presses were in vain; two seeds never came to a ring and count with their whole 90 s.
     assert tuned.wasted is not None
     assert tuned.wasted.mean == pytest.approx(80 / (80 + 4 * 134))
     assert tuned.wasted.low < tuned.wasted.mean < tuned.wasted.high
     firsts = [90 / (rings + 1) for rings in GOOD_RINGS]
     assert tuned.first_success_s.mean == pytest.approx(sum(firsts) / 20, abs=1e-3)
+
+
+def test_only_a_models_times_mean_anything() -> None:
+    rows = canned_comparison(BASE_RINGS, GOOD_RINGS).rows
+    assert [name for name, row in rows.items() if row.latency_ms(50) is not None] == ["base", "tuned"]
+    assert rows["noop"].to_json()["latency_ms"] is None
 
 
 def test_the_demonstrator_has_no_decisions() -> None:

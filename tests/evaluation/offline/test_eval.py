@@ -26,6 +26,7 @@ from vlm_agent.evaluation.offline.lines import LineFile
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
 from vlm_agent.evaluation.offline.reading import choose_moments, plan_readings
+from vlm_agent.evaluation.offline.word_index import WordIndex
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.observations import Observation, Observer
 from vlm_agent.policies import NoOpPolicy, ScriptedPolicy
@@ -91,6 +92,30 @@ def test_the_nearest_window_answers_by_goal_and_state(dataset):
     assert nearest.decide(replace(observe(odd, dataset), goal="leave")).chunk == odd.target
     with pytest.raises(DataError, match="needs training windows"):
         NearestPolicy([])
+
+
+def test_alike_is_the_share_of_common_words():
+    # The long list holds all three words, among many more; the short one two of its three.
+    long = frozenset("abcdefghijklm")
+    index = WordIndex([long, frozenset("abz")])
+    assert index.rank(frozenset("abc")) == [1, 0]
+    assert index.rank(long) == [0, 1]
+
+
+def test_each_window_has_its_own_chance_and_always_the_same(dataset):
+    seeds = []
+
+    class Noting(NoOpPolicy):
+        def begin(self, goal, spec, seed):
+            seeds.append(seed)
+
+    for _ in range(2):
+        answering.answer_windows(
+            Noting(), Observer(dataset), list(dataset.windows("validation")), answering.KeptAnswers()
+        )
+    half = len(seeds) // 2
+    assert seeds[:half] == seeds[half:]
+    assert len(set(seeds)) == half > 2
 
 
 def test_the_marginal_answers_with_the_player_s_own_mix(dataset):

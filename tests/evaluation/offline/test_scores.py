@@ -48,7 +48,11 @@ def ratio(tally, metric):
             },
         ),
         (key(), NOTHING, {"event_right": 0, "key_right": 0, "f1_key": 0}),
-        (NOTHING, click(), {"idle_right": 0, "f1_click": 0, "f1_kind": 0, "edit_distance": 1, "actions": 1}),
+        (
+            NOTHING,
+            click(),
+            {"idle_right": 0, "f1_click": 0, "f1_kind": 0, "f1_detail": 0, "edit_distance": 1, "actions": 1},
+        ),
         (
             click(),
             click(103, 104),
@@ -67,7 +71,7 @@ def ratio(tally, metric):
         (
             click(),
             ActionChunk((*click().actions, *key().actions)),
-            {"event_right": 0.5, "f1_kind": 2 / 3, "count_error": 1},
+            {"event_right": 0.5, "f1_kind": 2 / 3, "f1_detail": 2 / 3, "count_error": 1},
         ),
         (key(), key("escape"), {"event_right": 1, "key_right": 0, "f1_key": 1, "f1_detail": 0}),
         (move(), move(100, 140), {"f1_move": 1, "distance_px": 40, "within_25_px": 0}),
@@ -189,6 +193,10 @@ def test_a_click_is_held_against_the_bounds_that_the_player_clicked_into():
     ]
     assert [ratio(tally, "click_in_bounds") for tally in hits] == [1, 0, 0, 0, 0]
     assert "click_in_bounds" not in score(predict(click(), click(), boxes=(None,)), CONFIG).counts
+    # Boxes are those of the clicks, whatever else is done between them.
+    both = ActionChunk((Key(50, "space"), Click(50, 100, 100), Move(50, 300, 300), Click(50, 300, 300)))
+    tally = score(predict(both, both, boxes=(BOX, (290.0, 290.0, 20.0, 20.0))), CONFIG)
+    assert (tally.sums["click_in_bounds"], tally.counts["click_in_bounds"]) == (2, 2)
 
 
 def test_several_actions_by_hand():

@@ -158,6 +158,10 @@ def test_numbers_are_grouped_by_the_spread_expected_of_them():
     assert [group.spread_px for group in groups] == pytest.approx([10, 50])
     assert [group.error_px for group in groups] == pytest.approx([9.5, 99.5])
     assert group_spreads(slots[:9]) == ()
+    # Errors as the root of their mean square: 2 and 14 give 10.
+    sure = [number("x", 100 + off, 100, (MILLION,), step=1) for off in (2, 14, -2, -14, 2) * 2]
+    [group] = group_spreads(sure)
+    assert (group.spread_px, group.error_px) == pytest.approx((0, np.sqrt((6 * 4 + 4 * 196) / 10)))
 
 
 def test_contenders_are_compared_by_session_and_what_is_saved_is_the_same_again():

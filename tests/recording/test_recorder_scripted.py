@@ -186,6 +186,8 @@ def test_discarding_at_once_tells_anew_who_plays_and_for_what(tmp_path: Path) ->
     _, reader = record(tmp_path, key(2, "a"), key(3, "a", False), key(4, "f7"), key(5, "b"), goal="survive")
     [hole] = reader.excluded
     assert hole.stop_ns == at(4)
+    # It begins with the session, and no earlier.
+    assert at(0) <= hole.start_ns <= at(0) + 100_000
     assert list(reader.goals()) == [Goal(at(4), "survive", "long", "human")]
     assert list(reader.controls()) == [(at(4), "human")]
     assert any(t_ns == at(4) for t_ns, _ in reader.placements())

@@ -31,9 +31,9 @@ def test_info_tells_when_how_long_and_how_much(tmp_path: Path) -> None:
 
 def test_a_games_clock_is_no_date_and_a_session_may_have_no_frames(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10) as writer:
-        writer.write_control(1500 * MS, "human")
+        writer.write_control(2_000_000_500 * MS, "human")
     told = read_lines(run_info(writer.path))
-    assert told["start"] == "1.500 s on the game's clock"
+    assert told["start"] == "2000000.500 s on the game's clock"
     assert told["frames"] == "0 (32x32)"
 
 

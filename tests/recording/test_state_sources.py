@@ -18,7 +18,7 @@ from recorder_support import wait_until
 from vlm_agent.recording import state_sources
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.game_states import STAMPS, GameStateFeed, find_stamp
-from vlm_agent.recording.state_sources import Exported, SourceProblem, StateSource, open_source
+from vlm_agent.recording.state_sources import CommandSource, Exported, SourceProblem, StateSource, open_source
 
 
 class Exporter(HTTPServer):
@@ -193,7 +193,28 @@ def test_a_programs_lines_are_states(open_it: Callable[[str], StateSource]) -> N
     wait_until(has_both)
     assert found == [{"tick": 1}, {"tick": 2}]
 
+    wait_until(lambda: source._process.poll() is not None and not source._reader.is_alive())
+    with pytest.raises(SourceProblem, match="ended with exit code 0"):
+        source.poll()
+
+
+def test_a_program_that_ended_is_no_trouble_before_its_last_line_is_read(
+    open_it: Callable[[str], StateSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read = threading.Event()
+    read_lines = CommandSource._read_lines
+
+    def read_late(self: CommandSource) -> None:
+        may_read.wait(10)
+        read_lines(self)
+
+    monkeypatch.setattr(CommandSource, "_read_lines", read_late)
+    source = open_it(f"cmd:{sys.executable} -c " + json.dumps("print('{\"tick\": 1}')"))
     wait_until(lambda: source._process.poll() is not None)
+    assert source.poll() == []
+    may_read.set()
+    wait_until(lambda: not source._reader.is_alive())
+    assert states(source.poll()) == [{"tick": 1}]
     with pytest.raises(SourceProblem, match="ended with exit code 0"):
         source.poll()
 

@@ -231,12 +231,14 @@ class CommandSource:
 
     def poll(self) -> list[Exported]:
         """Return the lines that were printed since the last call."""
+        # Asked first: a program's last lines may still be read when it has ended.
+        is_read = not self._reader.is_alive()
         found = []
         while self._lines:
             line, arrived_ns = self._lines.popleft()
             if line.strip():
                 found.append(Exported(parse_state(line, self._command, "state"), arrived_ns))
-        if not found and self._process.poll() is not None:
+        if not found and is_read and self._process.poll() is not None:
             raise SourceProblem(f"{self._command} ended with exit code {self._process.returncode}")
         return found
 

@@ -12,7 +12,7 @@ from vlm_agent.actions.types import ActionChunk, Click, Key
 from vlm_agent.chat import PromptInput, Recipe, make_conversational, make_recipe, render_prompt
 from vlm_agent.dataset.histories import Histories
 from vlm_agent.dataset.windows import Window, prompt_input
-from vlm_agent.observations import Memory, Observation, RecentAction, see
+from vlm_agent.observations import EarlierDecision, Memory, Observation, RecentAction, see
 
 SPEC = ActionSpec(160, 96, keys=("a", "space"))
 HORIZON_MS = SPEC.horizon_ms
@@ -147,3 +147,33 @@ def test_the_goal_and_the_system_text_come_once_and_pictures_take_turns():
     assert messages[0]["content"][0]["text"].endswith("Goal: x")
     assert "Recent" not in str(messages)
     assert render_prompt(PromptInput((now.frame,), "x", "", see(now, TALK).recent), TALK)[1]["content"][1]["text"] == ""
+
+
+def test_of_more_decisions_than_there_is_room_for_the_latest_are_shown():
+    recipe = plain(history_frames=3)
+    earlier = tuple(EarlierDecision(observe(number).frame, None, PRESS) for number in range(5))
+    seen = see(replace(observe(5), earlier=earlier), recipe)
+    assert [int(frame[0, 0, 0]) for frame in seen.pictures] == [3, 4, 5]
+    assert [int(frame[0, 0, 0]) for frame in see(replace(observe(5), earlier=earlier), plain()).pictures] == [5]
+
+
+def test_what_was_done_before_a_decision_does_not_carry_it_out():
+    """The first decision was carried out, the second refused: nothing was done since."""
+    memory = Memory(plain(history_frames=3))
+    for number in (0, 1):
+        memory.keep(memory.recall(observe(number, recent=done(number))), PRESS)
+    long_ago = tuple(replace(past, age_ms=past.age_ms + HORIZON_MS) for past in done(1))
+    earlier = memory.recall(observe(2, recent=long_ago)).earlier
+    assert [past.chunk for past in earlier] == [PRESS, None]
+
+
+def test_a_decision_that_is_asked_again_counts_once():
+    once, again = Memory(TALK), Memory(TALK)
+    for number in range(8):
+        now = observe(number, recent=done(number))
+        seen = once.recall(now)
+        for _ in range(3):
+            asked = again.recall(now)
+            again.keep(asked, PRESS)
+        once.keep(seen, PRESS)
+        assert shown(asked) == shown(seen)

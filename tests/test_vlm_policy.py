@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from vlm_agent import policies
+from vlm_agent.actions.codecs import make_codec
 from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.observations import Observation
 from vlm_agent.policies import VlmPolicy, find_recipe
 
@@ -35,13 +37,18 @@ class Engine:
         self.times = prefill_ms, decode_ms
         self.drawn: list[float | None] = []
         self.prompts: list[int] = []
+        self.answer: tuple[int, ...] | None = None
 
     def decode(self, prompt, matcher, generator=None):
         self.drawn.append(None if generator is None else float(torch.rand(1, generator=generator)))
         self.prompts.append(len(prompt.encoded.input_ids))
         prefill_ms, decode_ms = self.times
         return SimpleNamespace(
-            token_ids=(), stop="truncated", prefill_ms=prefill_ms, decode_ms=decode_ms, mean_p_allowed=None
+            token_ids=self.answer or (),
+            stop="truncated" if self.answer is None else None,
+            prefill_ms=prefill_ms,
+            decode_ms=decode_ms,
+            mean_p_allowed=None,
         )
 
 
@@ -90,3 +97,14 @@ def test_the_time_of_a_decision_is_parted_and_adds_up_in_milliseconds(loaded, mo
     latency = policy.decide(see()).latency
     assert (latency.prepare_ms, latency.prefill_ms, latency.decode_ms) == (400.0, 200.0, 900.0)
     assert latency.total_ms == 1500.0
+
+
+def test_what_is_said_in_thousandths_is_done_in_pixels_of_the_frame(loaded):
+    engine = Engine()
+    policy = make_policy(loaded, engine)
+    assert policy.recipe.spec.extent_width == 1000
+    said = make_codec("json").encode(ActionChunk((Click(60, 500, 250),)), policy.recipe.spec)
+    engine.answer = tuple(loaded.encoder.encode_text(said))
+    policy.begin("open the bank", SPEC, 0)
+    [click] = policy.decide(see()).chunk.actions
+    assert (click.dt_ms, click.x, click.y) == (60, 80, 24)

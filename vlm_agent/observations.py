@@ -145,7 +145,8 @@ class Memory:
     def __init__(self, recipe: Recipe) -> None:
         """Take the recipe that says how many are shown."""
         self._recipe = recipe
-        self._run: deque[tuple[Observation, ActionChunk | None]] = deque(maxlen=recipe.most_earlier)
+        # One more than is shown: the last one may be asked again, and then those before it are shown as before.
+        self._run: deque[tuple[Observation, ActionChunk | None]] = deque(maxlen=recipe.most_earlier + 1)
         self._count = 0
 
     def forget(self) -> None:

@@ -142,7 +142,7 @@ def test_after_a_pass_that_failed_between_layers_all_of_them_begin_anew(loaded):
 
     hook = loaded.model.model.language_model.layers[-1].register_forward_pre_hook(fail)
     with pytest.raises(MemoryError):
-        sequence.append(tuple(range(30, 60)))
+        sequence.append((30, 31))
     hook.remove()
     assert torch.allclose(sequence.start(prompt), wanted, atol=TOLERANCE, rtol=0)
     expected = recompute_logits(loaded, prompt, (50, 51))

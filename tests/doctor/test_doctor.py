@@ -156,6 +156,22 @@ def test_a_target_on_a_screen_of_another_scale_and_shape() -> None:
     assert replace(aim, meant_px=(0.0, 0.0), landed_px=(3.0, 4.0)).distance_px == 5.0
 
 
+def test_widths_and_heights_are_scaled_each_by_its_own() -> None:
+    aim = aim_at(Target(50, 40, 100, 100, "a button"), Rect(0, 0, 200, 100))
+    assert aim.meant_px == (pytest.approx(100.5), pytest.approx(30.5))
+
+
+def test_corners_are_the_last_pixels_of_a_window() -> None:
+    corners = {target.label: (target.x_px, target.y_px) for target in list_corners(Rect(7, 9, 100, 50))}
+    assert corners == {
+        "top left": (0, 0),
+        "top right": (99, 0),
+        "bottom left": (0, 49),
+        "bottom right": (99, 49),
+        "middle": (49, 24),
+    }
+
+
 def test_a_recipes_coordinates_are_what_a_click_goes_through() -> None:
     target = Target(333, 222, 765, 503, "a button")
     coarse = make_recipe(ActionSpec(765, 503, keys=()), image_width_px=64, image_height_px=32, coordinates="pixels")

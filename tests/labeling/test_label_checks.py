@@ -48,3 +48,18 @@ def test_the_fingerprint_tells_limits_and_verbs_apart():
     configs = [CheckConfig(), CheckConfig(max_words=9), CheckConfig(verbs=("yoink",))]
     assert len({config.fingerprint for config in configs}) == 3
     assert CheckConfig().fingerprint == CheckConfig().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        ("open", LabelProblem.TOO_SHORT),
+        ("open bank", None),
+        ("open the big old bank", None),
+        ("open the big old red bank", LabelProblem.TOO_LONG),
+        ("open " + "b" + "ank" * 5, None),
+        ("open " + "b" + "ank" * 9, LabelProblem.TOO_LONG),
+    ],
+)
+def test_limits_are_what_a_goal_may_just_have(label, problem):
+    assert find_problem(label, CheckConfig(min_words=2, max_words=5, max_chars=25)) == problem

@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from labeling.store import Label, LabelStore
-from vlm_agent.clips import Clip
+from vlm_agent.clips import Clip, LabeledClip
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.types import Goal
 
 LABEL = Label(0, 1000, "open the bank", "model", 0.5, "m+1", recording="r1")
 
@@ -68,3 +69,20 @@ def test_a_failed_write_leaves_the_old_labels(tmp_path, monkeypatch):
         store.write("s", [])
     assert store.read("s") == [LABEL]
     assert [path.name for path in tmp_path.iterdir()] == ["s.jsonl"]
+
+
+def test_a_label_gives_its_clip_the_goal_with_its_source_from_the_clips_start_on():
+    clip = Clip(3, 5000, 9000)
+    labeled = replace(LABEL, start_ns=5000, stop_ns=9000, confidence=0.25, source="game").apply(clip)
+    assert labeled.goal == Goal(5000, "open the bank", "short", "game", 0.25)
+    assert (labeled.clip, labeled.dropped) == (clip, None)
+    assert replace(LABEL, goal=None, dropped="empty").apply(clip) == LabeledClip(clip, dropped="empty")
+    assert replace(LABEL, goal=None).apply(clip).dropped == "no_goal"
+
+
+@pytest.mark.parametrize(("recording", "counted"), [("", 0), ("r1", 0), ("r2", 1)])
+def test_what_a_person_wrote_counts_as_another_recordings_only_where_it_says_so(tmp_path, recording, counted):
+    store = LabelStore(tmp_path)
+    store.write("s", [replace(LABEL, source="human", labeler="review", recording=recording)])
+    stored = store.sort_stored("s", [Clip(0, 0, 1000)], "m+1", "r1")
+    assert (len(stored.kept), stored.of_another_recording) == (1, counted)

@@ -12,6 +12,7 @@ from labeling.labelers import LabelConfig
 from labeling.stage import label_session
 from labeling.store import Label, LabelStore
 from vlm_agent.clips import Clip, LabeledClip
+from vlm_agent.sessions.types import Goal
 
 S = 1_000_000_000
 CLIPS = [Clip(number, number * 10 * S, (number + 1) * 10 * S) for number in range(5)]
@@ -83,3 +84,14 @@ def test_dropped_clips_are_not_asked_about_and_stored_ones_not_again(tmp_path):
     goal = done.clips[1].goal
     assert (goal.text, goal.confidence, goal.t_ns, goal.level) == ("walk home", 0.75, 10 * S, "short")
     assert (done.reused, done.outdated) == (1, 0)
+
+
+def test_what_a_person_told_stands_before_what_a_model_had_said(tmp_path):
+    store, told = LabelStore(tmp_path), recording()
+    store.write("s", [Label(0, 10 * S, "walk home", "model", 0.75, "m+1", recording="r1")])
+    told.goals = [Goal(0, "open the bank", "short", "human")]
+    done = label_session(told, [LabeledClip(CLIPS[0])], Labeler(), store, LabelConfig())
+    assert (done.clips[0].goal.text, done.clips[0].goal.source) == ("open the bank", "human")
+    store.write("s", [Label(0, 10 * S, "close the bank", "human", 1.0, "review", recording="r1")])
+    done = label_session(told, [LabeledClip(CLIPS[0])], Labeler(), store, LabelConfig())
+    assert done.clips[0].goal.text == "close the bank"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.canned_play import CLICK, CannedPolicy, CountingEnv, say
 from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.rollouts.playing import EpisodeConfig, run_episode
@@ -58,3 +60,30 @@ def test_times_count_from_where_the_episode_began():
 
     episode = play(say(CLICK), say(CLICK), env=Late())
     assert (episode.duration_ms, episode.success_ms, episode.score_times_ms) == (1200, 1200, (600, 1200))
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "outcome", "horizons"), [(600, "invalid", 1), (601, "late", 2), (1201, "late", 3)]
+)
+def test_on_a_real_clock_an_answer_is_late_beyond_its_horizon_whatever_it_says(latency_ms, outcome, horizons):
+    episode = play(say(None, "truncated", ms=latency_ms), max_ticks=6, clock="real")
+    assert episode.counts.outcomes == {outcome: 6 // horizons}
+    assert episode.duration_ms == 3600
+
+
+def test_done_ends_an_episode_or_is_no_more_than_said():
+    done = ActionChunk(done=True)
+    assert play(say(done), say(CLICK), max_ticks=4).counts.outcomes == {"done": 1}
+    going_on = play(say(done), say(CLICK), max_ticks=4, stops_when_done=False)
+    assert going_on.counts.outcomes == {"done": 1, "executed": 3}
+
+
+def test_the_seed_and_the_goal_go_to_the_scene_and_to_the_policy():
+    env, told = CountingEnv(), []
+
+    class Policy(CannedPolicy):
+        def begin(self, goal, spec, seed) -> None:
+            told.append((goal, seed))
+
+    run_episode(env, Policy(say(CLICK)), "click twice", 7, EpisodeConfig(max_ticks=1))
+    assert (env.seed, env.goals, told) == (7, ["click twice"], [("click twice", 7)])

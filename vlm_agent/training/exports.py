@@ -38,8 +38,9 @@ class ExportArgs:
     dataset: Path
     """Folder that label_segments.py wrote."""
     out: Path
-    """Folder that is made: a file of JSON lines for every split, `pictures/`, and `recipe.json`, which tells how the
-    model is asked. Rows name the pictures by absolute paths: export again rather than move it."""
+    """Folder that is made: a file of JSON lines for every split, `pictures/`, and `recipe.json`, which says how the
+    model is asked: give it as `--recipe` to play an adapter that another trainer made. Rows name the pictures by
+    absolute paths: export again rather than move it."""
     form: Annotated[Form, tyro.conf.arg(name="format")] = "prompt-completion"
     """`prompt-completion`: `prompt`, `completion` and `images`, as TRL takes them and learns the answer alone;
     `messages`: all turns in one list, and `images`."""
@@ -108,7 +109,8 @@ def write_export(dataset: Dataset, recipe: Recipe, out: Path, form: Form) -> dic
                     row = make_row(window, recipe, out.resolve() / PICTURES_FOLDER, form)
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
             counts[split] = len(asked)
-        told = {"recipe": recipe.to_json(), "dataset": {"path": str(dataset.folder.resolve())}}
+        frame_px = [dataset.spec.extent_width, dataset.spec.extent_height]
+        told = {"recipe": recipe.to_json(), "frame_px": frame_px}
         (beside / "recipe.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
     write_folder(out, fill)

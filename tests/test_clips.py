@@ -279,3 +279,20 @@ def test_what_a_person_told_stands_before_what_the_game_tells() -> None:
     taken_back = [*told, Goal(3000 * MS, "", "short", "human")]
     assert goal_at(taken_back, 3000 * MS, "short").text == "the game's"
     assert goal_at(taken_back, 3000 * MS - 1, "short").text == "mine"
+
+
+def test_a_person_s_goal_begins_though_the_game_said_its_words_before() -> None:
+    told = [
+        Goal(0, "open the bank", "short", "human"),
+        Goal(1200 * MS, "close the bank", "short", "game"),
+        Goal(2400 * MS, "close the bank", "short", "human"),
+    ]
+    assert goal_changes(told) == [0, 1200 * MS, 2400 * MS]
+    clips = cut(4800, goals=told)
+    assert [goal_at(told, clip.goal_ns, "short").text for clip in clips if clip.start_ns >= 2400 * MS] == [
+        "close the bank"
+    ]
+    assert {goal_at(told, clip.goal_ns, "short").text for clip in clips if clip.start_ns < 2400 * MS} == {
+        "open the bank"
+    }
+    assert max(clip.stop_ns for clip in clips if clip.start_ns < 2400 * MS) == 2400 * MS

@@ -151,6 +151,26 @@ def test_other_play_is_no_copy(original, others, tmp_path):
     assert look(original, play(tmp_path / "scripted", seed=1, scene=99)) == []
 
 
+def test_routines_that_are_played_again_make_no_copy(tmp_path):
+    def perform(name, routines, pauses_s):
+        """Play routines, each always in its own rhythm, before a screen that never changes."""
+        rhythms = {name: np.random.default_rng(ord(name)).integers(60, 600, 12) for name in "ab"}
+        t_ms = 0
+        with SessionWriter(tmp_path / name, width_px=32, height_px=32, fps=5) as writer:
+            writer.write_frame(0, np.full((32, 32, 3), 99, np.uint8))
+            for routine, pause_s in zip(routines, pauses_s, strict=True):
+                t_ms += round(pause_s * 1000)
+                for step, gap_ms in enumerate(rhythms[routine]):
+                    t_ms += int(gap_ms)
+                    writer.write_event(KeyChanged(t_ms * MS, routine, step % 2 == 0))
+        return tmp_path / f"{name}.mcap"
+
+    one, other = perform("one", "ab", [1.0, 3.3]), perform("other", "ba", [2.0, 5.1])
+    assert look(one, other) == []
+    [found] = look(one, perform("later", "ab", [9.0, 3.3]))
+    assert found.is_left_out
+
+
 def test_recordings_without_presses_are_known_by_their_pictures(tmp_path):
     def show(name, shades):
         with SessionWriter(tmp_path / name, width_px=32, height_px=32, fps=5) as writer:

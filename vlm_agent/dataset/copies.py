@@ -19,6 +19,8 @@ from vlm_agent.dataset.recordings import Recording
 
 _SUSPECTED_SHARE = 0.1
 """Share of the marks of the one that the other has at one distance in time, from which on pictures are compared."""
+_FEWEST = 10
+"""So many marks must be the same at least, or half where there are few: a script repeats itself, too."""
 _SAME_DISTANCE_NS = 100 * NS_PER_MS
 """Distances in time differ by less; a routine that was played twice has other ones."""
 _CONTAINED_SHARE = 0.8
@@ -123,7 +125,8 @@ def _measure_share(one: Recording, other: Recording) -> float:
         return 1.0
     lengths_ns = one.stop_ns - one.start_ns, other.stop_ns - other.start_ns
     moments = _find_common_moments(one, other)
-    if len(moments) <= _SUSPECTED_SHARE * len(set(one.marks.hashes)):
+    number = len(set(one.marks.hashes))
+    if len(moments) <= max(_SUSPECTED_SHARE * number, min(_FEWEST, number / 2)):
         if one.marks.hashes or abs(lengths_ns[0] - lengths_ns[1]) > 0.01 * lengths_ns[1]:
             return 0.0
         # Where nothing was pressed, what is as long to a hundredth and looks the same all the time is the same.

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ from vlm_agent.models import loading as loading_module
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.forward import apply_head, rope_positions, run_language, see_images
 from vlm_agent.models.images import pixel_values
-from vlm_agent.models.loading import load_model
+from vlm_agent.models.loading import FAMILIES, load_model
 from vlm_agent.models.quantized import UnpackedLinear4bit
 from vlm_agent.training.planning.candidates import read_candidate
 
@@ -111,6 +114,50 @@ def test_what_is_loaded_is_what_the_files_hold(published, name):
     assert (loaded.model.lm_head.weight is loaded.model.model.language_model.embed_tokens.weight) == (
         "lm_head.weight" not in want
     )
+
+
+def match_as_unsloth(full_name, patterns=None):
+    """Whether a layer is packed, as Unsloth has transformers 5 read lists: a name means the same components anywhere.
+
+    Names of the language part without its prefix, and `language_model.model.`, mean the layers of transformers 5.
+    """
+    for pattern in patterns or ():
+        renamed = pattern.replace("language_model.model.", "model.language_model.")
+        if f".{renamed}." in f".{full_name}.":
+            return False
+    return True
+
+
+class FastVisionModel:
+    """Loads as Unsloth does: the list in config.json decides what is packed, read in its own way."""
+
+    @staticmethod
+    def from_pretrained(model_name, **options):
+        passed = {name: options[name] for name in ("dtype", "attn_implementation", "local_files_only")}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("transformers.integrations.bitsandbytes.should_convert_module", match_as_unsloth)
+            kind = json.loads((Path(model_name) / "config.json").read_text())["model_type"]
+            return FAMILIES[kind].model_class.from_pretrained(model_name, **passed), object()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unsloth-Qwen3-VL-2B-unsloth-bnb-4bit",
+        "unsloth-Qwen3-VL-8B-unsloth-bnb-4bit",
+        "unsloth-Qwen2.5-VL-3B-unsloth-bnb-4bit",
+        "Qwen3-VL-8B-bnb-skip-null",
+    ],
+)
+def test_what_unsloth_loads_transformers_loads_alike(published, monkeypatch, name):
+    module = ModuleType("unsloth")
+    module.FastVisionModel = FastVisionModel
+    monkeypatch.setitem(sys.modules, "unsloth", module)
+    theirs, their_packed = read_loaded_values(load_model(published(name), device="cpu", library="unsloth").model)
+    ours, packed = read_loaded_values(load_model(published(name), device="cpu").model)
+    assert their_packed == packed
+    assert theirs.keys() == ours.keys()
+    assert all(theirs[key].float().equal(value) for key, value in ours.items())
 
 
 def show(loaded):

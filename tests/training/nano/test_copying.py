@@ -51,3 +51,32 @@ def test_answers_are_the_place_of_the_name_asked_for(encoder: ChatEncoder) -> No
 def test_exercises_are_a_function_of_seed_and_step(encoder: ChatEncoder) -> None:
     assert copying.make_echoes(1, 2, encoder) == copying.make_echoes(1, 2, encoder)
     assert copying.make_echoes(1, 2, encoder) != copying.make_echoes(1, 3, encoder)
+
+
+def test_lists_stay_short_at_first_and_then_grow_by_one() -> None:
+    assert [copying.longest_list(step) for step in (0, 250, 274, 275, 300, 690, 725, 5000)] == [
+        2,
+        2,
+        2,
+        3,
+        4,
+        19,
+        20,
+        20,
+    ]
+
+
+def test_a_token_of_an_echo_is_to_say_the_one_after_it(encoder: ChatEncoder) -> None:
+    for echo in copying.make_echoes(3, 400, encoder)[:3]:
+        learnt = [index for index, label in enumerate(echo.labels) if label != IGNORED_LABEL]
+        assert learnt
+        assert [echo.labels[index] for index in learnt] == [echo.ids[index + 1] for index in learnt]
+
+
+def test_rows_steps_and_seeds_ask_about_other_lists(encoder: ChatEncoder) -> None:
+    recipe = scenes.nano_recipe()
+    asked = [
+        copying.make_questions(*about, recipe, encoder)
+        for about in ((1, 600, 0), (1, 600, 1), (1, 601, 0), (2, 600, 0))
+    ]
+    assert all(asked[0] != other for other in asked[1:])

@@ -172,7 +172,7 @@ def test_a_decision_that_is_asked_again_counts_once():
     for number in range(8):
         now = observe(number, recent=done(number))
         seen = once.recall(now)
-        for _ in range(3):
+        for _ in range(2):
             asked = again.recall(now)
             again.keep(asked, PRESS)
         once.keep(seen, PRESS)

@@ -6,7 +6,7 @@ import csv
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.answers import read_answer
@@ -280,6 +280,7 @@ def test_what_is_told_first_is_what_is_wrong():
     assert read_answer("bank", CONFIG).problem is LabelProblem.TOO_SHORT
 
 
+@settings(max_examples=15)
 @given(st.text(max_size=30))
 def test_an_answer_without_end_takes_no_time(piece):
     outcome(f"{piece}\n" * 400)

@@ -54,14 +54,15 @@ def dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("plan-data") / "dataset", num_ticks=9, state=state)
 
 
-def _plan(capsys, dataset, model, *more, code=0) -> dict:
+def _plan(capsys, dataset, model, *more, code: int | None = 0) -> dict:
+    """Return what the command says; none as its exit code takes any, where this machine's speed decides."""
     line = ["plan", "--dataset", str(dataset), "--model", str(model), "--device", "cpu", "--json", *more]
-    if code:
-        with pytest.raises(SystemExit) as ended:
-            run_command(line)
-        assert ended.value.code == code
-    else:
+    ended = 0
+    try:
         run_command(line)
+    except SystemExit as ending:
+        ended = ending.code
+    assert code is None or ended == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -71,9 +72,10 @@ def _verdicts(plan) -> list:
 
 def test_a_model_that_is_here_is_measured(capsys, dataset, model):
     before = {path: path.read_bytes() for path in [*dataset.rglob("*"), *model.rglob("*")] if path.is_file()}
-    plan = _plan(capsys, dataset, model, "--probe-steps", "3", "--decisions", "2")
-    assert plan["is_go"]
-    assert _verdicts(plan) == [True] * 5
+    plan = _plan(capsys, dataset, model, "--probe-steps", "3", "--decisions", "2", code=None)
+    *others, decision = _verdicts(plan)
+    assert others == [True] * 4
+    assert decision is (plan["outcomes"][0]["decision_ms"]["slow"] <= 600)
     given = plan["outcomes"][0]
     assert given["run_s"] > 0
     assert given["decision_ms"]["slow"] >= given["decision_ms"]["usual"] > 0
@@ -119,7 +121,7 @@ def test_a_config_and_a_tokenizer_are_enough(capsys, dataset, bare, model):
     assert _verdicts(plan) == [True, True, True, None, None]
     assert plan["is_go"]
     assert "no weights here" in " ".join(plan["notes"])
-    measured = _plan(capsys, dataset, model, "--probe-steps", "1", "--decisions", "1")
+    measured = _plan(capsys, dataset, model, "--probe-steps", "1", "--decisions", "1", code=None)
     assert measured["tokens"] == plan["tokens"]
     assert measured["shape"] == plan["shape"]
 

@@ -53,6 +53,28 @@ def test_a_shift_is_told_and_named() -> None:
     assert (found.agent_rows, found.player_rows) == (200, 400)
 
 
+def test_a_perfect_area_of_few_sessions_is_not_certain() -> None:
+    rng = np.random.default_rng(5)
+    agent, player = ([rng.normal(place, 1.0, (20, 3)) for _ in range(num)] for place, num in ((90, 5), (0, 20)))
+    found = tell_apart("movements", COLUMNS, agent, player, QUICK, rng)
+    assert found is not None
+    assert (found.auc, found.high) == (1.0, 1.0)
+    # As of five trials that all came out alike, those of the side with fewer sessions.
+    assert found.low == pytest.approx(0.025 ** (1 / 5))
+
+
+def test_a_session_is_not_known_by_its_other_rows() -> None:
+    # Each session has a form of its own; with some of its rows learned from, the rest would be told by that alone.
+    areas = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        sides = [[rng.normal(rng.normal(0, 9, 3), 1.0, (20, 3)) for _ in range(num)] for num in (5, 5)]
+        found = tell_apart("movements", COLUMNS, *sides, Effort(resamples=10, refits=1, halves=1), rng)
+        assert found is not None
+        areas.append(found.auc)
+    assert np.mean(areas) < 0.65
+
+
 def test_an_agent_that_always_does_the_same_in_the_middle_is_told_too() -> None:
     rng = np.random.default_rng(2)
     found = tell_apart("presses", COLUMNS, draw_rows(rng, 10, 20, spread=0.05), draw_rows(rng, 20, 20), QUICK, rng)

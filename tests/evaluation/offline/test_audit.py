@@ -17,13 +17,13 @@ from vlm_agent.dataset.windows import Window
 from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import audit_command
-from vlm_agent.evaluation.offline.answering import LatePolicy
+from vlm_agent.evaluation.offline.answering import KeptAnswers, LatePolicy
 from vlm_agent.evaluation.offline.audit import _find, audit
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, choose_sessions
 from vlm_agent.evaluation.offline.audit_section import describe, is_blind, write_section
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.predictions import PredictionStore
-from vlm_agent.evaluation.offline.shortcuts import CONDITIONS
+from vlm_agent.evaluation.offline.shortcuts import CONDITIONS, answer_changed
 from vlm_agent.models.tiny import write_tiny_checkpoint
 from vlm_agent.observations import Observer
 from vlm_agent.policies import NoOpPolicy, RepeatLastPolicy, ScriptedPolicy
@@ -147,6 +147,21 @@ def test_waiting_before_and_after_does_not_hide_what_answers_hang_on(dataset):
     assert not is_blind(list(found.values()))
     assert found["no_state"].changed == 0
     assert found["no_state"].acting == 2
+
+
+def test_its_own_history_goes_back_as_far_as_the_players(dataset):
+    shown: list[tuple[int, ...]] = []
+
+    def press_always(seen, spec):
+        shown.append(tuple(one.age_ms for one in seen.recent))
+        return press(3)
+
+    windows = list(dataset.windows("validation"))
+    answers = answer_changed(ScriptedPolicy(press_always), Observer(dataset), windows, CONDITIONS[-1], KeptAnswers())
+    assert len(answers) == SESSIONS * TICKS
+    # Pressed 100 ms into each window of 600 ms; the dataset keeps 1200 ms, and each session begins with nothing.
+    assert shown[:TICKS] == [(), (500,), *[(1100, 500)] * (TICKS - 2)]
+    assert shown == shown[:TICKS] * SESSIONS
 
 
 def test_who_never_does_anything_hangs_on_nothing_and_says_so(dataset):

@@ -56,11 +56,18 @@ def test_sentences_say_who_wins_for_sure():
     assert told.endswith(
         f"F1 of whole actions (kind, key or button, within 300 ms and 10 px) 100% against {theirs:.0f}%."
     )
+    assert won.gist.endswith(
+        f"it gets 100% right (F1), surely more than looking up the most similar moment does ({theirs:.0f}%)."
+    )
     lost = write_section(make(is_better=False))
+    assert lost.gist.endswith(
+        f"it gets {theirs:.0f}% right (F1), surely less than looking up the most similar moment does (100%)."
+    )
     assert find(lost, "For sure it does worse than a table")
     some = random_predictions(1, sessions=12, windows=20)
     same = evaluate({"tuned": some, "nearest": some}, {}, ScoreConfig())
     assert find(write_section(same), "It is not for sure better or worse than a table")
+    assert "not surely more or less than looking up" in write_section(same).gist
 
 
 def test_hopes_failures_and_errors_are_told_with_their_numbers():

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,12 +26,14 @@ from vlm_agent.games.ringcraft.random_scenes import random_scene
 from vlm_agent.models.adapters import WEIGHTS_FILE
 from vlm_agent.models.loading import load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
+from vlm_agent.training import augmentation as augmentation_module
 from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.augmentation import (
     Augmentation,
     ChangedFrames,
     ChangingRows,
     Edges,
+    PictureChange,
     change_colours,
     crop_window,
     is_changed,
@@ -172,6 +175,29 @@ def test_nothing_is_cut_off_where_something_is_done(windows):
     assert max(widths) == 3 + 9
     assert max(heights) == 4 + 6
     assert min(widths) == min(heights) == 0
+
+
+def test_a_click_on_the_last_pixel_stays_in_the_picture(windows):
+    corner = replace(windows[0], target=ActionChunk((Click(10, 95, 63),)), recent=())
+    augmentation = Augmentation([corner], CROPPED, SPEC)
+    cuts = [augmentation.find_change(name_change(corner.frame_id, epoch)).cut for epoch in range(40)]
+    assert {(cut.right, cut.bottom) for cut in cuts} == {(0, 0)}
+    assert max(cut.left for cut in cuts) == 9
+    assert max(cut.top for cut in cuts) == 6
+
+
+@pytest.mark.parametrize(
+    ("cut", "left"), [(Edges(3, 0, 0, 0), "right"), (Edges(0, 0, 3, 0), "left"), (Edges(0, 2, 0, 0), "lower")]
+)
+def test_the_edges_that_are_cut_off_are_not_seen(monkeypatch, cut, left):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[:, 3:] += 100
+    picture[2:] += 50
+    monkeypatch.setattr(augmentation_module, "read_jpeg", lambda path: picture)
+    change = SimpleNamespace(find_change=lambda key: PictureChange((), cut))
+    shown = ChangedFrames(Path(), SimpleNamespace(image_width_px=6, image_height_px=4), change)("frame")
+    seen = {"right": [100, 150], "left": [0, 50], "lower": [50, 150]}[left]
+    assert [int(shown.min()), int(shown.max())] == pytest.approx(seen, abs=12)
 
 
 def test_colours_change_by_hand():

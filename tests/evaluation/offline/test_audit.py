@@ -18,7 +18,7 @@ from vlm_agent.dataset.writer import DatasetWriter
 from vlm_agent.errors import ConfigError, DataError, ModelError
 from vlm_agent.evaluation.offline import audit_command
 from vlm_agent.evaluation.offline.answering import KeptAnswers, LatePolicy
-from vlm_agent.evaluation.offline.audit import _find, audit
+from vlm_agent.evaluation.offline.audit import Finding, _find, audit
 from vlm_agent.evaluation.offline.audit_command import AuditConfig, choose_sessions
 from vlm_agent.evaluation.offline.audit_section import describe, is_blind, write_section
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
@@ -135,6 +135,16 @@ def test_a_planted_policy_is_named_rightly(dataset, planted):
     hangs, _, not_hangs = gist.replace("on nothing that it is shown: not", ", and not").partition(", and not")
     assert {asks for asks, noun in nouns.items() if noun in hangs} == hangs_on
     assert {asks for asks, noun in nouns.items() if noun in not_hangs} == nouns.keys() - hangs_on
+
+
+@pytest.mark.parametrize(
+    ("changed", "blind"), [((0.0, 0.0), True), ((0.5, 0.0), False), ((0.0, 0.5), False), ((0.5, 0.5), False)]
+)
+def test_who_minds_one_change_of_the_picture_is_not_blind(changed, blind):
+    state = Finding("no_state", "no state", "state", 20, 20, 0.9, 0.5, 0.5, None)
+    pictures = [Finding(f"p{share}", "a picture", "picture", 20, 20, share, 0.5, 0.5, None) for share in changed]
+    assert is_blind([state, *pictures]) is blind
+    assert not is_blind([state])
 
 
 def test_waiting_before_and_after_does_not_hide_what_answers_hang_on(dataset):

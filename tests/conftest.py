@@ -29,9 +29,15 @@ _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def has_shared_data() -> bool:
+    """Whether real recordings and checkpoint files lie beside the repository."""
+    return _SHARED_DATA.is_dir()
+
+
+@pytest.fixture(scope="session")
+def shared_data(has_shared_data: bool) -> Path:
     """The folder of real recordings beside the repository."""
-    if not _SHARED_DATA.is_dir():
+    if not has_shared_data:
         pytest.skip("the recordings of other projects (../shared/data) are not part of this repository")
     return _SHARED_DATA
 

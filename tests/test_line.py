@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -52,15 +53,28 @@ def dataset(sessions):
     return out
 
 
-@pytest.fixture(scope="module", params=["qwen3_vl-nf4", "qwen2_5_vl"])
-def checkpoint(request, tmp_path_factory):
-    """One of each family, one of them packed: what loading makes of the other two is `models/test_loading.py`'s."""
-    folder = tmp_path_factory.mktemp("line") / request.param
-    return write_tiny_checkpoint(folder, request.param.removesuffix("-nf4"), nf4=request.param.endswith("-nf4"))
+PUBLISHED_AS = {
+    "qwen3_vl-nf4": "unsloth-Qwen3-VL-8B-unsloth-bnb-4bit",
+    "qwen2_5_vl": "Qwen2.5-VL-7B-text-template",
+}
+
+
+@pytest.fixture(scope="module", params=PUBLISHED_AS)
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(request, kind, has_shared_data, tmp_path_factory):
+    """One of each family, one of them packed; as it was published, where files of published checkpoints are beside."""
+    folder = tmp_path_factory.mktemp("line") / kind
+    if has_shared_data:
+        return shutil.copytree(request.getfixturevalue("published")(PUBLISHED_AS[kind]), folder)
+    return write_tiny_checkpoint(folder, kind.removesuffix("-nf4"), nf4=kind.endswith("-nf4"))
 
 
 def names_steps(checkpoint) -> bool:
-    """Half of the checkpoints act at once, the others name the next step first."""
+    """One of the two acts at once, the other names the next step first."""
     return checkpoint.name.endswith("nf4")
 
 

@@ -1,6 +1,6 @@
 """Published checkpoints through every command: works, or the one line that it says; a Markdown table.
 
-    PYTHONPATH=. python bench/checkpoints.py [--sources ../shared/data/checkpoints] [--only TEXT] [--json]
+    python -m tests.models.published_table [--sources FOLDER] [--only TEXT] [--json]
 
 The folders have the real configs, tokenizers, templates and tensor names, small sizes and random weights (see
 `tests.models.published`); the commands are the real ones, typed in this process so that libraries are loaded once.
@@ -120,10 +120,12 @@ def show(rows: dict[str, dict[str, str]]) -> str:
 def main() -> None:
     """Try the folders and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sources", type=Path, default=Path(__file__).parents[2] / "shared/data/checkpoints")
+    parser.add_argument("--sources", type=Path, default=Path(__file__).parents[3] / "shared/data/checkpoints")
     parser.add_argument("--only", default="", help="names that contain this")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if not args.sources.is_dir():
+        parser.error(f"{args.sources}: expected a folder with the small files of published checkpoints (--sources)")
     names = [name for name in PUBLISHED if args.only in name]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: dict[str, dict[str, str]] = {}

@@ -156,6 +156,18 @@ def test_plain_weights_are_known_whatever_config_says(published, tmp_path):
     assert load_model(stale, device="cpu").quantization == "nf4"
 
 
+def test_4_bits_packed_into_other_numbers_than_bytes_are_refused(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints["qwen3_vl-nf4"], tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    layer = next(name for name in weights if name.endswith("q_proj.weight"))
+    weights[layer] = weights[layer].view(1, -1).view(torch.bfloat16).view(-1, 1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"bnb_4bit_quant_storage BF16 .*q_proj.*use the full checkpoint"):
+        load_model(folder, device="cpu")
+    with pytest.raises(ModelError, match="bnb_4bit_quant_storage BF16"):
+        read_candidate(str(folder), "nf4")
+
+
 def test_what_only_the_weights_tell_is_refused_too(published, tmp_path):
     folder = shutil.copytree(published("Qwen3-VL-8B-Instruct-FP8"), tmp_path / "bare")
     change_json(folder / "config.json", lambda content: content.pop("quantization_config"))

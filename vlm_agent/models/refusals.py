@@ -157,8 +157,8 @@ def _find_quantization(base: Base) -> str:
     """Return what speaks against how the weights are stored; nothing where they can be used."""
     config = read_quantization(base.config)
     packed = base.stored.packed
-    if any(kind != "nf4" for kind in packed.values()):
-        return f"quantised by bitsandbytes as {next(kind for kind in packed.values() if kind != 'nf4')}"
+    if told := _find_packing(base.stored):
+        return told
     for name, tensor in base.stored.plain.items():
         if name.endswith((".SCB", ".weight_format")):
             return "quantised by bitsandbytes to 8 bits"
@@ -175,6 +175,17 @@ def _find_quantization(base: Base) -> str:
         return "quantised by bitsandbytes to 8 bits"
     kind = config.get("bnb_4bit_quant_type", "fp4")  # what transformers takes where it is missing
     return "" if kind == "nf4" else f"quantised by bitsandbytes as {kind}"
+
+
+def _find_packing(stored: StoredWeights) -> str:
+    for layer, kind in stored.packed.items():
+        if kind != "nf4":
+            return f"quantised by bitsandbytes as {kind}"
+        # Sharded training packs bytes into numbers of another type; whoever reads those as numbers finds NaN in them.
+        tensor = stored.tensors.get(f"{layer}.weight")
+        if tensor is not None and tensor.dtype not in ("", "U8"):
+            return f"quantised with bnb_4bit_quant_storage {tensor.dtype} ({layer}), not in bytes"
+    return ""
 
 
 def _name_method(config: Mapping[str, Any]) -> str:

@@ -241,14 +241,10 @@ def test_mistakes_are_one_line_and_leave_nothing(x_display, tmp_path, changes, s
 
 
 @pytest.mark.parametrize(("carried", "size"), [({"frame_px": [765, 503]}, (765, 503)), ({}, (800, 600))])
-def test_frames_have_the_size_of_the_recordings_or_of_the_window(tmp_path, carried, size):
-    base = {"source": "base", "fingerprint": "", "quantization": "none"}
-    (tmp_path / "recipe.json").write_text(json.dumps({"base": base, **carried}))
-    recipe = SimpleNamespace(image_width_px=384, image_height_px=256)
+def test_frames_have_the_size_of_the_recordings_or_of_the_window(carried, size):
     window = WindowInfo(1, TITLE, Rect(0, 0, 800, 600))
-    tuned = SimpleNamespace(loaded=SimpleNamespace(tuned=tmp_path), recipe=recipe)
-    assert find_frame_size(tuned, window) == size
-    assert find_frame_size(SimpleNamespace(loaded=SimpleNamespace(tuned=None)), window) == (800, 600)
+    assert find_frame_size(SimpleNamespace(loaded=SimpleNamespace(record=carried)), window) == size
+    assert find_frame_size(SimpleNamespace(loaded=SimpleNamespace(record=None)), window) == (800, 600)
 
 
 def test_a_size_that_is_none_is_refused():

@@ -23,6 +23,7 @@ RECORD = {
         "quantization": "nf4",
         "family": "qwen3_vl",
         "template": {"source": "a/model", "sha256": "t" * 8, "closing": ""},
+        "identity": {"config": "c" * 8, "tokenizer": "o" * 8, "pictures": "p" * 8},
         "started_from": None,
     },
     "recipe": {"spec": {"keys": ["a"]}, "codec": "json"},
@@ -43,23 +44,26 @@ def changed(path: str, value: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "told"),
     [
-        "format",
-        "base.fingerprint",
-        "base.quantization",
-        "base.started_from",
-        "base.template.sha256",
-        "recipe.codec",
-        "dataset.sha256",
-        "config.seed",
-        "config.learning_rate",
+        ("format", "format"),
+        ("base.fingerprint", r"another base \(other weights\)"),
+        ("base.quantization", "base.quantization"),
+        ("base.started_from", "base.started_from"),
+        ("base.template.sha256", r"another base \(other chat template\)"),
+        ("base.identity.config", r"another base \(other config\)"),
+        ("base.identity.tokenizer", r"another base \(other tokenizer\)"),
+        ("base.identity.pictures", r"another base \(other picture settings\)"),
+        ("recipe.codec", "recipe.codec"),
+        ("dataset.sha256", "dataset.sha256"),
+        ("config.seed", "config.seed"),
+        ("config.learning_rate", "config.learning_rate"),
     ],
 )
-def test_one_setting_that_differs_makes_another_run_and_is_named(tmp_path, path):
+def test_one_setting_that_differs_makes_another_run_and_is_named(tmp_path, path, told):
     assert start_run(tmp_path, RECORD) is False
     before = (tmp_path / RUN_FILE).read_text()
-    with pytest.raises(ConfigError, match=path):
+    with pytest.raises(ConfigError, match=told):
         start_run(tmp_path, changed(path, "other"))
     assert (tmp_path / RUN_FILE).read_text() == before
 

@@ -24,6 +24,7 @@ class Loaded:
     library: str = "hf"
     device: torch.device | None = None
     encoder: object = None
+    context_tokens: int = 4096
 
 
 @pytest.mark.parametrize("vision", [False, True])
@@ -60,6 +61,7 @@ def test_memory_for_features_is_in_megabytes(monkeypatch, cache_mb, device, expe
     for name, stub in {
         "prepare_rows": lambda *_: prepared,
         "measure_flops": lambda *_: None,
+        "check_context": lambda *_: None,
         "Augmentation": lambda *_: None,
         "ChangedFrames": lambda *_: None,
         "FeatureCache": lambda loaded, load, limit, *_: limits.append(limit),

@@ -130,9 +130,7 @@ def _check_same_run(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
         old["base"] = {**old["base"], "identity": now["base"]["identity"]}
     names = name_differences(read_digests(old["base"]), read_digests(now["base"]))
     if names:
-        raise ConfigError(
-            f"{path}: holds a run on another base: its {names} differ; put that back or give another --out"
-        )
+        raise ConfigError(f"{path}: holds a run on another base (other {names}); put that back or give another --out")
     before, after = ({part: record.get(part) for part in _IDENTITY} for record in (old, now))
     differing = [name for name in find_differences(before, after) if name not in _MAY_DIFFER]
     if differing:

@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sources", type=Path, default=Path(__file__).parents[3] / "shared/data/checkpoints")
     parser.add_argument("--only", default="", help="names that contain this")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="a line for each, as it is done")
     args = parser.parse_args()
     if not args.sources.is_dir():
         parser.error(f"{args.sources}: expected a folder with the small files of published checkpoints (--sources)")
@@ -140,7 +140,11 @@ def main() -> None:
             folder = write_published(name, args.sources, Path(root) / "published" / name)
             rows[name] = try_checkpoint(folder, session, dataset, Path(root) / "out" / name)
             progress.advance(task)
-    sys.stdout.write((json.dumps(rows, indent=2) if args.json else show(rows)) + "\n")
+            if args.json:
+                sys.stdout.write(json.dumps({"checkpoint": name, **rows[name]}) + "\n")
+                sys.stdout.flush()
+    if not args.json:
+        sys.stdout.write(show(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from recorded_play import MS, record_play
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved
 from vlm_agent.clips import CutConfig, LabeledClip, goal_at
 from vlm_agent.dataset.build import DatasetConfig, build_dataset
-from vlm_agent.dataset.copies import Copy, find_copies, group_sessions
+from vlm_agent.dataset.copies import Copy, _Album, find_copies, group_sessions
 from vlm_agent.dataset.manifest import read_manifest
 from vlm_agent.dataset.marks import MarkMaker
 from vlm_agent.dataset.recordings import choose_spec, cut_recording, read_recording
@@ -140,7 +140,7 @@ def test_play_in_common_is_never_on_both_sides_of_a_split(original, others, tmp_
 
 
 def test_the_same_play_for_another_goal_is_kept_in_the_same_split(original, others, tmp_path):
-    other_goal = play(tmp_path / "again", seed=1, goal="look for bread")
+    other_goal = play(tmp_path / "copied-again", seed=1, goal="look for bread")
     [found] = look(original, other_goal, *others)
     assert (found.is_left_out, found.share) == (False, 1.0)
 
@@ -247,3 +247,24 @@ def test_the_label_stage_says_what_was_left_out(tmp_path):
     copy_file(tmp_path / "in" / "s2.mcap", tmp_path / "in" / "s2-copy")
     report = label_and_build(LabelArgs(tmp_path / "in", tmp_path / "out", labeler="game"))
     assert "1 recording left out, others hold their play (s2-copy of s2)" in report.describe()
+
+
+def test_short_recordings_are_decoded_once_and_only_where_they_may_be_the_same(tmp_path, monkeypatch):
+    paths = [play(tmp_path / f"short-{seed}", seed=seed, seconds=1) for seed in range(20, 32)]
+    paths.append(copy_file(paths[3], tmp_path / "copied-again"))
+    write_again(paths[5], tmp_path / "written-later", later_s=30)
+    paths.append(tmp_path / "written-later.mcap")
+    recordings = [read_recording(path, 600) for path in paths]
+    assert any(not one.marks.hashes and one.marks.few for one in recordings)
+    decoded = []
+    decode = _Album._decode
+
+    def count(self, recording, times_ns):
+        decoded.extend((recording.session, t_ns) for t_ns in times_ns)
+        decode(self, recording, times_ns)
+
+    monkeypatch.setattr(_Album, "_decode", count)
+    left_out = {(one.session, one.of) for one in find_copies(recordings, [["go on"]] * len(paths)) if one.is_left_out}
+    assert left_out == {("copied-again", "short-23"), ("written-later", "short-25")}
+    assert len(decoded) == len(set(decoded))
+    assert len({session for session, _ in decoded}) < len(paths) / 2

@@ -25,6 +25,8 @@ _SAME_DISTANCE_NS = 100 * NS_PER_MS
 """Distances in time differ by less; a routine that was played twice has other ones."""
 _CONTAINED_SHARE = 0.8
 """Share from which on the one adds nothing to the other."""
+_SAME_LENGTH = 0.01
+"""Share by which lengths in time differ at most where there are no marks."""
 _MOMENTS = 7
 _THUMBNAIL_PX = (32, 18)
 _ALIKE = 6.0
@@ -59,13 +61,13 @@ def find_copies(recordings: Sequence[Recording], goals: Sequence[Collection[str]
     """
     goals_of = {one.session: set(texts) for one, texts in zip(recordings, goals, strict=True)}
     order = sorted(recordings, key=_rank)
-    shelf = _Shelf()
+    shelf, album = _Shelf(), _Album()
     copies: list[Copy] = []
     for one in order:
         found = [
             Copy(one.session, other.session, round(share, 3), is_left_out=False)
             for other in shelf.find_suspects(one)
-            if (share := _measure_share(one, other))
+            if (share := _measure_share(one, other, album))
         ]
         whole = (copy for copy in found if copy.share >= _CONTAINED_SHARE)
         held = next((copy for copy in whole if goals_of[one.session] <= goals_of[copy.of]), None)
@@ -115,11 +117,28 @@ class _Shelf:
             for number, other in enumerate(self._all)
             if one.sha256 == other.sha256
             or shared[number] > _SUSPECTED_SHARE * len(marks)
-            or not (marks or other.marks.hashes)
+            or _have_the_same_few(one, other)
         ]
 
 
-def _measure_share(one: Recording, other: Recording) -> float:
+def _have_the_same_few(one: Recording, other: Recording) -> bool:
+    """Return whether recordings with too few presses for a mark may be the same: as long, and pressed alike.
+
+    Most short recordings differ in that, and pictures are far dearer to compare.
+    """
+    if one.marks.hashes or other.marks.hashes or len(one.marks.few) != len(other.marks.few):
+        return False
+    lengths_ns = one.stop_ns - one.start_ns, other.stop_ns - other.start_ns
+    if abs(lengths_ns[0] - lengths_ns[1]) > _SAME_LENGTH * lengths_ns[1]:
+        return False
+    pairs = list(zip(one.marks.few, other.marks.few, strict=True))
+    return all(
+        what == its and abs((t_ns - one.marks.few[0][0]) - (its_ns - other.marks.few[0][0])) < _SAME_DISTANCE_NS
+        for (t_ns, what), (its_ns, its) in pairs
+    )
+
+
+def _measure_share(one: Recording, other: Recording, album: _Album) -> float:
     """Return how much of the first recording the second holds, in time, 0 to 1."""
     if one.sha256 == other.sha256:
         return 1.0
@@ -127,15 +146,15 @@ def _measure_share(one: Recording, other: Recording) -> float:
     moments = _find_common_moments(one, other)
     number = len(set(one.marks.hashes))
     if len(moments) <= max(_SUSPECTED_SHARE * number, min(_FEWEST, number / 2)):
-        if one.marks.hashes or abs(lengths_ns[0] - lengths_ns[1]) > 0.01 * lengths_ns[1]:
+        if not _have_the_same_few(one, other):
             return 0.0
-        # Where nothing was pressed, what is as long to a hundredth and looks the same all the time is the same.
+        # Of what was hardly pressed in, what looks the same all the time is the same.
         moments = [
             (one.start_ns + lengths_ns[0] * part // 100, other.start_ns + lengths_ns[1] * part // 100)
             for part in range(5, 100)
         ]
     shown = [moments[(len(moments) - 1) * part // (_MOMENTS - 1)] for part in range(_MOMENTS)]
-    if not _look_alike(one, other, shown):
+    if not _look_alike(one, other, shown, album):
         return 0.0
     later_ns = sorted(its_ns - t_ns for t_ns, its_ns in moments)[len(moments) // 2]
     common_ns = min(one.stop_ns, other.stop_ns - later_ns) - max(one.start_ns, other.start_ns - later_ns)
@@ -153,22 +172,32 @@ def _find_common_moments(one: Recording, other: Recording) -> list[tuple[int, in
     return [pair for pair in shared if abs((pair[1] - pair[0]) // _SAME_DISTANCE_NS - most) <= 1]
 
 
-def _look_alike(one: Recording, other: Recording, moments: Sequence[tuple[int, int]]) -> bool:
-    mine = _thumbnails(one, {t_ns for t_ns, _ in moments})
-    its = _thumbnails(other, {t_ns for _, t_ns in moments})
+def _look_alike(one: Recording, other: Recording, moments: Sequence[tuple[int, int]], album: _Album) -> bool:
+    mine = album.find(one, {t_ns for t_ns, _ in moments})
+    its = album.find(other, {t_ns for _, t_ns in moments})
     alike = [bool(np.abs(mine[t_ns] - its[its_ns]).mean() < _ALIKE) for t_ns, its_ns in moments]
     return 2 * sum(alike) > len(alike)
 
 
-def _thumbnails(recording: Recording, times_ns: Collection[int]) -> dict[int, NDArray[np.float32]]:
-    """Return small pictures of a recording, (height, width, 3), by time."""
-    from PIL import Image
+class _Album:
+    """Small pictures of recordings; a moment is decoded once, with however many others it is compared."""
 
-    from vlm_agent.sessions.reader import SessionReader
+    def __init__(self) -> None:
+        self._thumbnails: dict[tuple[str, int], NDArray[np.float32]] = {}
 
-    times = sorted(times_ns)
-    frames = SessionReader(recording.path).frames_at(max(t_ns, recording.first_frame_ns) for t_ns in times)
-    return {
-        t_ns: np.asarray(Image.fromarray(frame.rgb).resize(_THUMBNAIL_PX, Image.Resampling.BOX), dtype=np.float32)
-        for t_ns, frame in zip(times, frames, strict=True)
-    }
+    def find(self, recording: Recording, times_ns: Collection[int]) -> dict[int, NDArray[np.float32]]:
+        """Return small pictures of a recording, (height, width, 3), by time."""
+        missing = sorted(t_ns for t_ns in times_ns if (recording.session, t_ns) not in self._thumbnails)
+        if missing:
+            self._decode(recording, missing)
+        return {t_ns: self._thumbnails[recording.session, t_ns] for t_ns in times_ns}
+
+    def _decode(self, recording: Recording, times_ns: Sequence[int]) -> None:
+        from PIL import Image
+
+        from vlm_agent.sessions.reader import SessionReader
+
+        frames = SessionReader(recording.path).frames_at(max(t_ns, recording.first_frame_ns) for t_ns in times_ns)
+        for t_ns, frame in zip(times_ns, frames, strict=True):
+            picture = Image.fromarray(frame.rgb).resize(_THUMBNAIL_PX, Image.Resampling.BOX)
+            self._thumbnails[recording.session, t_ns] = np.asarray(picture, dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, WheelTurned
@@ -24,14 +24,21 @@ class Marks:
     """One a run of presses, in order of time."""
     times_ns: array[int] = field(default_factory=lambda: array("q"))
     """When the last press of each came."""
+    few: tuple[tuple[int, str], ...] = ()
+    """All presses, (time, what), where there are too few for a mark."""
 
 
 class MarkMaker:
     """Takes the events of a recording one by one, in order of time."""
 
     def __init__(self) -> None:
-        self.marks = Marks()
+        self._marks = Marks()
         self._run: list[tuple[int, str]] = []
+
+    @property
+    def marks(self) -> Marks:
+        """The marks of the events so far."""
+        return self._marks if self._marks.hashes else replace(self._marks, few=tuple(self._run))
 
     def add(self, event: InputEvent) -> None:
         """Take in one event; where the pointer is makes no mark."""
@@ -43,8 +50,8 @@ class MarkMaker:
             steps = [(after - before) // _STEP_NS for (before, _), (after, _) in pairwise(self._run)]
             text = repr(([name for _, name in self._run], steps))
             digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-            self.marks.hashes.append(int.from_bytes(digest, "big"))
-            self.marks.times_ns.append(event.t_ns)
+            self._marks.hashes.append(int.from_bytes(digest, "big"))
+            self._marks.times_ns.append(event.t_ns)
 
 
 def _name_press(event: InputEvent) -> str | None:

@@ -110,9 +110,10 @@ def test_targets_are_those_of_enumerating_all_values(case):
 def test_branches_part_the_values(case):
     span, values, truth, _ = case
     tree = grow_tree(span, truth, 0.0)
+    behind = [_outcomes_behind(values, str(truth)[:node]) for node in range(len(tree.taken))]
     for value, branch, share in zip(values, tree.branches.tolist(), tree.shares.tolist(), strict=True):
         node, outcome = divmod(branch, OUTCOMES)
-        mates = _outcomes_behind(values, str(truth)[:node])[outcome]
+        mates = behind[node][outcome]
         is_beside = outcome != tree.taken[node]
         # Whoever leaves the way shares a branch with all who leave it there; the true value ends it, alone.
         assert value in mates

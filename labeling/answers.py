@@ -32,7 +32,7 @@ _MOST_ASIDES = 2
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnswerReading:
     """What an answer comes to: a goal, or a problem."""
 
     goal: str | None
@@ -46,7 +46,7 @@ class Reading:
         return self.problem in EXPLANATIONS
 
 
-def read_answer(answer: str, config: CheckConfig, *, question: str = "", known: Collection[str] = ()) -> Reading:
+def read_answer(answer: str, config: CheckConfig, *, question: str = "", known: Collection[str] = ()) -> AnswerReading:
     """Return the goal that a model's answer gives.
 
     Args:
@@ -58,10 +58,10 @@ def read_answer(answer: str, config: CheckConfig, *, question: str = "", known: 
     plain = to_plain(answer[:_MAX_CHARS])
     text = leave_thoughts(plain)
     if plain.strip() and not text.strip():
-        return Reading(None, LabelProblem.THOUGHT_ONLY)
+        return AnswerReading(None, LabelProblem.THOUGHT_ONLY)
     lines = [line for line in open_containers(text) if line.strip()]
     if repeats_itself("\n".join(lines)):
-        return Reading(None, LabelProblem.REPETITION)
+        return AnswerReading(None, LabelProblem.REPETITION)
     reader = _Reader(config, _to_words(question), known)
     for line in lines:
         reader.add_line(line)
@@ -104,17 +104,17 @@ class _Reader:
             self._judge(text, is_called=is_called or self.is_called_next)
             self.is_called_next = self.is_aside = False
 
-    def conclude(self) -> Reading:
+    def conclude(self) -> AnswerReading:
         """Return what all sentences together come to."""
         goals = {goal.casefold(): goal for goal in self.called_goals or self.goals}
         if self.is_refused:
-            return Reading(None, LabelProblem.REFUSED)
+            return AnswerReading(None, LabelProblem.REFUSED)
         if len(goals) > 1:
-            return Reading(None, LabelProblem.SEVERAL)
+            return AnswerReading(None, LabelProblem.SEVERAL)
         if goals and (self.called_goals or len(self.problems) <= _MOST_ASIDES):
-            return Reading(goals.popitem()[1])
+            return AnswerReading(goals.popitem()[1])
         telling = [problem for problem in self.problems if problem is not LabelProblem.NO_INSTRUCTION]
-        return Reading(None, next(iter(telling or self.problems), LabelProblem.EMPTY))
+        return AnswerReading(None, next(iter(telling or self.problems), LabelProblem.EMPTY))
 
     def _judge(self, text: str, *, is_called: bool) -> None:
         goal = _settle_case(text)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from labeling.answers import Reading, read_answer
+from labeling.answers import AnswerReading, read_answer
 from labeling.checks import EXPLANATIONS, CheckConfig, LabelProblem
 from labeling.contact_sheet import SheetConfig
 from labeling.store import Label
@@ -165,7 +165,7 @@ def _message(role: str, text: str) -> Message:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def _read(answer: str, view: ClipView, check: CheckConfig, messages: list[Message]) -> Reading:
+def _read(answer: str, view: ClipView, check: CheckConfig, messages: list[Message]) -> AnswerReading:
     """Return what an answer comes to, in a recording whose own goals show which words its goals begin with."""
     known = {goal.text.split()[0] for goal in view.goals if goal.source != "model" and goal.text.strip()}
     asked = [block["text"] for message in messages if message["role"] == "user" for block in message["content"][-1:]]
@@ -176,7 +176,7 @@ def _name(model_name: str, check: CheckConfig, *prompts: PromptTemplate) -> str:
     return "+".join([model_name, *(prompt.sha256[:12] for prompt in prompts), check.fingerprint])
 
 
-def _make_label(reading: Reading, clip: Clip, confidence: float, labeler: str) -> Label:
+def _make_label(reading: AnswerReading, clip: Clip, confidence: float, labeler: str) -> Label:
     if reading.goal is None:
         return _drop(clip, reading.problem or LabelProblem.EMPTY, labeler, "model")
     return Label(clip.start_ns, clip.stop_ns, reading.goal, "model", confidence, labeler)

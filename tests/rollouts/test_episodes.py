@@ -34,19 +34,11 @@ def test_the_first_success_is_the_goal_or_the_first_point_whatever_comes_first(s
     assert replace(EPISODE, success_ms=success_ms, score_times_ms=score_times_ms).first_success_ms == expected
 
 
-def test_wasted_presses_are_a_share_of_presses():
-    assert replace(EPISODE, num_presses=8, num_wasted_presses=2).wasted_share == 0.25
-    assert replace(EPISODE, num_presses=8, num_wasted_presses=0).wasted_share == 0.0
-    for num_presses, num_wasted in ((0, 0), (None, None), (8, None)):
-        assert replace(EPISODE, num_presses=num_presses, num_wasted_presses=num_wasted).wasted_share is None
-
-
-def test_decisions_are_valid_unless_there_was_no_chunk():
+def test_what_has_no_reason_is_counted_as_unknown():
     counts = DecisionCounts()
     for outcome in (Outcome.EXECUTED, Outcome.REFUSED, Outcome.LATE, Outcome.INVALID):
         counts.add(outcome)
-    assert replace(EPISODE, counts=counts).valid_rate == 0.75
-    assert EPISODE.valid_rate == 1.0
+    assert counts.total == 4
     assert (counts.invalid_reasons, counts.refused_reasons) == ({"unknown": 1}, {"unknown": 1})
 
 

@@ -152,4 +152,4 @@ def test_first_success_is_the_goal_or_the_first_point():
     assert (episode.score_times_ms[:2], episode.success_ms) == ((600, 1200), 1200)
     assert episode.first_success_ms == 600
     never, _, _ = play(ActionChunk(), 0)
-    assert (never.first_success_ms, never.success_ms, never.wasted_share) == (None, None, None)
+    assert (never.first_success_ms, never.success_ms) == (None, None)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 from transformers.utils import logging as hf_logging
 
@@ -165,12 +165,6 @@ class LoadedModel:
     def context_tokens(self) -> int:
         """The longest sequence that it was made for."""
         return int(self.model.config.get_text_config().max_position_embeddings)
-
-    @property
-    def head_weight(self) -> Tensor:
-        """The output head's weight, (vocabulary, hidden)."""
-        weight: Tensor = self.model.lm_head.weight
-        return weight
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:

@@ -107,19 +107,6 @@ class Episode:
         times_ms = [time_ms for time_ms in (self.success_ms, *self.score_times_ms[:1]) if time_ms is not None]
         return min(times_ms, default=None)
 
-    @property
-    def wasted_share(self) -> float | None:
-        """Share of the presses that changed nothing in the game; None where nothing was pressed, or not counted."""
-        if not self.num_presses or self.num_wasted_presses is None:
-            return None
-        return self.num_wasted_presses / self.num_presses
-
-    @property
-    def valid_rate(self) -> float:
-        """Share of decisions that were a chunk, whatever became of it then."""
-        total = self.counts.total
-        return 1 - self.counts[Outcome.INVALID] / total if total else 1.0
-
     def to_json(self) -> dict[str, Any]:
         """Return the plain-data form; latencies to a hundredth of a millisecond."""
         return {**asdict(self), "latencies_ms": [round(value, 2) for value in self.latencies_ms]}

@@ -15,10 +15,9 @@ from Xlib import error as xlib_error
 
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.types import WindowInfo
+from vlm_agent.desktop.x11_clients import GONE
 from vlm_agent.errors import ConfigError
 
-_GONE = (xlib_error.BadWindow, xlib_error.BadDrawable, xlib_error.BadMatch)
-"""What the server answers when a window was closed while it was asked about."""
 _EXTENSIONS = ("XTEST", "RECORD", "XInputExtension")
 """To press, to hear, and to hear raw motion."""
 
@@ -130,7 +129,7 @@ class X11Desktop:
             rect = Rect(-origin.x, -origin.y, geometry.width, geometry.height)
             title = self._read_title(window)
             return WindowInfo(window.id, title, rect, names[-1], int(pids[0]) if pids else None)
-        except _GONE:
+        except GONE:
             return None
 
     def _read_title(self, window: Any) -> str:
@@ -148,7 +147,7 @@ class X11Desktop:
     def _find_top_level(self, window: Any) -> int | None:
         """Return the listed window that a window lies in."""
         listed = {top.id for top in self._list_top_levels()}
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             while window.id not in listed:
                 parent = window.query_tree().parent
                 if isinstance(parent, int) or parent.id == self._root.id:
@@ -161,7 +160,7 @@ class X11Desktop:
         """Return the listed window in a child of the root: itself, or what a window manager put into it."""
         listed = {top.id for top in self._list_top_levels()}
         waiting = [frame]
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(*GONE):
             while waiting:
                 window = waiting.pop(0)
                 if window.id in listed:

@@ -23,6 +23,15 @@ class DataError(VlmAgentError):
     """A file or folder breaks its format; the message names the file."""
 
 
+class LeftOutError(DataError):
+    """One piece of a recording can't be used; it is counted under its reason and the rest goes on."""
+
+    def __init__(self, reason: str, told: str = "") -> None:
+        """Take the reason, a few words joined by `_`, and what else a person may want to know."""
+        super().__init__(told or reason)
+        self.reason = reason
+
+
 class LabelError(VlmAgentError):
     """A label failed its checks after the retry."""
 

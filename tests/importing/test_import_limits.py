@@ -24,9 +24,11 @@ from tests.importing.made_imports import (
 from vlm_agent.errors import DataError
 from vlm_agent.importing import dated_files, kinds, reading
 from vlm_agent.importing.command import open_source
-from vlm_agent.importing.limits import MAX_JSON_BYTES, MAX_JSON_DEPTH, MAX_PICTURE_PX, MAX_SIDE_PX
+from vlm_agent.importing.limits import MAX_PICTURE_PX, MAX_SIDE_PX
 from vlm_agent.importing.options import ImportOptions
 from vlm_agent.importing.report import SessionReport
+from vlm_agent.sessions import plain_json
+from vlm_agent.sessions.plain_json import MAX_JSON_BYTES, MAX_JSON_DEPTH
 
 ROWS = [row(EPOCH_MS, "move", 1, 1)]
 
@@ -71,19 +73,19 @@ def test_only_png_and_jpeg_are_pictures():
 def test_json_has_a_depth():
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
         body = b"1" if opening != b"[" else b""
-        reading.parse_json(opening * MAX_JSON_DEPTH + body + closing * MAX_JSON_DEPTH)
+        plain_json.parse_json(opening * MAX_JSON_DEPTH + body + closing * MAX_JSON_DEPTH)
         for depth in (MAX_JSON_DEPTH + 1, 500, 200_000):
             with pytest.raises(DataError):
-                reading.parse_json(opening * depth + body + closing * depth)
+                plain_json.parse_json(opening * depth + body + closing * depth)
 
 
 def test_json_that_can_not_be_written_again():
-    assert reading.parse_json(b'{"a": [NaN, 1e999, -Infinity, 1.5]}') == ({"a": [None, None, None, 1.5]}, 3)
-    assert reading.parse_json(b"NaN") == (None, 1)
+    assert plain_json.parse_json(b'{"a": [NaN, 1e999, -Infinity, 1.5]}') == ({"a": [None, None, None, 1.5]}, 3)
+    assert plain_json.parse_json(b"NaN") == (None, 1)
     for data in (b'"\\ud800"', b"\xff", b'{"a": ' + b"9" * 5000 + b"}", b" " * (MAX_JSON_BYTES + 1), b""):
         with pytest.raises(DataError):
-            reading.parse_json(data)
-    assert reading.parse_json(b'"\\ud83d\\ude00"') == ("\N{GRINNING FACE}", 0)
+            plain_json.parse_json(data)
+    assert plain_json.parse_json(b'"\\ud83d\\ude00"') == ("\N{GRINNING FACE}", 0)
 
 
 def test_lines_have_a_length(tmp_path):

@@ -14,9 +14,10 @@ from tests.importing.test_import_limits import png_of_size
 from tests.sessions.made_sessions import write_session
 from vlm_agent.actions.events import KeyChanged, PointerMoved
 from vlm_agent.errors import DataError
-from vlm_agent.importing.limits import MAX_JSON_DEPTH, MAX_SIDE_PX
+from vlm_agent.importing.limits import MAX_SIDE_PX
 from vlm_agent.sessions.appending import AppendedFile
 from vlm_agent.sessions.mcap_writer import ChannelSpec, LoggedMessage, McapWriter
+from vlm_agent.sessions.plain_json import MAX_JSON_DEPTH
 from vlm_agent.sessions.reader import SessionReader
 
 VERSIONS = ("0.4.2", "0.5.1")

@@ -6,8 +6,8 @@ import pytest
 
 from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.dataset.state_text import render_state
-from vlm_agent.importing.game_states import find_exporter, to_v2
-from vlm_agent.importing.reading import LeftOutError
+from vlm_agent.errors import LeftOutError
+from vlm_agent.sessions.game_states import find_exporter, to_v2
 
 V2 = {
     "timestamp": 1,

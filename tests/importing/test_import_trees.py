@@ -64,7 +64,8 @@ def test_bad_states_and_pictures_are_left_out(tmp_path):
     save_picture(shots / f"{EPOCH_MS + 6}.png", picture(1, (WIDTH_PX + 2, HEIGHT_PX)))
     report, reader = import_one(tree, tmp_path / "out")
     assert report.left_out == {
-        "broken_game_state": 2,
+        "state_is_not_json": 1,
+        "state_is_too_deep": 1,
         "state_is_no_object": 1,
         "file_name_without_a_time": 1,
         "broken_picture": 1,

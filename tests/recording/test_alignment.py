@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from vlm_agent.recording.alignment import ExporterClock, ReactionCheck
 
@@ -22,7 +26,7 @@ def test_stamps_of_any_unit_and_origin_are_aligned(unit_ns: int, origin_ns: int)
         true_ns = NOW_NS + tick * 600 * MS
         arrived_ns = true_ns + round(rng.exponential(60)) * MS
         stamp = (true_ns - NOW_NS if origin_ns == 0 else true_ns - (origin_ns - NOW_NS)) / unit_ns
-        t_ns = clock.align(stamp, arrived_ns)
+        t_ns = clock.align(stamp, arrived_ns).t_ns
         assert t_ns <= arrived_ns
         off_ms.append((t_ns - true_ns) / MS)
         raw_ms.append((arrived_ns - true_ns) / MS)
@@ -35,7 +39,7 @@ def test_stamps_of_any_unit_and_origin_are_aligned(unit_ns: int, origin_ns: int)
 def test_a_counter_of_ticks_is_no_time() -> None:
     clock = ExporterClock()
     for tick in range(50):
-        assert clock.align(tick, NOW_NS + tick * 600 * MS) == NOW_NS + tick * 600 * MS
+        assert clock.align(tick, NOW_NS + tick * 600 * MS).t_ns == NOW_NS + tick * 600 * MS
     assert clock.unit_ns is None
 
 
@@ -47,11 +51,87 @@ def test_a_clock_that_runs_away_is_told_and_followed(parts_per_million: int, is_
         true_ns = tick * 600 * MS
         arrived_ns = NOW_NS + true_ns + round(rng.uniform(2, 40)) * MS
         stamp_ms = 5_000 + true_ns / MS * (1 + parts_per_million / 1e6)
-        t_ns = clock.align(stamp_ms, arrived_ns)
+        t_ns = clock.align(stamp_ms, arrived_ns).t_ns
     assert (abs(clock.drift_ms) > 100) == is_told
     if is_told:
         # 3000 ppm over two minutes are 360 ms; a window of half a minute lags 90 ms behind a clock that falls back.
         assert abs((t_ns - NOW_NS - true_ns) / MS) < 130
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.integers(-(10**400), 10**400),
+    st.integers(NOW_NS // MS - 10**7, NOW_NS // MS + 10**7),
+    st.integers(NOW_NS // 10**9 - 10**5, NOW_NS // 10**9 + 10**5),
+)
+HOUR_MS = 3_600_000
+
+
+@given(st.lists(st.tuples(NUMBERS, st.integers(0, 20_000)), max_size=60))
+def test_no_stamp_dates_a_state_far_from_its_arrival(stamped: list[tuple[float, int]]) -> None:
+    clock, arrived_ns = ExporterClock(), NOW_NS
+    for stamp, wait_ms in stamped:
+        arrived_ns += wait_ms * MS
+        assert arrived_ns - 10_000 * MS <= clock.align(stamp, arrived_ns).t_ns <= arrived_ns
+
+
+def is_odd(stamp_ms: float, true_ms: int) -> bool:
+    return not -9_000 < true_ms - stamp_ms < 900
+
+
+@given(
+    st.dictionaries(st.integers(0, 59), NUMBERS, max_size=25),
+    st.lists(st.integers(0, 90), min_size=60, max_size=60),
+    st.sampled_from([0, HOUR_MS, -HOUR_MS]),
+    st.sampled_from([100, 600]),
+)
+@example(dict.fromkeys(range(8), 0), [5] * 60, 0, 100)
+@example(dict.fromkeys(range(0, 60, 2), math.inf), [5] * 60, 0, 100)
+@example({0: NOW_NS // MS + HOUR_MS}, [5] * 60, 0, 100)
+@example({5: NOW_NS // MS + HOUR_MS, 11: NOW_NS // MS - HOUR_MS}, [5] * 60, HOUR_MS, 100)
+@example({5: NOW_NS // 10**9}, [5] * 60, 0, 600)
+def test_odd_stamps_move_no_other_state(
+    odd: dict[int, float], delays_ms: list[int], off_ms: int, every_ms: int
+) -> None:
+    """Good states are dated between their own time and their arrival, whatever is stamped on those between."""
+    clock = ExporterClock()
+    off_ms += NOW_NS // MS
+    odd = {place: stamp for place, stamp in odd.items() if is_odd(stamp, off_ms + place * every_ms)}
+    counted = 0
+    for place, delay_ms in enumerate(delays_ms):
+        true_ns = NOW_NS + place * every_ms * MS
+        arrived_ns = true_ns + delay_ms * MS
+        aligned = clock.align(odd.get(place, off_ms + place * every_ms), arrived_ns)
+        counted += aligned.problem is not None
+        if place in odd:
+            assert aligned.t_ns == arrived_ns or aligned.problem is None
+        else:
+            assert true_ns <= aligned.t_ns <= arrived_ns
+    if odd and min(odd) > 0:
+        assert counted >= len(odd)
+
+
+def test_a_clock_that_was_set_is_followed_after_two_seconds() -> None:
+    clock = ExporterClock()
+    told = []
+    for step in range(80):
+        t_ns = NOW_NS + step * 100 * MS
+        # Midnight by the clock of a game; and the same moments in seconds with fractions.
+        stamp = t_ns / MS if step < 30 else t_ns / MS - HOUR_MS if step < 55 else t_ns / 1e9
+        aligned = clock.align(stamp, t_ns + 20 * MS)
+        assert t_ns <= aligned.t_ns <= t_ns + 20 * MS
+        told.append(aligned.problem)
+    assert clock.times_set == 2
+    assert clock.unit_ns == 1_000_000_000
+    assert [problem for problem in told if problem] == ["stamp_is_behind"] * 40
+
+
+def test_whole_seconds_are_coarser_than_arrivals() -> None:
+    clock = ExporterClock()
+    for step in range(50):
+        arrived_ns = NOW_NS + step * 100 * MS + 7
+        assert clock.align(arrived_ns // 10**9, arrived_ns).t_ns == arrived_ns
+    assert clock.is_coarse
 
 
 def run_reactions(delay_ms: list[float], *, seed: int = 0) -> list[bool]:

@@ -177,7 +177,8 @@ class Counting:
     def poll(self) -> list[Exported]:
         self._tick += 1
         now_ns = self._clock.now_ns()
-        return [Exported({"timestamp": now_ns / 1e6 - 40, "tick": self._tick}, now_ns)]
+        state = {"timestamp": now_ns / 1e6 - 40, "tick": self._tick}
+        return [Exported(state, now_ns, state)]
 
     def close(self) -> None:
         self.is_closed = True

@@ -22,18 +22,19 @@ from heapq import merge
 from pathlib import Path
 from statistics import median
 
-from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.errors import ConfigError, DataError, LeftOutError
 from vlm_agent.importing.clocks import Clock, guess_clock
 from vlm_agent.importing.dated_files import DatedFiles
-from vlm_agent.importing.game_states import to_v2
 from vlm_agent.importing.ilbot_events import ClickMeaning, EventReader, survey_clicks
 from vlm_agent.importing.ilbot_rows import Columns, Row, read_header, read_row, sort_rows
-from vlm_agent.importing.limits import MAX_CSV_LINE_BYTES, MAX_JSON_BYTES
+from vlm_agent.importing.limits import MAX_CSV_LINE_BYTES
 from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.pictures import PictureFiles
-from vlm_agent.importing.reading import LeftOutError, check_file, parse_json, read_lines, read_whole
+from vlm_agent.importing.reading import check_file, read_lines, read_whole
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, State, size_without_frames, with_goal
+from vlm_agent.sessions.game_states import parse_state
+from vlm_agent.sessions.plain_json import MAX_JSON_BYTES
 
 STATES, SCREENSHOTS = "gamestates", ("runelite_screenshots", "screenshots")
 _SAMPLES = 2000
@@ -110,19 +111,15 @@ def read_state(data: bytes, report: SessionReport) -> State:
     """Return a game state from the text of its file.
 
     Raises:
-        LeftOutError: It is not a JSON object of a bounded depth.
+        LeftOutError: See `sessions.game_states`.
     """
-    try:
-        value, not_finite = parse_json(data)
-    except DataError as error:
-        raise LeftOutError("broken_game_state") from error
-    state, exporter = to_v2(value)
-    report.repaired["number_that_is_not_finite_in_a_state"] += not_finite
-    if exporter == "unknown":
+    read = parse_state(data)
+    report.repaired["number_that_is_not_finite_in_a_state"] += read.not_finite
+    if read.exporter == "unknown":
         report.kept["game_state_of_an_unknown_exporter"] += 1
-    elif exporter != "v2":
-        report.repaired[f"game_state_{exporter}_brought_to_v2"] += 1
-    return State(state)
+    elif read.exporter != "v2":
+        report.repaired[f"game_state_{read.exporter}_brought_to_v2"] += 1
+    return State(read.state)
 
 
 def _look_over(source: Source) -> _Survey:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from vlm_agent.errors import LeftOutError
 from vlm_agent.importing.key_names import from_button, from_pynput
 from vlm_agent.importing.limits import MAX_NOTCHES, MAX_POSITION_PX
-from vlm_agent.importing.reading import LeftOutError
 
 EVENT_TYPES = ("move", "click", "key_press", "key_release", "scroll")
 _NEEDED = ("event_type", "x_in_window", "y_in_window", "btn", "key", "scroll_dx", "scroll_dy")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 MAX_STREAM_BYTES = 64 << 30
 """Of a file that is read piece by piece: a log, a video, a container."""
-MAX_JSON_BYTES = 8 << 20
-"""Of one JSON file: a game state, a frame's label."""
-MAX_JSON_DEPTH = 64
-"""Objects and lists inside each other; exports have about six."""
 MAX_CSV_LINE_BYTES = 1 << 12
 """Of one line of a log; they have about fifty."""
 MAX_JSON_LINE_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from heapq import merge
 from typing import Any
 
 from vlm_agent.actions.events import InputEvent, KeyChanged, PointerMoved, WheelTurned
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, LeftOutError
 from vlm_agent.importing.limits import (
     MAX_NOTCHES,
     MAX_PICTURE_BYTES,
@@ -22,11 +22,12 @@ from vlm_agent.importing.limits import (
     MAX_T_NS,
 )
 from vlm_agent.importing.options import ImportOptions, Source
-from vlm_agent.importing.reading import check_file, check_json, check_picture_size, follow, measure_picture, read_whole
+from vlm_agent.importing.reading import check_file, check_picture_size, follow, measure_picture, read_whole
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Decision, Entry, Incoming, State, size_without_frames, with_goal
 from vlm_agent.importing.videos import check_video
 from vlm_agent.sessions.keys import key_code
+from vlm_agent.sessions.plain_json import check_json, check_text
 from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.topics import ScreenRef
 from vlm_agent.sessions.types import RawMotion
@@ -55,8 +56,8 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     streams: list[Iterator[Entry]] = [
         (Entry(goal.t_ns, goal) for goal in reader.goals()),
         (Entry(t_ns, who) for t_ns, who in reader.controls()),
-        (Entry(t_ns, State(_plain(value, report))) for t_ns, value in reader.game_states()),
-        (Entry(t_ns, Decision(_plain(value, report))) for t_ns, value in reader.decisions()),
+        (Entry(t_ns, State(value)) for t_ns, value in _plain(reader.game_states(), "state", report)),
+        (Entry(t_ns, Decision(value)) for t_ns, value in _plain(reader.decisions(), "decision", report)),
         _frames(reader, size, report),
         (Entry(motion.t_ns, motion) for motion in reader.raw_motions() if _is_near(motion, report)),
         _events(reader, report),
@@ -113,10 +114,18 @@ def _is_dated(entry: Entry, report: SessionReport) -> bool:
     return is_dated
 
 
-def _plain(value: dict[str, Any], report: SessionReport) -> dict[str, Any]:
-    value, not_finite = check_json(value)
-    report.repaired["number_that_is_not_finite_in_a_state"] += not_finite
-    return value
+def _plain(
+    values: Iterator[tuple[int, dict[str, Any]]], what: str, report: SessionReport
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for t_ns, value in values:
+        try:
+            plain, not_finite = check_json(value)
+            check_text(plain)
+        except LeftOutError as error:
+            report.left_out[f"{what}_{error.reason}"] += 1
+            continue
+        report.repaired[f"number_that_is_not_finite_in_a_{what}"] += not_finite
+        yield t_ns, plain
 
 
 def _reach(reader: SessionReader) -> tuple[int, int]:

@@ -6,15 +6,12 @@ What breaks a limit or a format ends in a `DataError`. Knows no kind of recordin
 from __future__ import annotations
 
 import io
-import json
-import math
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +19,6 @@ from PIL import Image
 
 from vlm_agent.errors import DataError
 from vlm_agent.importing.limits import (
-    MAX_JSON_BYTES,
-    MAX_JSON_DEPTH,
     MAX_PICTURE_BYTES,
     MAX_PICTURE_PX,
     MAX_SIDE_PX,
@@ -34,15 +29,6 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PICTURE_FORMATS = ("PNG", "JPEG")
 _BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 """What Pillow raises for pictures that are not what they say."""
-
-
-class LeftOutError(DataError):
-    """One piece of a recording can't be used; it is counted under its reason and the rest goes on."""
-
-    def __init__(self, reason: str) -> None:
-        """Take the reason, a few words joined by `_`."""
-        super().__init__(reason)
-        self.reason = reason
 
 
 def check_file(root: Path, path: Path) -> Path:
@@ -114,42 +100,6 @@ def read_lines(root: Path, path: Path, max_line_bytes: int) -> Iterator[bytes | 
             yield line if len(line) <= max_line_bytes else None
 
 
-def parse_json(data: bytes) -> tuple[Any, int]:
-    """Return a JSON value of a bounded depth with null for every number that isn't finite, and how many there were.
-
-    Raises:
-        DataError: It is no JSON, too large or too deep, or holds text that can't be written again.
-    """
-    if len(data) > MAX_JSON_BYTES:
-        raise DataError(f"more than {MAX_JSON_BYTES} bytes of JSON")
-    try:
-        value = json.loads(data)
-        if b"\\u" in data:
-            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
-    except (ValueError, RecursionError) as error:
-        raise DataError("not JSON") from error
-    return check_json(value)
-
-
-def check_json(value: Any) -> tuple[Any, int]:
-    """Return a parsed value with null for every number that isn't finite, changed in place, and how many there were.
-
-    Raises:
-        DataError: It is deeper than it may be.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, 1
-    not_finite, level = 0, [value]
-    for _ in range(MAX_JSON_DEPTH):
-        below: list[Any] = []
-        for container in level:
-            not_finite += _drop_not_finite(container, below)
-        if not below:
-            return value, not_finite
-        level = below
-    raise DataError(f"JSON deeper than {MAX_JSON_DEPTH} levels")
-
-
 def measure_picture(data: bytes) -> tuple[int, int]:
     """Return (width, height) in pixels of a PNG or JPEG, without decoding it.
 
@@ -194,19 +144,6 @@ def _skip_line(file: io.BufferedReader, piece_bytes: int) -> None:
     while piece := file.readline(piece_bytes):
         if piece.endswith(b"\n"):
             return
-
-
-def _drop_not_finite(container: Any, below: list[Any]) -> int:
-    if not isinstance(container, dict | list):
-        return 0
-    count = 0
-    for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
-        if isinstance(item, dict | list):
-            below.append(item)
-        elif isinstance(item, float) and not math.isfinite(item):
-            container[key] = None
-            count += 1
-    return count
 
 
 def _open_picture(data: bytes) -> Image.Image:

@@ -23,16 +23,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlm_agent.actions.events import InputEvent, KeyChanged
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, LeftOutError
 from vlm_agent.importing.clocks import Clock, guess_clock
 from vlm_agent.importing.dated_files import DatedFiles
 from vlm_agent.importing.key_names import from_pynput
-from vlm_agent.importing.limits import MAX_JSON_BYTES, MAX_POSITION_PX
+from vlm_agent.importing.limits import MAX_POSITION_PX
 from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.pictures import choose_size, read_frame
-from vlm_agent.importing.reading import LeftOutError, check_file, follow, parse_json, read_whole
+from vlm_agent.importing.reading import check_file, follow, read_whole
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, size_without_frames, with_goal
+from vlm_agent.sessions.plain_json import MAX_JSON_BYTES, parse_json
 from vlm_agent.sessions.types import Goal, RawMotion
 
 LONGEST_HOLE_NS = 30 * 10**9

@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
-from vlm_agent.errors import DataError
+from vlm_agent.errors import DataError, LeftOutError
 from vlm_agent.importing.key_names import from_minecraft
 from vlm_agent.importing.limits import MAX_JSON_LINE_BYTES, MAX_NOTCHES, MAX_POSITION_PX
 from vlm_agent.importing.options import ImportOptions, Source
-from vlm_agent.importing.reading import LeftOutError, parse_json, read_lines
+from vlm_agent.importing.reading import read_lines
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, State, with_goal
 from vlm_agent.importing.videos import check_video, decode_frames
+from vlm_agent.sessions.plain_json import parse_json
 from vlm_agent.sessions.types import Frame, RawMotion
 
 TICK_NS = 50_000_000

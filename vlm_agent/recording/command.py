@@ -47,12 +47,14 @@ def run(config: RecordConfig) -> Path:
 
 
 def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, console: Console) -> Path:
+    from rich.text import Text
+
     from vlm_agent.desktop.signals import ask_for_signals
     from vlm_agent.recording.clock import SessionClock
     from vlm_agent.recording.recorder import Parts, Recorder
     from vlm_agent.recording.screens import open_grabber
     from vlm_agent.recording.state_sources import open_source
-    from vlm_agent.recording.status import Status, describe, listen_for_goals
+    from vlm_agent.recording.status import Status, describe, describe_oddities, listen_for_goals
     from vlm_agent.sessions.writer import SessionWriter
 
     clock, rect = SessionClock(), target.rect
@@ -88,7 +90,12 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
                 status.update()
 
             recorder.run(tick)
-    console.print(describe(recorder.counts, time.monotonic() - began_s, writer.size_bytes), highlight=False)
+    ended = (
+        describe(recorder.counts, time.monotonic() - began_s, writer.size_bytes),
+        *describe_oddities(recorder.counts),
+    )
+    for line in ended:
+        console.print(Text(line), highlight=False)
     return writer.path
 
 

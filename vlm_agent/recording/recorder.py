@@ -318,7 +318,11 @@ class Recorder:
         self._pipeline.put(lambda writer: writer.write_placement(t_ns, placement, self._parts.target.title))
 
     def _put_state(self, t_ns: int, exported: Exported) -> None:
-        self._pipeline.put(lambda writer: writer.write_game_state(t_ns, exported.state, seen_ns=exported.arrived_ns))
+        # What was before the session began is how the game stood at its beginning.
+        dated_ns = max(t_ns, self._started_ns)
+        self._pipeline.put(
+            lambda writer: writer.write_game_state(dated_ns, exported.state, seen_ns=exported.arrived_ns)
+        )
 
     def _make_feed(self) -> GameStateFeed | None:
         if self._parts.states is None:

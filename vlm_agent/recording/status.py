@@ -56,12 +56,25 @@ def describe(counts: Counts, seconds: float, size_bytes: int) -> str:
     ]
     if counts.raw_motions:
         parts.append(f"{counts.raw_motions} raw motions")
-    if counts.states.states:
-        parts.append(f"{counts.states.states} states")
+    states = counts.states
+    odd = [f"{n} {what}" for n, what in ((states.left_out.total(), "left out"), (states.mended.total(), "odd")) if n]
+    if states.states or odd:
+        parts.append(f"{states.states} states" + (f" ({', '.join(odd)})" if odd else ""))
     parts.append(f"{size_bytes / 1e6:.1f} MB")
     if counts.is_asking:
         parts.append("type the goal, then Enter")
     return " · ".join(parts)
+
+
+def describe_oddities(counts: Counts) -> list[str]:
+    """Return what was left out, mended and lost, by reason: a line each, for the end."""
+    states = counts.states
+    lines = (("game states left out", states.left_out), ("in game states that were kept", states.mended))
+    return [
+        f"{what}: " + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(found.items()))
+        for what, found in lines
+        if found
+    ]
 
 
 def listen_for_goals(recorder: Recorder, source: TextIO) -> None:

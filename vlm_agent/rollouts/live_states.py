@@ -13,7 +13,7 @@ from typing import Any
 
 from vlm_agent.recording.alignment import ExporterClock
 from vlm_agent.recording.clock import SessionClock
-from vlm_agent.recording.game_states import STAMPS, find_stamp
+from vlm_agent.recording.game_states import date_state
 from vlm_agent.recording.state_sources import Exported, SourceProblem, open_source
 
 _SOON_S = 0.005
@@ -74,13 +74,12 @@ class LiveState:
                 with contextlib.suppress(SourceProblem):
                     states = self._source.poll()
                     self._answered_s = time.monotonic()
-                    for exported in states:
-                        self._take(exported)
+                    for found in states:
+                        if isinstance(found, Exported):
+                            self._take(found)
                 if self._is_awaited.wait(_SELDOM_S):
                     self._is_closing.wait(_SOON_S)
 
     def _take(self, exported: Exported) -> None:
-        stamp = find_stamp(exported.state, STAMPS)
-        t_ns = exported.arrived_ns if stamp is None else self._stamps.align(stamp, exported.arrived_ns)
-        self._latest = (exported.state, t_ns)
+        self._latest = (exported.state, date_state(exported, self._stamps).t_ns)
         self._news.set()

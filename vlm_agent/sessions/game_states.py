@@ -13,13 +13,16 @@ is: a model is shown only what `state_text` understands. Keys may be missing, un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from vlm_agent.importing.reading import LeftOutError
+from vlm_agent.errors import LeftOutError
+from vlm_agent.sessions.plain_json import parse_json
 
 Exporter = Literal["v2", "v1", "http", "unknown"]
 Json = dict[str, Any]
 
+NOT_JSON = "state_is_not_json"
+"""Why a state is left out that may not be written to its end yet."""
 _V2_KEYS = frozenset(
     ("closestGameObjects", "closestNPCs", "bank_widgets", "crafting_widgets", "craftingInterfaceOpen", "gameState")
 )
@@ -30,6 +33,33 @@ _HTTP_KEYS = frozenset(("worldPoint", "game tick", "latest msg", "animation pose
 _HTTP_REPLIES = frozenset(("events", "inv", "stats", "equip"))
 _V1_BANK_NAMES = {"sapphires": "Sapphire", "gold_bars": "Gold bar", "rings": "Sapphire ring", "moulds": "Ring mould"}
 _CAMERA = {"x": "X", "y": "Y", "z": "Z", "pitch": "Pitch", "yaw": "Yaw", "scale": "Scale"}
+
+
+class ReadState(NamedTuple):
+    """A state as sessions keep it."""
+
+    state: Json
+    """Plain JSON data, with v2 keys where it was v1 or http."""
+    original: Json
+    """What its exporter wrote, so far as that was an object; where its own time is looked up."""
+    exporter: Exporter
+    """Who wrote it."""
+    not_finite: int
+    """Numbers that were none, or infinite, and are null now."""
+
+
+def parse_state(data: bytes) -> ReadState:
+    """Return the game state in some bytes: the one way in for what is exported live and what is imported.
+
+    Raises:
+        LeftOutError: It can't be kept: no JSON (`NOT_JSON`), too large, too deep, cut inside a character, or no object.
+    """
+    try:
+        value, not_finite = parse_json(data)
+    except LeftOutError as error:
+        raise LeftOutError(f"state_{error.reason}", str(error)) from error
+    state, exporter = to_v2(value)
+    return ReadState(state, value if isinstance(value, dict) else {}, exporter, not_finite)
 
 
 def find_exporter(value: Any) -> Exporter:
@@ -58,7 +88,7 @@ def to_v2(value: Any) -> tuple[Json, Exporter]:
     if exporter == "http":
         return {**_without_nothing(_from_http(value)), "raw": value}, exporter
     if not isinstance(value, dict):
-        raise LeftOutError("state_is_no_object")
+        raise LeftOutError("state_is_no_object", "a state that is no JSON object")
     return value, exporter
 
 

@@ -26,7 +26,7 @@ class Source:
 
     def tell(self, state, late_ms: int = 0) -> None:
         with self.lock:
-            self.waiting.append(live_states.Exported(state, self.clock.now_ns() - late_ms * MS))
+            self.waiting.append(live_states.Exported(state, self.clock.now_ns() - late_ms * MS, state))
 
     def close(self) -> None:
         pass

@@ -63,12 +63,13 @@ def test_a_state_is_dated_by_its_own_stamp(live):
     first_ns = live._clock.now_ns() - 60_000 * MS
     for number in range(51):
         arrived_ns = first_ns + (600 * number + 300 * (number == 50)) * MS
-        live._take(live_states.Exported({"timestamp": 600 * number}, arrived_ns))
+        state = {"timestamp": 600 * number}
+        live._take(live_states.Exported(state, arrived_ns, state))
     assert live._latest[1] == first_ns + 30_000 * MS
 
 
 def test_a_state_without_a_stamp_is_of_when_it_came(live):
-    live._take(live_states.Exported({"tick": 1}, 77))
+    live._take(live_states.Exported({"tick": 1}, 77, {"tick": 1}))
     assert live._latest == ({"tick": 1}, 77)
 
 

@@ -183,7 +183,7 @@ class Pipeline:
                 action = self._actions.get(timeout=_IDLE_S)
             except Empty:
                 # Nothing happens, so nobody else hands over what there is.
-                self._writer.flush()
+                self._writer.pass_time(self._clock.now_ns())
                 continue
             if action is None:
                 return

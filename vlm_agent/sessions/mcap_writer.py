@@ -78,6 +78,8 @@ class McapWriter:
         self._ids: dict[ChannelSpec, int] = {}
         self._counts: Counter[int] = Counter()
         self._span_ns: tuple[int, int] | None = None
+        self.pending_bytes = 0
+        """Size of the messages of the chunk in progress."""
         self.num_chunks = 0
         """Chunks appended so far."""
         # Kept as bytes: an hour of chunks would otherwise hold some ten megabytes of small objects.
@@ -88,6 +90,7 @@ class McapWriter:
     def add(self, message: LoggedMessage) -> None:
         """Put a message into the chunk in progress."""
         self._pending.append(message)
+        self.pending_bytes += len(message.data)
 
     def flush(self) -> None:
         """Append the chunk in progress, if it holds anything.
@@ -98,7 +101,7 @@ class McapWriter:
         if not self._pending:
             return
         messages = sorted(self._pending, key=lambda message: message.t_ns)
-        self._pending = []
+        self._pending, self.pending_bytes = [], 0
         records, indexes = self._build_chunk(messages)
         start_ns, end_ns = messages[0].t_ns, messages[-1].t_ns
         data = zstandard.compress(records)

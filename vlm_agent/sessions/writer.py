@@ -2,15 +2,17 @@
 
 Both grow as `.part` files by whole, checksummed pieces of half a second and get their names only on `close`, the
 `.mcap` last: where `<id>.mcap` exists, the session is whole. Pieces go straight to the operating system, so a killed
-recorder loses less than a second; what a power cut costs is said in `appending`. `vlm-agent repair` turns the `.part`
-files of a killed recorder into a session.
+recorder loses less than a second of the session; what a power cut costs is said in `appending`. `vlm-agent repair`
+turns the `.part` files of a killed recorder into a session.
+
+Where a piece ends is told by the session's clock alone, at whole half seconds from its first message: the same messages
+in the same order are the same bytes, however long writing them took.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +42,9 @@ from vlm_agent.sessions.types import Controller, Excluded, Goal, RawMotion
 from vlm_agent.sessions.video import PictureEncoder, Preset
 
 FLUSH_NS = 500_000_000
-"""A piece is at most this long, on the session's clock and on the wall."""
+"""A piece is at most this long, on the session's clock."""
+PIECE_BYTES = 32 << 20
+"""A piece whose messages are larger ends early; readers refuse pieces of 256 MiB."""
 KEYFRAME_NS = 1_000_000_000
 """Seeking costs at most this much decoding, and a damaged piece at most this many frames."""
 STATE_NS = 1_000_000_000
@@ -115,7 +119,7 @@ class SessionWriter:
         self._video_name = video_path.name
         self._blocks: list[Block] = []
         self._last_ns: int | None = None
-        self._flushed_ns = self._flushed_wall_ns = 0
+        self._start_ns = self._piece = 0
         self._keyframe_ns = self._state_ns = 0
         self._video_start_ns: int | None = None
         self._video_ms = -1
@@ -222,17 +226,23 @@ class SessionWriter:
         """Leave out of the session what it holds in a span; readers do, the file keeps it."""
         self._write("excluded", excluded.stop_ns, excluded._asdict())
 
-    def flush(self) -> None:
-        """Hand everything so far to the operating system.
+    def pass_time(self, now_ns: int) -> None:
+        """Say that it is so late by the session's clock though nothing is written: ends the piece that is over by then.
 
-        Writing does this by itself every half second; a recorder that may be idle for long calls it when it is.
+        Raises:
+            DataError: If the disk is full or fails; the session stays unfinished, for `vlm-agent repair`.
+        """
+        if self._last_ns is not None:
+            self._end_piece(now_ns)
+
+    def flush(self) -> None:
+        """Hand everything so far to the operating system, which ends a piece; writing does so every half second.
 
         Raises:
             DataError: If the disk is full or fails; the session stays unfinished, for `vlm-agent repair`.
         """
         # Video first: a message on the disk always finds its frame.
         self._guard(self._flush_video, self._mcap.flush)
-        self._flushed_wall_ns = time.monotonic_ns()
 
     def close(self) -> None:
         """Finish both files and give them their names; does nothing the second time.
@@ -297,19 +307,23 @@ class SessionWriter:
             raise ValueError(f"times are nanoseconds from 0 up, got {t_ns}")
         if self._last_ns is None:
             self._begin(t_ns)
-        wall_ns = time.monotonic_ns()
-        if t_ns - self._flushed_ns >= FLUSH_NS or wall_ns - self._flushed_wall_ns >= FLUSH_NS:
-            self.flush()
-            self._flushed_ns = t_ns
+        self._end_piece(t_ns)
         if t_ns - self._state_ns >= STATE_NS:
             self._write_states()
             self._state_ns = t_ns
         # What comes late must not take the clock back.
         self._last_ns = max(t_ns, self._last_ns or 0)
 
+    def _end_piece(self, t_ns: int) -> None:
+        piece = (t_ns - self._start_ns) // FLUSH_NS
+        if piece > self._piece:
+            self._piece = piece
+            self.flush()
+        elif self._mcap.pending_bytes > PIECE_BYTES:
+            self.flush()
+
     def _begin(self, t_ns: int) -> None:
-        self._last_ns = self._flushed_ns = self._state_ns = t_ns
-        self._flushed_wall_ns = time.monotonic_ns()
+        self._last_ns = self._start_ns = self._state_ns = t_ns
         self._add("session", t_ns, self._session)
         self._write_states()
 

@@ -1,7 +1,9 @@
 """Canonical key names and the key codes of an X server, both ways.
 
-The table is read once from the server's keyboard map: a key is looked up by its unshifted symbol, so that `a` is the
-key that types an a, whatever the layout, and no key is ever remapped.
+A key is called by its unshifted symbol, so that `a` is the key that types an a, whatever the layout. One whose symbol
+has no name here (a letter of another script, an umlaut, a dead key) is called as the key in its place is on a US
+keyboard, where no other key has that name; as Windows does it. Every other key has a number, `vk_<number>`. So what is
+heard can be pressed again: a name leads back to one key code, and nothing is ever remapped.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from typing import Any
 
 from Xlib import XK
 
-from vlm_agent.sessions.keys import KEY_CODES
+from vlm_agent.desktop.x11 import connect
+from vlm_agent.desktop.xkb import KeyMap, XkbConnection
+from vlm_agent.sessions.keys import FIRST_FOREIGN, KEY_CODES
 
 _SYMBOLS: dict[str, str] = {
     "backspace": "BackSpace",
@@ -73,40 +77,165 @@ _SIDES = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}
 """A key without a side is pressed on the left."""
 _ONE_OF_A_PAIR = {f"{side}{name}": name for side in ("left", "right") for name in _SIDES}
 """Sides of a pair are heard as the same key, as the games and the action specs name them."""
-_HEARD_AS = {"KP_Enter": "enter", "ISO_Level3_Shift": "alt", "less": "vk_226"}
-"""Keys that are heard under a name but pressed by another key, or, `<` beside the left shift, by none."""
-_GROUP_LEVELS = 4
-"""Symbols a key that are looked at: two levels of two groups."""
+_ALTGR = "rightalt"
+"""What AltGr is heard as: pressed as `alt`, the key would be another one, with another effect."""
+_ALSO = {"KP_Enter": "enter", "ISO_Level3_Shift": _ALTGR, "less": "vk_226"}
+"""Other symbols of a name; `<` beside the left shift has Windows' number."""
+_ROWS = {
+    "AE": (*"1234567890", "minus", "equal"),
+    "AD": (*"qwertyuiop", "bracketleft", "bracketright"),
+    "AC": (*"asdfghjkl", "semicolon", "apostrophe"),
+    "AB": (*"zxcvbnm", "comma", "period", "slash"),
+    "FK": tuple(f"f{number}" for number in range(1, 25)),
+}
+_PLACES: dict[str, str] = {
+    **{f"{row}{column:02}": name for row, names in _ROWS.items() for column, name in enumerate(names, 1)},
+    **{f"KP{digit}": f"numpad_{digit}" for digit in range(10)},
+    **{"TLDE": "grave", "BKSL": "backslash", "LSGT": "vk_226", "KPDL": "numpad_decimal", "RTRN": "enter"},
+    **{"RALT": _ALTGR, "LALT": "leftalt", "LFSH": "leftshift", "RTSH": "rightshift", "LCTL": "leftctrl"},
+}
+"""Place of a key -> canonical name of what lies there on a US keyboard."""
+_TYPED = {name for row, names in _ROWS.items() if row != "FK" for name in names} | {"grave", "backslash", "vk_226"}
+"""Names of which there is one key: two that type the same are two keys to a game."""
+_LEVELS = 2
+"""Symbols of a key that may name it: what it types alone, and with shift (digits of a French keyboard)."""
+_NUMBERS = [f"vk_{number}" for number in range(1, 256) if number not in KEY_CODES.values()]
+"""Names of keys without another: virtual key codes that no key of ours has; there are fewer of them than key codes."""
 
 
-class KeyTable:
-    """The keys of one X server."""
+def _find_symbols() -> dict[int, str]:
+    for group in ("korean", "xkb"):
+        XK.load_keysym_group(group)
+    by_symbol = {symbol: name for name, symbol in _SYMBOLS.items()} | _ALSO
+    names = {XK.string_to_keysym(symbol): name for symbol, name in by_symbol.items()}
+    # What python-xlib does not know is 0, which is also what a key without a symbol types.
+    names.pop(XK.NoSymbol, None)
+    # Some layouts have the capital alone.
+    return {ord(name.upper()): name for name in KEY_CODES if len(name) == 1} | names
 
-    def __init__(self, display: Any) -> None:
-        """Read the keyboard map of a connection."""
-        first, last = display.display.info.min_keycode, display.display.info.max_keycode
-        rows = display.get_keyboard_mapping(first, last - first + 1)
-        XK.load_keysym_group("korean")
-        names = {XK.string_to_keysym(symbol): name for name, symbol in _SYMBOLS.items()}
-        self._codes: dict[str, int] = {}
+
+_NAMES = _find_symbols()
+"""Keysym -> canonical name, with its side."""
+
+
+class KeyNames:
+    """Names and key codes of one map, while one of its groups is active."""
+
+    def __init__(self, keymap: KeyMap, group: int = 0) -> None:
+        """Name every key."""
+        self._keymap = keymap
         self._names: dict[int, str] = {}
-        # Unshifted symbols go first: a key that types `a` wins over one that types it only with another held.
-        for level in range(_GROUP_LEVELS):
-            for code, row in enumerate(rows, start=first):
-                name = names.get(row[level]) if level < len(row) else None
-                if name is not None:
-                    self._codes.setdefault(name, code)
-                    self._names.setdefault(code, name)
-        heard_as = {XK.string_to_keysym(symbol): name for symbol, name in _HEARD_AS.items()}
-        for code, row in enumerate(rows, start=first):
-            if row[0] in heard_as:
-                self._names.setdefault(code, heard_as[row[0]])
+        self._codes: dict[str, int] = {}
+        self._name_by_symbols(group)
+        altgrs = [code for code, name in self._names.items() if name == _ALTGR and not self._is_alt(code, group)]
+        unnamed = [code for code in keymap.keys if code not in self._names]
+        self._name_by_places(unnamed)
+        self._number(sorted({*unnamed, *altgrs}))
+        for place, name in _PLACES.items():
+            # A letter that no key types is the key in its place, whatever that types: so Latin letters are printed on
+            # keyboards of other scripts.
+            if len(name) == 1 and name not in self._codes:
+                self._codes.update({name: code for code in keymap.keys if keymap.places.get(code) == place})
+        self._heard = {
+            code: name if code in altgrs else _ONE_OF_A_PAIR.get(name, name) for code, name in self._names.items()
+        }
 
     def find_code(self, name: str) -> int | None:
         """Return the key code of a canonical name; None where this keyboard has no such key."""
         return self._codes.get(_SIDES.get(name, name))
 
     def find_name(self, code: int) -> str | None:
-        """Return the canonical name of a key code, sides of a pair dropped; None where it has none."""
-        name = self._names.get(code)
-        return None if name is None else _ONE_OF_A_PAIR.get(name, name)
+        """Return the canonical name of a key code, sides of a pair dropped; None where no name is left for it."""
+        return self._heard.get(code)
+
+    def list_names(self, code: int) -> frozenset[str]:
+        """Return all names by which a key is found, the one it is heard under among them."""
+        heard = self._heard.get(code)
+        return frozenset(name for name, other in self._codes.items() if other == code) | ({heard} if heard else set())
+
+    def _name_by_symbols(self, group: int) -> None:
+        others = [other for other in range(4) if other != group]
+        # The active group goes first: a key that types `a` wins over one that types it only with another held.
+        self._name_by_level(group, 0, may_repeat=True)
+        for other, level in [(group, 1), *((other, level) for other in others for level in range(_LEVELS))]:
+            self._name_by_level(other, level, may_repeat=False)
+
+    def _name_by_level(self, group: int, level: int, *, may_repeat: bool) -> None:
+        taken = set(self._codes)
+        for code, key in self._keymap.keys.items():
+            symbols = key.in_group(group)
+            name = _NAMES.get(symbols[level]) if level < len(symbols) else None
+            if name is None or code in self._names or (name in taken and not may_repeat):
+                continue
+            if name in self._codes and name in _TYPED:
+                continue
+            self._names[code] = name
+            # Of several keys of a name, the one in its own place is pressed.
+            if name not in self._codes or _PLACES.get(self._keymap.places.get(code, "")) == name:
+                self._codes[name] = code
+
+    def _name_by_places(self, unnamed: list[int]) -> None:
+        for code in unnamed:
+            name = _PLACES.get(self._keymap.places.get(code, ""))
+            if name is not None and name not in self._codes:
+                self._names[code], self._codes[name] = name, code
+
+    def _number(self, codes: list[int]) -> None:
+        """Give each key a number of its own; those that have a name by now are also found by it."""
+        for code in codes:
+            number = _NUMBERS[code % len(_NUMBERS)]
+            if number in self._codes:
+                number = f"vk_{FIRST_FOREIGN + code}"
+            self._codes[number] = code
+            self._names.setdefault(code, number)
+
+    def _is_alt(self, code: int, group: int) -> bool:
+        return self._keymap.keys[code].in_group(group)[:1] == (XK.XK_Alt_R,)
+
+
+class KeyTable:
+    """The keys of one X server, as they are; on a connection of its own."""
+
+    def __init__(self, display: Any) -> None:
+        """Read the keyboard of a connection's server.
+
+        Raises:
+            ConfigError: it lets nobody else connect.
+        """
+        self._xkb = XkbConnection(connect(display.get_display_name()))
+        self._group = self._xkb.ask_group()
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the map again; to be called when the server says that it has changed."""
+        self._keymap = self._xkb.read()
+        self._xkb.take_changes()
+        self._by_group: dict[int, KeyNames] = {}
+
+    def follow(self) -> None:
+        """Ask the server which group is active, and read the map again where it has changed."""
+        self._group = self._xkb.ask_group()
+        if self._xkb.take_changes():
+            self.reload()
+
+    def in_group(self, group: int) -> KeyNames:
+        """Return names and codes while a group is active."""
+        if group not in self._by_group:
+            self._by_group[group] = KeyNames(self._keymap, group)
+        return self._by_group[group]
+
+    def find_code(self, name: str) -> int | None:
+        """Return the key code of a canonical name; None where this keyboard has no such key."""
+        return self.in_group(self._group).find_code(name)
+
+    def find_name(self, code: int) -> str | None:
+        """Return the canonical name of a key code, sides of a pair dropped; None where no name is left for it."""
+        return self.in_group(self._group).find_name(code)
+
+    def list_names(self, code: int) -> frozenset[str]:
+        """Return all names by which a key is found, the one it is heard under among them."""
+        return self.in_group(self._group).list_names(code)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._xkb.close()

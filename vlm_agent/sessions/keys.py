@@ -2,7 +2,8 @@
 
 Names are the lower-case ones of `actions`: letters, digits, `space`, `escape`, `left`, `shift`, `f1`, and punctuation
 by the word for what it types on a US layout (`minus`), for an ActionSpec has no room for signs. A code without a name
-becomes `vk_<code>`, so that no key press of a foreign recording is lost.
+becomes `vk_<code>`, so that no key press of a recording is lost. Windows' codes end at 255; 512 and up are key codes
+of an X server for which no number below is left.
 Codes: https://learn.microsoft.com/en-us/windows/win32/inputdev/virtual-key-codes
 """
 
@@ -79,6 +80,9 @@ _KEY_NAMES = {code: name for name, code in KEY_CODES.items()}
 SIGN_NAMES: dict[str, str] = {sign: _KEY_NAMES[code] for sign, code in _SIGN_CODES.items()}
 """Sign -> canonical name of the key that types it on a US layout; a person or another recorder may write the sign."""
 _UNNAMED = "vk_"
+FIRST_FOREIGN = 512
+"""Where the numbers of keys begin that are none of Windows'."""
+_END, _FOREIGN_END = 256, FIRST_FOREIGN + 256
 
 
 def key_code(name: str) -> int:
@@ -91,8 +95,10 @@ def key_code(name: str) -> int:
     if code is not None:
         return code
     digits = name.removeprefix(_UNNAMED)
-    if name.startswith(_UNNAMED) and digits.isascii() and digits.isdigit() and int(digits) < 256:
-        return int(digits)
+    if name.startswith(_UNNAMED) and digits.isascii() and digits.isdigit() and len(digits) <= 3:
+        number = int(digits)
+        if number < _END or FIRST_FOREIGN <= number < _FOREIGN_END:
+            return number
     raise DataError(f"expected a canonical key name such as 'space' or 'a', got {name!r}")
 
 

@@ -25,7 +25,7 @@ from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import AppendedFile, part_path
-from vlm_agent.sessions.keys import key_code
+from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code
 from vlm_agent.sessions.matroska import Block, MatroskaWriter
 from vlm_agent.sessions.mcap_writer import ChannelSpec, LoggedMessage, McapWriter
 from vlm_agent.sessions.topics import (
@@ -334,7 +334,8 @@ class SessionWriter:
         self._add("window", t_ns, {"title": self._title, "rect": [0, 0, width_px, height_px], "hWnd": 0})
         if self._placement is not None:
             self._add("placement", t_ns, encode_placement(self._placement))
-        self._add("keyboard/state", t_ns, {"buttons": sorted(self._keys)})
+        # OWAMcap's tools take no other codes than Windows' there.
+        self._add("keyboard/state", t_ns, {"buttons": sorted(code for code in self._keys if code < FIRST_FOREIGN)})
         x, y = self._pointer
         self._add("mouse/state", t_ns, {"x": x, "y": y, "buttons": sorted(self._buttons)})
 

@@ -6,12 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from Xlib import XK
 
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.types import WindowInfo
 from vlm_agent.desktop.windows import choose_window, is_wayland
-from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.errors import ConfigError
 
 RECT = Rect(0, 0, 9, 9)
@@ -75,60 +73,3 @@ def test_a_wayland_session_is_known(variables: dict[str, str], is_it: bool, monk
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert is_wayland() == is_it
-
-
-FIRST_CODE = 8
-ROWS = [
-    ["Escape"],
-    ["a", "A"],
-    ["q", "Q", "a"],  # an `a` with another key held
-    ["Control_L"],
-    ["Control_R"],
-    ["Alt_L", "Meta_L"],
-    ["ISO_Level3_Shift"],
-    ["Super_L"],
-    ["KP_Enter"],
-    ["Return"],
-    ["minus", "underscore"],
-    ["less", "greater"],
-    ["NoSymbol"],
-]
-
-
-def make_table() -> KeyTable:
-    XK.load_keysym_group("xkb")  # where ISO_Level3_Shift is
-    rows = [[XK.string_to_keysym(name) for name in row] for row in ROWS]
-    info = SimpleNamespace(min_keycode=FIRST_CODE, max_keycode=FIRST_CODE + len(ROWS) - 1)
-
-    def get_keyboard_mapping(first: int, count: int) -> list[list[int]]:
-        assert (first, count) == (FIRST_CODE, len(ROWS))
-        return rows
-
-    return KeyTable(SimpleNamespace(display=SimpleNamespace(info=info), get_keyboard_mapping=get_keyboard_mapping))
-
-
-@pytest.mark.parametrize(
-    ("name", "row", "heard"),
-    [
-        ("escape", 0, "escape"),
-        ("a", 1, "a"),
-        ("q", 2, "q"),
-        ("ctrl", 3, "ctrl"),  # without a side: the left one
-        ("leftctrl", 3, "ctrl"),
-        ("rightctrl", 4, "ctrl"),
-        ("alt", 5, "alt"),
-        ("leftmeta", 7, "leftmeta"),
-        ("enter", 9, "enter"),
-        ("minus", 10, "minus"),
-    ],
-)
-def test_a_key_is_pressed_by_its_unshifted_symbol_and_heard_without_its_side(name: str, row: int, heard: str) -> None:
-    table = make_table()
-    assert table.find_code(name) == FIRST_CODE + row
-    assert table.find_name(FIRST_CODE + row) == heard
-
-
-def test_some_keys_are_heard_and_never_pressed() -> None:
-    table = make_table()
-    assert [table.find_name(FIRST_CODE + row) for row in (6, 8, 11, 12)] == ["alt", "enter", "vk_226", None]
-    assert table.find_code("f1") is None

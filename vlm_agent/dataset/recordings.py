@@ -18,7 +18,7 @@ from vlm_agent.sessions.types import Goal
 
 SPEC_KEY = "action_spec"
 """Where a session's `meta` keeps the ActionSpec of its game, in frame pixels."""
-_BUTTONS = ("left", "right", "middle")
+_BUTTONS = ("left", "right", "middle", "x1", "x2")
 
 
 @dataclass(frozen=True)

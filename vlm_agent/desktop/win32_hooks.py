@@ -32,6 +32,7 @@ BUTTONS = {
     0x020C: ("x", False),
 }
 """Message of a button -> its name and whether it is down; which "x" it is stands in `MouseInfo.data`."""
+_EXTENDED, _PLACES = 1, 1 << 16
 _WH_KEYBOARD_LL, _WH_MOUSE_LL = 13, 14
 _HWND_MESSAGE = -3
 _RIDEV_INPUTSINK = 0x100
@@ -64,6 +65,12 @@ class KeyInfo(ctypes.Structure):
         ("time_ms", wintypes.DWORD),
         ("extra", ctypes.c_size_t),
     )
+
+    @property
+    def key_id(self) -> int:
+        """Return which key it is: its place, since two may have one code, and one another code after it was pressed."""
+        place = self.scan_code | (self.flags & _EXTENDED) << 8
+        return _PLACES | place if self.scan_code else self.code
 
 
 class RawDevice(ctypes.Structure):

@@ -73,9 +73,9 @@ _SYMBOLS: dict[str, str] = {
     **{f"f{number}": f"F{number}" for number in range(1, 25)},
     **{name: name for name in KEY_CODES if len(name) == 1 and name.isalnum()},
 }
-_SIDES = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}
-"""A key without a side is pressed on the left."""
-_ONE_OF_A_PAIR = {f"{side}{name}": name for side in ("left", "right") for name in _SIDES}
+BUTTONS = {"left": 1, "middle": 2, "right": 3, "x1": 8, "x2": 9}
+"""Mouse button -> its number; 4 to 7 are the wheel."""
+_ONE_OF_A_PAIR = {f"{side}{name}": name for side in ("left", "right") for name in ("shift", "ctrl", "alt")}
 """Sides of a pair are heard as the same key, as the games and the action specs name them."""
 _ALTGR = "rightalt"
 """What AltGr is heard as: pressed as `alt`, the key would be another one, with another effect."""
@@ -131,27 +131,44 @@ class KeyNames:
         unnamed = [code for code in keymap.keys if code not in self._names]
         self._name_by_places(unnamed)
         self._number(sorted({*unnamed, *altgrs}))
-        for place, name in _PLACES.items():
+        for code, place in keymap.places.items():
             # A letter that no key types is the key in its place, whatever that types: so Latin letters are printed on
             # keyboards of other scripts.
-            if len(name) == 1 and name not in self._codes:
-                self._codes.update({name: code for code in keymap.keys if keymap.places.get(code) == place})
+            if len(_PLACES.get(place, "")) == 1 and code in keymap.keys:
+                self._codes.setdefault(_PLACES[place], code)
         self._heard = {
             code: name if code in altgrs else _ONE_OF_A_PAIR.get(name, name) for code, name in self._names.items()
         }
+        self._all = self._collect()
 
     def find_code(self, name: str) -> int | None:
         """Return the key code of a canonical name; None where this keyboard has no such key."""
-        return self._codes.get(_SIDES.get(name, name))
+        code = self._codes.get(name)
+        # A key without a side is pressed on the left, where there is a left one.
+        return self._codes.get(f"left{name}", self._codes.get(f"right{name}")) if code is None else code
 
     def find_name(self, code: int) -> str | None:
         """Return the canonical name of a key code, sides of a pair dropped; None where no name is left for it."""
         return self._heard.get(code)
 
     def list_names(self, code: int) -> frozenset[str]:
-        """Return all names by which a key is found, the one it is heard under among them."""
-        heard = self._heard.get(code)
-        return frozenset(name for name, other in self._codes.items() if other == code) | ({heard} if heard else set())
+        """Return all that a key is called: as it is heard, as it is found, and as what is printed on a US keyboard."""
+        return self._all.get(code, frozenset())
+
+    @property
+    def all_names(self) -> frozenset[str]:
+        """What any key can be called."""
+        return frozenset().union(*self._all.values())
+
+    def _collect(self) -> dict[int, frozenset[str]]:
+        names = {code: {name} for code, name in self._heard.items()}
+        for name, code in self._codes.items():
+            names[code].add(name)
+        for code, place in self._keymap.places.items():
+            # What no key types, the key in its place may be called by a person.
+            if code in names and place in _PLACES and _PLACES[place] not in self._codes:
+                names[code].add(_PLACES[place])
+        return {code: frozenset(of_key) for code, of_key in names.items()}
 
     def _name_by_symbols(self, group: int) -> None:
         others = [other for other in range(4) if other != group]
@@ -233,8 +250,13 @@ class KeyTable:
         return self.in_group(self._group).find_name(code)
 
     def list_names(self, code: int) -> frozenset[str]:
-        """Return all names by which a key is found, the one it is heard under among them."""
+        """Return all that a key is called: as it is heard, as it is found, and as what is printed on a US keyboard."""
         return self.in_group(self._group).list_names(code)
+
+    @property
+    def all_names(self) -> frozenset[str]:
+        """What any key can be called."""
+        return self.in_group(self._group).all_names
 
     def close(self) -> None:
         """Give the connection back."""

@@ -26,6 +26,8 @@ SENT = 0x80
 """Set in the type of an event that another program sent."""
 _TIME_BYTES, _EVENT_BYTES = 4, 32
 _CORE = struct.Struct("=BBHIIIIhhhhHBx")
+_GROUP_AT = 13
+"""Bits 13 and 14 of an event's state tell the group (XKB protocol, 2.2.2)."""
 _PATIENCE_S = 5.0
 
 
@@ -42,6 +44,8 @@ class CoreEvent(NamedTuple):
     """Column on the screen."""
     y: int
     """Row on the screen."""
+    group: int = 0
+    """Which of its keyboard's groups of symbols was active."""
 
 
 def kind_of(event: bytes) -> int:
@@ -51,8 +55,8 @@ def kind_of(event: bytes) -> int:
 
 def parse_core(event: bytes) -> CoreEvent:
     """Return a device event of 32 bytes."""
-    _, detail, _, server_ms, _, _, _, x, y, *_ = _CORE.unpack(event)
-    return CoreEvent(kind_of(event), detail, server_ms, x, y)
+    _, detail, _, server_ms, _, _, _, x, y, _, _, state, _ = _CORE.unpack(event)
+    return CoreEvent(kind_of(event), detail, server_ms, x, y, state >> _GROUP_AT & 3)
 
 
 class RecordThread:

@@ -8,7 +8,6 @@ one of its own. Layouts: https://www.x.org/releases/X11R7.7/doc/kbproto/xkbproto
 from __future__ import annotations
 
 import struct
-import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

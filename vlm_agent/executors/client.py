@@ -85,6 +85,8 @@ class ExecutorClient:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the policy's process, which then ends this one in good order
         )
+        self.notes: list[str] = []
+        """What a person should know of this executor, a line each."""
         self.counts: dict[str, Any] | None = None
         self._is_closing = threading.Event()
         try:
@@ -130,6 +132,7 @@ class ExecutorClient:
         if told is None or not told.get("ready"):
             why = (told or {}).get("error", "it ended without a word")
             raise ConfigError(f"the executor did not start: {why}")
+        self.notes = told["notes"]
         return read_endpoint(Path(told["endpoint"]))
 
     def _read(self) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from vlm_agent.errors import ConfigError, VlmAgentError
@@ -25,7 +25,9 @@ class Control:
     kind: Kind
     """Keyboard or mouse."""
     name: str
-    """Canonical key name, or `left`, `right`, `middle`."""
+    """Canonical key name, or `left`, `right`, `middle`, `x1`, `x2`."""
+    code: int | None = field(default=None, compare=False)
+    """What the system calls it; None where that is not asked yet."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -35,7 +37,13 @@ class InjectionDevice(Protocol):
     """Mouse and keyboard of a desktop; used by one thread at a time."""
 
     def find_missing(self, controls: list[Control]) -> list[Control]:
-        """Return those of the controls that this desktop does not have."""
+        """Return those of the controls that this desktop does not have, as its keyboard is at the moment."""
+
+    def find(self, control: Control) -> Control:
+        """Return a control with its code: the one it was pressed with, else the one that `press` would take next."""
+
+    def list_names(self, control: Control) -> frozenset[str]:
+        """Return all names of the key that a control is at the moment."""
 
     def move(self, x: int, y: int) -> None:
         """Bring the pointer to a point of the screen, in units of pointer events."""
@@ -47,7 +55,7 @@ class InjectionDevice(Protocol):
         """Press down."""
 
     def release(self, control: Control) -> None:
-        """Let go."""
+        """Let go of what was pressed, by the code of then; where it was another that pressed it, by the control's."""
 
     def turn(self, dx: int, dy: int) -> None:
         """Turn the wheel by notches, right and up positive."""
@@ -63,6 +71,14 @@ class DryDevice:
         """Miss nothing."""
         return []
 
+    def find(self, control: Control) -> Control:
+        """Know no code."""
+        return control
+
+    def list_names(self, control: Control) -> frozenset[str]:
+        """Know no other name."""
+        return frozenset((control.name,))
+
     def move(self, x: int, y: int) -> None:
         """Do nothing."""
 
@@ -82,9 +98,18 @@ class DryDevice:
         """Do nothing."""
 
 
-def check_controls(device: InjectionDevice, controls: list[Control]) -> None:
-    """Raise ConfigError where the desktop lacks a key or button that the model may use."""
+def find_missing(device: InjectionDevice, controls: list[Control]) -> list[Control]:
+    """Return what a model may press and the desktop does not have; it is left out then.
+
+    Raises:
+        ConfigError: the desktop has nothing of it.
+    """
     missing = device.find_missing(controls)
-    if missing:
-        names = ", ".join(map(str, missing))
-        raise ConfigError(f"expected a desktop with all that the model may press, this one has no {names}")
+    if missing and len(missing) == len(controls):
+        raise ConfigError(f"the model may press {join_controls(missing)}, and this desktop has none of it")
+    return missing
+
+
+def join_controls(controls: list[Control]) -> str:
+    """Return the names of controls, as a person reads them."""
+    return ", ".join(map(str, controls))

@@ -1,8 +1,9 @@
 """A small process that outlives the executor, and lets go of what it held if it was killed.
 
 The executor says on the guardian's standard input what it is about to press, before it presses it, and what it has
-released: lines of `+key w`, `-button left`, and `bye`. What is in the pipe survives who wrote it. When it ends without
-a goodbye, everything that is still down is released; twice, since the server may still hold a press of the dead one's.
+released: lines of `+key w 25`, `-button left`, and `bye`. A key is released by that code, whatever the layout is by
+then. What is in the pipe survives who wrote it. When it ends without a goodbye, everything that is still down is
+released; twice, since the server may still hold a press of the dead one's.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Guardian:
             GuardianLostError: nobody listens.
         """
         try:
-            self._stdin.write(f"{'+' if is_down else '-'}{control}\n")
+            code = "" if control.code is None else f" {control.code}"
+            self._stdin.write(f"{'+' if is_down else '-'}{control}{code}\n")
         except (OSError, ValueError) as error:
             raise GuardianLostError("the guardian process is gone") from error
 
@@ -95,10 +97,10 @@ def follow(lines: Iterable[str]) -> list[Control]:
         word = line.strip()
         if word == "bye":
             return []
-        kind, _, name = word[1:].partition(" ")
+        kind, name, code = (*word[1:].split(" "), "", "")[:3]
         if kind not in ("key", "button"):
             continue  # cut off in the middle
-        control = Control(cast(Kind, kind), name)
+        control = Control(cast(Kind, kind), name, int(code) if code.isdigit() else None)
         if word[0] == "+":
             down[control] = None
         else:

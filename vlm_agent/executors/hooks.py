@@ -16,15 +16,15 @@ from vlm_agent.desktop.win32_hooks import (
     KeyInfo,
     MouseInfo,
 )
-from vlm_agent.executors.send_input import OUR_MARK
+from vlm_agent.executors.send_input import MAPVK_VK_TO_VSC_EX, OUR_MARK
 from vlm_agent.executors.watching import Signal
 from vlm_agent.safety.rules import plain_key
-from vlm_agent.sessions.keys import key_name
+from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code, key_name
 
-_NUMBERS = {"left": 1, "middle": 2, "right": 3, "x": 8}
+_NUMBERS = {"left": 1, "middle": 2, "right": 3, "x": 7}
 _CHANGES = {message: (_NUMBERS[name], is_down) for message, (name, is_down) in BUTTONS.items()}
 _CHANGES |= {WM_MOUSEWHEEL: (4, True), WM_MOUSEHWHEEL: (6, True)}
-"""Message -> number of the button, as X11 counts them, and whether it is down."""
+"""Message -> number of the button, as X11 counts them, and whether it is down; which of the extra ones comes on top."""
 
 
 def read_keyboard(message: int, info: KeyInfo) -> Signal | None:
@@ -32,7 +32,7 @@ def read_keyboard(message: int, info: KeyInfo) -> Signal | None:
     is_down = KEYS.get(message)
     if is_down is None:
         return None
-    return Signal("key", info.code, is_down, name=plain_key(key_name(info.code)), is_own=info.extra == OUR_MARK)
+    return Signal("key", info.key_id, is_down, name=plain_key(key_name(info.code)), is_own=info.extra == OUR_MARK)
 
 
 def read_mouse(message: int, info: MouseInfo) -> Signal | None:
@@ -41,7 +41,12 @@ def read_mouse(message: int, info: MouseInfo) -> Signal | None:
     if message == WM_MOUSEMOVE:
         return Signal("move", point=(info.x, info.y), is_own=is_own)
     change = _CHANGES.get(message)
-    return None if change is None else Signal("button", *change, is_own=is_own)
+    if change is None:
+        return None
+    number, is_down = change
+    if message in BUTTONS and BUTTONS[message][0] == "x":
+        number += info.data >> 16
+    return Signal("button", number, is_down, is_own=is_own)
 
 
 class HookListener(HookThread):
@@ -70,3 +75,8 @@ class HookListener(HookThread):
             user32=user32,
             kernel32=kernel32,
         )
+
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name, without its side."""
+        code = key_code({"super": "leftmeta"}.get(name, name))
+        return code < FIRST_FOREIGN and bool(self._user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX))

@@ -22,6 +22,9 @@ class Listener(Protocol):
     def is_alive(self) -> bool:
         """Return whether it still hears."""
 
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name, without its side."""
+
     def close(self) -> None:
         """Stop hearing."""
 

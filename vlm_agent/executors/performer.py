@@ -293,6 +293,8 @@ class Performer:
         aim = self._around.guard.aim(None if is_relative else planned.point_px, planned.window)
         if isinstance(aim, Misdirected):
             return aim
+        if planned.control is not None and self._around.device.find_missing([planned.control]):
+            return "no_such_key"
         return self._limit(planned, max(now_ns, planned.due_ns)) or aim
 
     def _limit(self, planned: Planned, now_ns: int) -> StrEnum | None:
@@ -301,8 +303,11 @@ class Performer:
         if isinstance(planned.event, WheelTurned):
             return self._limits.judge_wheel(abs(planned.event.dx) + abs(planned.event.dy), now_ns)
         assert planned.control is not None
-        own = {control.name for control in self._leases.held if control.kind == "key"}
-        return self._limits.judge_press(planned.control, own | self._around.keys_down(), now_ns)
+        down = {control.name for control in self._leases.held if control.kind == "key"} | self._around.keys_down()
+        if planned.control.kind == "key":
+            # A key is denied under each of its names.
+            down |= self._around.list_names(planned.control)
+        return self._limits.judge_press(planned.control, down, now_ns)
 
     def _react(self, why: StrEnum | str, planned: Planned) -> None:
         if why is Misdirected.RESIZED:

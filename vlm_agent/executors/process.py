@@ -27,7 +27,7 @@ from vlm_agent.desktop.windows import open_desktop
 from vlm_agent.errors import ConfigError, VlmAgentError
 from vlm_agent.executors.audit import AuditLog
 from vlm_agent.executors.clock import RealClock
-from vlm_agent.executors.devices import Control, DryDevice, InjectionDevice, check_controls
+from vlm_agent.executors.devices import Control, DryDevice, InjectionDevice, find_missing, join_controls
 from vlm_agent.executors.endpoints import close_endpoint, open_endpoint
 from vlm_agent.executors.focus import FocusGuard, Target
 from vlm_agent.executors.guardian import Guardian
@@ -37,7 +37,7 @@ from vlm_agent.executors.opening import open_device, open_listener
 from vlm_agent.executors.performer import Performer
 from vlm_agent.executors.server import Server, SocketServer
 from vlm_agent.executors.terms import Surroundings, Terms
-from vlm_agent.executors.watching import DEFAULT_HOTKEYS, PersonWatch, SentLog, read_hotkey
+from vlm_agent.executors.watching import DEFAULT_HOTKEYS, PersonWatch, SentLog, check_hotkeys, read_hotkey
 from vlm_agent.safety.rules import plain_key
 
 _SWITCH_S = 0.0005
@@ -115,6 +115,8 @@ class _Hands:
     device: InjectionDevice
     watch: PersonWatch | None = None
     guardian: Guardian | None = None
+    missing: tuple[Control, ...] = ()
+    """What the model may press and this desktop does not have."""
 
 
 class Executor:
@@ -143,6 +145,8 @@ class Executor:
         self.performer = Performer(terms, around)
         if hands.watch is not None:
             hands.watch.is_armed = self.performer.is_running
+        self.notes = _note_missing(hands.missing)
+        """What a person should know of it, a line each."""
         self.endpoint, listening = open_endpoint(guard.window.title, is_live=settings.is_live)
         stack.callback(close_endpoint, self.endpoint)
         self._server = SocketServer(Server(self.performer, self.kill, self.endpoint.token), listening)
@@ -216,22 +220,30 @@ def _open_hands(settings: ExecutorSettings, kill: KillSwitch, stack: ExitStack) 
     stack.callback(guardian.close)
     device = open_device(sent)
     stack.callback(device.close)
-    check_controls(device, settings.controls)
+    missing = find_missing(device, settings.controls)
     listener = open_listener(watch.hear)
+    check_hotkeys(settings.hotkeys, listener.hears)
     listener.on_lost = lambda: kill.throw(StopReason.LISTENER_LOST)
     stack.callback(listener.close)
     if not listener.is_alive:
         raise ConfigError("input is not heard any more, so nobody could stop the agent; it is not used live")
-    return _Hands(device, watch, guardian)
+    return _Hands(device, watch, guardian, tuple(missing))
+
+
+def _note_missing(missing: tuple[Control, ...]) -> list[str]:
+    if not missing:
+        return []
+    names = join_controls(list(missing))
+    return [f"this desktop has no {names}: what the model does with it is left out, and counted as no_such_key"]
 
 
 def _ask(hands: _Hands) -> dict[str, Any]:
-    asked: dict[str, Any] = {}
-    watch, guardian = hands.watch, hands.guardian
+    asked: dict[str, Any] = {"list_names": hands.device.list_names}
+    device, watch, guardian = hands.device, hands.watch, hands.guardian
     if watch is not None:
         asked |= {"keys_down": lambda: watch.keys_down, "last_person_ns": lambda: watch.last_person_ns}
     if guardian is not None:
-        asked["warn"] = guardian.warn
+        asked["warn"] = lambda control, is_down: guardian.warn(device.find(control) if is_down else control, is_down)
     return asked
 
 
@@ -264,7 +276,7 @@ def main() -> int:
         die_with_parent(value.pop("parent"))
         with ExitStack() as stack:
             executor = Executor(ExecutorSettings.from_json(value), stack)
-            _tell({"ready": True, "endpoint": str(executor.endpoint.path)})
+            _tell({"ready": True, "endpoint": str(executor.endpoint.path), "notes": executor.notes})
             executor.serve(lifeline)
             counts = executor.performer.describe()
         _tell({"counts": counts})

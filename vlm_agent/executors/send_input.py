@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import wintypes
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from vlm_agent.actions.placement import Rect
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.executors.devices import Control, DeviceLostError
-from vlm_agent.sessions.keys import KEY_CODES
+from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code
 
 OUR_MARK = 0x564C4D41
 """Stands in `dwExtraInfo` of what we inject."""
 
 _INPUT_MOUSE, _INPUT_KEYBOARD = 0, 1
 _MOVE, _ABSOLUTE, _VIRTUALDESK, _WHEEL, _HWHEEL = 0x0001, 0x8000, 0x4000, 0x0800, 0x1000
-_BUTTONS = {"left": (0x0002, 0x0004), "right": (0x0008, 0x0010), "middle": (0x0020, 0x0040)}
+_BUTTONS = {
+    "left": (0x0002, 0x0004, 0),
+    "right": (0x0008, 0x0010, 0),
+    "middle": (0x0020, 0x0040, 0),
+    "x1": (0x0080, 0x0100, 1),
+    "x2": (0x0080, 0x0100, 2),
+}
+"""Button -> flags that press and release it, and which of the extra ones it is."""
 _EXTENDEDKEY, _KEYUP, _SCANCODE = 0x0001, 0x0002, 0x0008
-_MAPVK_VK_TO_VSC_EX = 4
+MAPVK_VK_TO_VSC_EX = 4
 _WHEEL_DELTA = 120
 _EXTENDED_PREFIX = 0xE0
 _LEFT = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}
@@ -69,11 +77,23 @@ class SendInputDevice:
         from vlm_agent.desktop.win32 import Win32Desktop, load_user32
 
         self._user32 = user32 if user32 is not None else load_user32()
+        self._held: dict[Control, int] = {}
+        """Scan code with which each key was pressed: it stays that whatever the layout becomes."""
         self._screen = screen if screen is not None else Win32Desktop(self._user32).screen
 
     def find_missing(self, controls: list[Control]) -> list[Control]:
         """Return those of the controls that this keyboard layout or mouse does not have."""
         return [control for control in controls if not self._is_known(control)]
+
+    def find(self, control: Control) -> Control:
+        """Return a control with its scan code: the one it was pressed with, else that of the moment."""
+        if control.kind == "button":
+            return control
+        return replace(control, code=self._held.get(control) or self._find_scan(control.name))
+
+    def list_names(self, control: Control) -> frozenset[str]:
+        """Know no other name: a virtual key is one key."""
+        return frozenset((control.name,))
 
     def move(self, x: int, y: int) -> None:
         """Bring the pointer to a point of the virtual desktop."""
@@ -108,16 +128,26 @@ class SendInputDevice:
         return self._find_scan(control.name) is not None
 
     def _find_scan(self, name: str) -> int | None:
-        code = KEY_CODES.get(_LEFT.get(name, name))
-        return (self._user32.MapVirtualKeyW(code, _MAPVK_VK_TO_VSC_EX) or None) if code is not None else None
+        try:
+            code = key_code(_LEFT.get(name, name))
+        except DataError:
+            return None
+        return (self._user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX) or None) if code < FIRST_FOREIGN else None
 
     def _change(self, control: Control, *, is_down: bool) -> None:
         if control.kind == "button":
-            self._send_mouse(_BUTTONS[control.name][0 if is_down else 1])
+            *flags_of, number = _BUTTONS[control.name]
+            self._send_mouse(flags_of[0 if is_down else 1], data=number)
             return
-        scan = self._find_scan(control.name)
+        pressed = self._held.pop(control, control.code)
+        scan = self._find_scan(control.name) if is_down or pressed is None else pressed
         if scan is None:
-            raise ConfigError(f"this keyboard has no {control}")
+            raise ConfigError(f"this desktop has no {control}")
+        is_shared = scan in self._held.values()
+        if is_down:
+            self._held[control] = scan
+        if is_shared:  # two names of one key hold it together
+            return
         flags = _SCANCODE | (0 if is_down else _KEYUP) | (_EXTENDEDKEY if scan >> 8 == _EXTENDED_PREFIX else 0)
         event = Input(type=_INPUT_KEYBOARD)
         event.either.ki = _Keyboard(0, scan & 0xFF, flags, 0, OUR_MARK)

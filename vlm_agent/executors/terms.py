@@ -59,6 +59,8 @@ class Surroundings:
     """Time."""
     warn: Callable[[Control, bool], None] = lambda control, is_down: None
     """Told what is about to be pressed, and what was released, for the case that this process dies (see `guardian`)."""
+    list_names: Callable[[Control], frozenset[str]] = lambda control: frozenset()
+    """Tells the other names of a key that is about to be pressed."""
     keys_down: Callable[[], frozenset[str]] = frozenset
     """What keys are down, a person's too."""
     last_person_ns: Callable[[], int | None] = lambda: None

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
 from vlm_agent.safety.rules import plain_key
+from vlm_agent.sessions.keys import key_code
 
 _NOTE_NS = 1000 * NS_PER_MS
 """A note older than this was swallowed by the server; it must not hide a person's event for ever."""
@@ -41,6 +42,8 @@ class Signal:
     """Of a move; None for one by an offset, which ends nobody knows where."""
     name: str | None = None
     """Of a key, sides dropped, where it has one."""
+    names: frozenset[str] = frozenset()
+    """All names of a key, where it has several: the letter printed on it, say, and what the layout has it type."""
     is_own: bool = False
     """Whether the system says itself that we injected it."""
 
@@ -109,7 +112,7 @@ class PersonWatch:
         self._person_stops = person_stops
         self._tolerance_px = tolerance_px
         # By code: with both of a pair down, letting go of one leaves the other.
-        self._down: dict[int, str] = {}
+        self._down: dict[int, frozenset[str]] = {}
         self._at: tuple[int, int] | None = None
         self._strayed: deque[tuple[int, int]] = deque()
         self.is_armed: Callable[[], bool] = lambda: False
@@ -118,22 +121,21 @@ class PersonWatch:
     @property
     def keys_down(self) -> frozenset[str]:
         """Keys that are down, whoever holds them."""
-        return frozenset(self._down.values())
+        return frozenset().union(*self._down.values())
 
     def hear(self, heard: Signal, now_ns: int) -> None:
         """Judge one event; called in the order in which they happened."""
         is_own = heard.is_own or self._sent.take(heard, now_ns)
-        if heard.kind == "key" and heard.name is not None:
-            if heard.is_down:
-                self._down[heard.code] = heard.name
-            else:
-                self._down.pop(heard.code, None)
+        if heard.kind == "key" and heard.is_down:
+            self._down[heard.code] = _names_of(heard)
+        elif heard.kind == "key":
+            self._down.pop(heard.code, None)
         before, self._at = self._at, heard.point or self._at
         if is_own:
             return
-        is_hotkey = heard.kind == "key" and heard.is_down and self._completes_hotkey(heard)
-        if is_hotkey:
-            self._kill.throw(StopReason.HOTKEY, heard.name or "")
+        hotkey = self._complete_hotkey(heard)
+        if hotkey is not None:
+            self._kill.throw(StopReason.HOTKEY, hotkey)
         elif heard.kind == "move" and self._is_corner(heard.point):
             self._kill.throw(StopReason.CORNER)
         elif heard.kind != "move" or self._has_strayed(before, heard.point, now_ns):
@@ -141,8 +143,14 @@ class PersonWatch:
             if self._person_stops and self.is_armed():
                 self._kill.throw(StopReason.PERSON, heard.kind)
 
-    def _completes_hotkey(self, heard: Signal) -> bool:
-        return any(heard.name in keys and keys <= self.keys_down for keys in self._hotkeys)
+    def _complete_hotkey(self, heard: Signal) -> str | None:
+        """Return the key with which all of a hotkey is down."""
+        if heard.kind != "key" or not heard.is_down:
+            return None
+        for keys in self._hotkeys:
+            if keys & _names_of(heard) and keys <= self.keys_down:
+                return min(keys & _names_of(heard))
+        return None
 
     def _is_corner(self, point: tuple[int, int] | None) -> bool:
         if point is None:
@@ -166,13 +174,33 @@ def read_hotkey(text: str) -> frozenset[str]:
     Raises:
         ConfigError: a key has no name we know.
     """
-    from vlm_agent.sessions.keys import KEY_CODES
-
-    names = [plain_key(name.strip().lower()) for name in text.split("+")]
-    unknown = [name for name in names if name not in KEY_CODES and name != "super"]
-    if unknown or not names:
-        raise ConfigError(f"--stop-keys expects keys such as f12 or ctrl+alt+q, got {text!r}")
+    names = [plain_key(name) for name in text.split("+")]
+    try:
+        for name in names:
+            key_code("leftmeta" if name == "super" else name)
+    except DataError as error:
+        raise ConfigError(f"--stop-keys expects keys such as f12 or ctrl+alt+q, got {text!r}") from error
     return frozenset(names)
+
+
+def check_hotkeys(hotkeys: Iterable[str], hears: Callable[[str], bool]) -> None:
+    """Raise ConfigError for a hotkey that can't be pressed on this keyboard.
+
+    Args:
+        hotkeys: as a person writes them.
+        hears: whether the keyboard has a key of a name, without its side.
+    """
+    for text in hotkeys:
+        missing = sorted(name for name in read_hotkey(text) if not hears(name))
+        if missing:
+            raise ConfigError(
+                f"--stop-keys: this keyboard has no key {', '.join(missing)}, so {text} could not stop the agent; give"
+                " keys that it has, such as f12"
+            )
+
+
+def _names_of(heard: Signal) -> frozenset[str]:
+    return heard.names | ({heard.name} if heard.name else set())
 
 
 def _is_same(noted: Signal, heard: Signal) -> bool:

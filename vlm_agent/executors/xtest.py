@@ -1,7 +1,8 @@
 """Injecting input on X11 through the XTEST extension, and hearing all input through RECORD.
 
-One connection injects; key codes come from a table read once, nothing is remapped, and no request carries a delay for
-the server to wait: when an event is sent is the executor's to say. Hearing has connections of its own.
+One connection injects; a key is pressed by its code of the moment and let go by the same, nothing is remapped, and no
+request carries a delay for the server to wait: when an event is sent is the executor's to say. Hearing has connections
+of its own.
 Protocol: https://www.x.org/releases/X11R7.7/doc/xextproto/xtest.html
 """
 
@@ -10,19 +11,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from Xlib import X
 from Xlib.ext import xtest
 
 from vlm_agent.desktop.x11 import connect
-from vlm_agent.desktop.x11_keys import KeyTable
-from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, parse_core
+from vlm_agent.desktop.x11_keys import BUTTONS, KeyTable
+from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, kind_of, parse_core
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, DeviceLostError
 from vlm_agent.executors.watching import SentLog, Signal
 from vlm_agent.safety.rules import plain_key
 
-_BUTTONS = {"left": 1, "middle": 2, "right": 3}
 _WHEEL_UP, _WHEEL_DOWN, _WHEEL_LEFT, _WHEEL_RIGHT = 4, 5, 6, 7
 
 
@@ -43,11 +44,27 @@ class XTestDevice:
         if not self._display.has_extension("XTEST"):
             raise ConfigError("the X server has no XTEST extension; start it with +extension XTEST")
         self._keys = KeyTable(self._display)
+        self._num_buttons = len(self._display.get_pointer_mapping())
         self._sent = sent or SentLog()
+        self._held: dict[Control, int] = {}
+        """Code with which each was pressed."""
+        self._found: Control | None = None
 
     def find_missing(self, controls: list[Control]) -> list[Control]:
         """Return those of the controls that this server does not have."""
         return [control for control in controls if self._find_code(control) is None]
+
+    def find(self, control: Control) -> Control:
+        """Return a control with its code: the one it was pressed with, else the one that `press` will take next."""
+        if control in self._held:
+            return replace(control, code=self._held[control])
+        self._found = replace(control, code=self._find_code(control))
+        return self._found
+
+    def list_names(self, control: Control) -> frozenset[str]:
+        """Return all names of the key that a control is at the moment."""
+        code = self._find_code(control) if control.kind == "key" else None
+        return frozenset((control.name,)) if code is None else self._keys.list_names(code)
 
     def move(self, x: int, y: int) -> None:
         """Bring the pointer to a point of the screen."""
@@ -59,11 +76,23 @@ class XTestDevice:
 
     def press(self, control: Control) -> None:
         """Press down."""
-        self._change(control, is_down=True)
+        found, self._found = self._found, None
+        code = found.code if found == control else self._find_code(control)
+        if code is None:
+            raise ConfigError(f"this desktop has no {control}")
+        is_down = self._is_held(control, code)
+        self._held[control] = code
+        # Two names of one key hold it together.
+        if not is_down:
+            self._change(control, code, is_down=True)
 
     def release(self, control: Control) -> None:
-        """Let go."""
-        self._change(control, is_down=False)
+        """Let go of what was pressed; or of the control's code, where it has one."""
+        code = self._held.pop(control, control.code) or self._find_code(control)
+        if code is None:
+            raise ConfigError(f"this desktop has no {control}")
+        if not self._is_held(control, code):
+            self._change(control, code, is_down=False)
 
     def turn(self, dx: int, dy: int) -> None:
         """Turn the wheel; a notch is a press of a button of its own."""
@@ -87,20 +116,27 @@ class XTestDevice:
         """Give the connection back; harmless the second time."""
         with contextlib.suppress(*SERVER_GONE):
             self._display.close()
+            self._keys.close()
 
-    def _change(self, control: Control, *, is_down: bool) -> None:
-        code = self._find_code(control)
-        if code is None:
-            raise ConfigError(f"this keyboard has no {control}")
+    def _is_held(self, control: Control, code: int) -> bool:
+        return any((held.kind, at) == (control.kind, code) for held, at in self._held.items() if held != control)
+
+    def _change(self, control: Control, code: int, *, is_down: bool) -> None:
         if control.kind == "key":
             self._send(X.KeyPress if is_down else X.KeyRelease, code, Signal("key", code, is_down))
         else:
             self._send(X.ButtonPress if is_down else X.ButtonRelease, code, Signal("button", code, is_down))
 
     def _find_code(self, control: Control) -> int | None:
-        if control.kind == "key":
-            return self._keys.find_code(control.name)
-        return _BUTTONS.get(control.name)
+        """Return the code at this moment: the layout may have changed since the last one."""
+        if control.kind == "button":
+            number = BUTTONS.get(control.name)
+            return number if number is not None and number <= self._num_buttons else None
+        try:
+            self._keys.follow()
+        except SERVER_GONE as error:
+            raise _tell_gone(error) from error
+        return self._keys.find_code(control.name)
 
     def _send(self, kind: int, detail: int, signal: Signal, x: int = 0, y: int = 0) -> None:
         try:
@@ -108,7 +144,7 @@ class XTestDevice:
             xtest.fake_input(self._display, kind, detail, x=x, y=y)
             self._display.flush()
         except SERVER_GONE as error:
-            raise DeviceLostError(f"the X server is gone: {error}") from error
+            raise _tell_gone(error) from error
 
 
 class X11Listener(RecordThread):
@@ -125,20 +161,44 @@ class X11Listener(RecordThread):
         """
 
         def tell(_: int, event: bytes) -> None:
+            if kind_of(event) == X.MappingNotify:
+                self._is_outdated = True
+                return
             signal = self._read(parse_core(event))
             if signal is not None:
                 hear(signal, time.perf_counter_ns())
 
         control = connect()
         self._keys = KeyTable(control)
-        super().__init__(control, tell, consequence="nobody could stop the agent, and it is not used live")
+        self._is_outdated = False
+        super().__init__(
+            control,
+            tell,
+            consequence="nobody could stop the agent, and it is not used live",
+            clients=control.display.info.resource_id_base,
+            delivered=[(X.MappingNotify, X.MappingNotify)],
+        )
+
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name, without its side."""
+        return name in map(plain_key, self._keys.all_names)
 
     def _read(self, event: CoreEvent) -> Signal | None:
         if event.kind in (X.KeyPress, X.KeyRelease):
-            name = self._keys.find_name(event.detail)
-            return Signal("key", event.detail, event.kind == X.KeyPress, name=name and plain_key(name))
+            if self._is_outdated:
+                # However many changes were told, the map is read once, when it counts.
+                self._is_outdated = False
+                self._keys.reload()
+            keys = self._keys.in_group(event.group)
+            name = keys.find_name(event.detail)
+            names = frozenset(map(plain_key, keys.list_names(event.detail)))
+            return Signal("key", event.detail, event.kind == X.KeyPress, name=name and plain_key(name), names=names)
         if event.kind in (X.ButtonPress, X.ButtonRelease):
             return Signal("button", event.detail, event.kind == X.ButtonPress)
         if event.kind == X.MotionNotify:
             return Signal("move", point=(event.x, event.y))
         return None
+
+
+def _tell_gone(error: Exception) -> DeviceLostError:
+    return DeviceLostError(f"the X server is gone: {error}")

@@ -56,7 +56,8 @@ def open_desktop_play(
         audit = settings.audit or _free_audit(config.out, f"{Path(config.model).name or 'model'}-{config.seed}")
         client = ExecutorClient(_choose_executor(settings, spec, frame, audit))
         stack.callback(client.close)
-        tell(_say_what_is_done(settings, window))
+        for line in (_say_what_is_done(settings, window), *client.notes):
+            tell(line)
         view = View(desktop, window, grabber)
         if state is not None:
             view = replace(view, read_state=state, wait_for_news=state.wait_for_news, state_age_ns=lambda: state.age_ns)

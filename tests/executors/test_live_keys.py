@@ -117,9 +117,9 @@ def test_a_key_that_the_desktop_does_not_have_is_left_out_and_counted(x_display,
 
 
 def test_stop_keys_that_the_keyboard_does_not_have_are_refused_by_name(x_display, tmp_path):
-    with ListeningWindow(x_display, TITLE):
-        with pytest.raises(ConfigError, match=r"--stop-keys: this keyboard has no key clear, so ctrl\+clear could not"):
-            live(tmp_path, hotkeys=("f11", "ctrl+clear")).__enter__()
+    says = r"--stop-keys: this keyboard has no key clear, so ctrl\+clear could not"
+    with ListeningWindow(x_display, TITLE), pytest.raises(ConfigError, match=says):
+        live(tmp_path, hotkeys=("f11", "ctrl+clear")).__enter__()
     assert read_keys_down(x_display) == []
 
 

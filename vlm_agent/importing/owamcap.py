@@ -72,11 +72,13 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
 
 
 def _frames(reader: SessionReader, size: tuple[int, int], report: SessionReport) -> Iterator[Entry]:
+    reader.mended_pictures.clear()  # the size was read off the first
     for frame in reader.frames():
         if (frame.rgb.shape[1], frame.rgb.shape[0]) == size:
             yield Entry(frame.t_ns, frame)
         else:
             report.left_out["picture_of_another_size"] += 1
+    report.repaired.update(reader.mended_pictures)
 
 
 def _events(reader: SessionReader, report: SessionReport) -> Iterator[Entry]:

@@ -46,14 +46,16 @@ def read_frame(root: Path, path: Path, t_ns: int, size: tuple[int, int], report:
     check_file(root, path)
     try:
         data = read_whole(root, path, MAX_PICTURE_BYTES)
-        found = measure_picture(data)
-        rgb = decode_picture(data) if found == size else None
+        is_fitting = measure_picture(data) == size
+        rgb, mends = decode_picture(data) if is_fitting else (None, [])
     except DataError:
         report.left_out["broken_picture"] += 1
         return None
-    if rgb is None:
+    # A picture may say how it is turned only behind its pixels.
+    if rgb is None or (rgb.shape[1], rgb.shape[0]) != size:
         report.left_out["picture_of_another_size"] += 1
         return None
+    report.repaired.update(mends)
     return Frame(t_ns, rgb)
 
 

@@ -24,6 +24,7 @@ from vlm_agent.importing.limits import (
     MAX_SIDE_PX,
     MAX_STREAM_BYTES,
 )
+from vlm_agent.sessions.stills import Mend, read_rgb, read_size
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PICTURE_FORMATS = ("PNG", "JPEG")
@@ -101,24 +102,24 @@ def read_lines(root: Path, path: Path, max_line_bytes: int) -> Iterator[bytes | 
 
 
 def measure_picture(data: bytes) -> tuple[int, int]:
-    """Return (width, height) in pixels of a PNG or JPEG, without decoding it.
+    """Return (width, height) in pixels of a PNG or JPEG as it is seen upright, without decoding it.
 
     Raises:
         DataError: It is none, or larger than a frame may be.
     """
     with _open_picture(data) as image:
-        return image.size
+        return read_size(image)
 
 
-def decode_picture(data: bytes) -> NDArray[np.uint8]:
-    """Return a PNG or JPEG as (height, width, 3) uint8.
+def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], list[Mend]]:
+    """Return a PNG or JPEG as (height, width, 3) uint8, and what was mended, see `read_rgb`.
 
     Raises:
         DataError: It is none, damaged, or larger than a frame may be.
     """
     try:
         with _open_picture(data) as image:
-            return np.asarray(image.convert("RGB"))
+            return read_rgb(image)
     except _BROKEN_PICTURE as error:
         raise DataError(f"a picture does not decode ({error})") from error
 

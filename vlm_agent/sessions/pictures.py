@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import re
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.stills import read_rgb
 from vlm_agent.sessions.topics import ScreenRef
 from vlm_agent.sessions.video import ClusteredVideo, ForeignVideo, Picture, Video
 
@@ -45,16 +47,18 @@ def resolve_media(folder: Path, uri: str) -> Path:
 class PictureSource:
     """Fetches pictures for `screen` messages, cheapest in time order; a context manager."""
 
-    def __init__(self, folder: Path, codec_private: bytes | None) -> None:
+    def __init__(self, folder: Path, codec_private: bytes | None, mended: Counter[str]) -> None:
         """Remember where to look.
 
         Args:
             folder: The session's folder.
             codec_private: Set for our own sessions, whose videos carry checksums; None for other recorders'.
+            mended: Counts the stills that are mended, by what is done.
         """
         self._folder = folder
         self._codec_private = codec_private
         self._open: tuple[str, Video] | None = None
+        self._mended = mended
 
     def fetch(self, ref: ScreenRef) -> Picture:
         """Return the picture, (height, width, 3) uint8, read-only, cut to its true size.
@@ -94,7 +98,9 @@ class PictureSource:
             else:
                 data = resolve_media(self._folder, uri).read_bytes()
             with Image.open(io.BytesIO(data)) as image:
-                return np.array(image.convert("RGB"))
+                rgb, mends = read_rgb(image)
+            self._mended.update(mends)
+            return np.array(rgb)
         except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
             raise DataError(f"a frame's image does not decode ({error})") from error
 

@@ -58,6 +58,8 @@ class SessionReader:
             DataError: If it is missing, unfinished, damaged, or of a later format.
         """
         self.path = path
+        self.mended_pictures: Counter[str] = Counter()
+        """Stills that were mended while frames were read, by what was done, see `stills`."""
         with self._naming():
             self._index = McapIndex(self._find(path))
         self._session = self._read_session()
@@ -274,7 +276,7 @@ class SessionReader:
 
     def _fetch(self, refs: Iterator[ScreenRef]) -> Iterator[Frame]:
         shown: tuple[ScreenRef, Frame] | None = None
-        with PictureSource(self.path.parent, self._codec_private) as source:
+        with PictureSource(self.path.parent, self._codec_private, self.mended_pictures) as source:
             for ref in refs:
                 if shown is None or shown[0] is not ref:
                     with self._naming():

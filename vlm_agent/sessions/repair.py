@@ -12,6 +12,7 @@ import contextlib
 import json
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -253,7 +254,7 @@ def _repair_foreign(source: Path, out: Path, salvage: ChunkSalvage) -> RepairRep
     file = AppendedFile(out, suffix=REPAIR_SUFFIX)
     try:
         writer = McapWriter(file, profile=PROFILE, library=f"{LIBRARY}, repaired")
-        with PictureSource(source.parent, None) as pictures:
+        with PictureSource(source.parent, None, Counter()) as pictures:
             for chunk in salvage.chunks():
                 for message in chunk:
                     _copy_foreign(message, writer, pictures, tally)

@@ -87,14 +87,13 @@ def _grid_point(rect: Rect, column: int, row: int) -> tuple[float, float]:
 def _roomiest(rect: Rect, hits: npt.NDArray[np.bool_]) -> Rect | None:
     """Return the square of grid cells that are all hits and lie furthest from any that is not."""
     room = np.zeros((GRID, GRID), dtype=int)
-    padded = np.pad(hits, GRID)
-    for reach in range(GRID):
-        for row, column in np.argwhere(hits & (room == reach)):
-            block = padded[
-                row + GRID - reach : row + GRID + reach + 1, column + GRID - reach : column + GRID + reach + 1
-            ]
-            if block.all():
-                room[row, column] = reach + 1
+    left = hits
+    while left.any():
+        # A cell's room grows for as long as its eight neighbors are still left.
+        room += left
+        rows = np.pad(left, 1)
+        rows = rows[:-2] & rows[1:-1] & rows[2:]
+        left = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
     if not room.any():
         return None
     best = np.argwhere(room == room.max())

@@ -60,6 +60,17 @@ def test_differences_are_counted_and_measured() -> None:
     assert found.to_json()["press_ms"]["largest"] == 20.0
 
 
+def test_an_action_is_held_against_the_nearest_of_its_kind() -> None:
+    one, two = play(), shift(play(), AHEAD_NS)
+    # 130 ms into the window here; 60 and 130 ms into it there.
+    one[7] = replace(one[7], target=ActionChunk((Key(130, "b"),)))
+    two[7] = replace(two[7], target=ActionChunk((Key(60, "b"), Key(70, "b"))))
+    found = measure_agreement(one, two)
+    assert found.press_ms is not None
+    assert found.press_ms.largest == 0
+    assert found.num_extra_presses == 1
+
+
 def test_only_what_both_recordings_hold_is_compared() -> None:
     found = measure_agreement(play(), shift(play()[3:10], AHEAD_NS))
     assert found.num_windows == found.num_paired == 7

@@ -90,6 +90,7 @@ def test_each_episode_has_its_own():
     for seed in (1, 2, 1):
         play(env, seed, 10)
     assert moody.planted == [LUCK.draw_tick(1), LUCK.draw_tick(2), LUCK.draw_tick(1)]
+    assert {LUCK.draw_tick(seed) for seed in range(60)} == {2, 3, 4, 5, 6}
 
 
 def test_nothing_is_planted_after_the_end():

@@ -120,6 +120,8 @@ def make_many(disturbed_times, num_seeds=20):
             lambda _: (21, 31, 41),
             "No cost to tuned can be told from chance after a turned camera (20 of 20, undisturbed 20)",
         ),
+        # One of twenty loses a point: a cost on average, and chance by its interval.
+        (lambda seed: (21, 31, 41) if seed else (21, 31), "No cost to tuned can be told from chance"),
     ],
 )
 def test_sentences_say_what_the_intervals_allow(times, told):

@@ -237,6 +237,10 @@ def test_markdown_says_the_same(comparison: Comparison) -> None:
     assert text.startswith(f"# {verdict.headline}\n\n{verdict.text}\n")
     assert "| tuned | 4.47 [3.35, 5.27] | 90 [" in text
     assert "| tuned − base | +4.17 [+3.17, +5.00] |  |  |  |" in text
+    valid = comparison.rows["tuned"].valid
+    assert valid is not None
+    assert valid.mean > 0.5
+    assert f" | {100 * valid.mean:.1f} | " in text
     assert "## What it goes by" in text
     assert "| picture blanked | 45 % |" in text
     assert "Missing: likeness: too few recordings." in text
@@ -253,6 +257,8 @@ def test_tensorboard_reads_the_scalars(comparison: Comparison, tmp_path: Path) -
     assert set(read.Tags()["tensors"]) == set(wanted)
     assert wanted["compare/rings_per_minute/tuned"] == pytest.approx(4.466667, abs=1e-6)
     assert wanted["compare/rings_per_minute/tuned-base/low"] == comparison.difference.interval.low
+    tuned = comparison.rows["tuned"]
+    assert wanted["compare/success/tuned"] == tuned.success.mean != tuned.metric.mean
     (event,) = read.Tensors("compare/rings_per_minute/tuned")
     assert event.step == 692
     assert event.tensor_proto.float_val[0] == pytest.approx(4.466667, abs=1e-5)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tests.evaluation.likeness.players import MS, Hand, play, record, record_all
-from vlm_agent.actions.events import ButtonChanged
+from tests.evaluation.likeness.players import MS, Hand, minimum_jerk, play, record, record_all
+from vlm_agent.actions.events import ButtonChanged, PointerMoved
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.likeness.contrasts import Effort
 from vlm_agent.evaluation.likeness.features import MOVEMENT_COLUMNS, Aim, level_movements, measure_session
@@ -58,6 +59,7 @@ def test_the_players_double_is_not_told_from_the_player(measure) -> None:
         assert telling(likeness, about).p > 0.05
     assert likeness.policy == "tuned"
     assert (likeness.agent.sessions, likeness.player.sessions) == (10, 20)
+    assert likeness.agent.minutes == pytest.approx(10 * 20 / 60, rel=0.02)
 
 
 def test_straight_lines_at_constant_speed_are_told_by_their_shape(measure) -> None:
@@ -143,6 +145,15 @@ def test_the_targets_width_is_that_of_the_smallest_thing_under_the_press(tmp_pat
     assert line.count > 40
     # The made-up hand takes 250 ms and half a millisecond a pixel: more for what is far, on targets of one width.
     assert 40 < line.slope_ms_bit < 160
+
+
+def test_a_targets_difficulty_is_that_of_its_distance_in_widths(tmp_path) -> None:
+    moves = [PointerMoved((1000 + 20 * i) * MS, 100 + round(320 * float(minimum_jerk(i / 20))), 300) for i in range(21)]
+    click = [ButtonChanged((1500 + 80 * up) * MS, 420, 300, "left", not up) for up in (0, 1)]
+    thing = {"x": 410, "y": 280, "width": 20, "height": 40}
+    path = record(tmp_path / "one", [*moves, *click], who="agent", states=((0, {"things": [thing]}),))
+    (aim,) = measure_session(read_stream(path, "agent"), interval_ms=20, piece_ms=10_000).aims
+    assert aim.difficulty_bit == pytest.approx(math.log2(320 / 20 + 1), abs=0.01)
 
 
 def test_too_few_sessions_are_one_line(tmp_path, player) -> None:

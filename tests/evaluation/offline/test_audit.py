@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,14 @@ PLANTED = {
     ),
     "always the same": (ScriptedPolicy(lambda seen, spec: press(3)), set()),
 }
+
+
+def test_of_several_changes_the_one_that_mattered_most_is_told():
+    little = Finding("noise", "picture noisy", "picture", 20, 20, 0.3, 0.5, 0.4, None)
+    much = replace(little, name="blank", label="picture blanked", changed=0.8)
+    for findings in ([little, much], [much, little]):
+        (sentence,) = describe(findings)
+        assert "picture blanked, 80 %" in sentence
 
 
 @pytest.mark.parametrize("planted", PLANTED)

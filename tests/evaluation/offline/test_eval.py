@@ -100,6 +100,8 @@ def test_alike_is_the_share_of_common_words():
     index = WordIndex([long, frozenset("abz")])
     assert index.rank(frozenset("abc")) == [1, 0]
     assert index.rank(long) == [0, 1]
+    # Words that are asked for and not held count too.
+    assert WordIndex([frozenset("a"), frozenset("abcd")]).rank(frozenset("abcde")) == [1, 0]
 
 
 def test_each_window_has_its_own_chance_and_always_the_same(dataset):

@@ -8,18 +8,17 @@ A window of your screen is acted on with --live alone, and only where it is your
 online games with anti-cheat, and nothing in it hides from them.
 """
 
-import sys
-
-import tyro
-
-from vlm_agent.errors import run_guarded
-from vlm_agent.rollouts.command import RunConfig, run
+from vlm_agent.errors import run_program
 
 
 def main() -> None:
     """Read the command line and play."""
+    import tyro
+
+    from vlm_agent.rollouts.command import RunConfig, run
+
     run(tyro.cli(RunConfig, description=__doc__))
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(main))
+    run_program(main)

@@ -6,13 +6,17 @@
 Stopped or killed, the same command goes on where it was.
 """
 
-import sys
+from vlm_agent.errors import run_program
 
-import tyro
 
-from vlm_agent.errors import run_guarded
-from vlm_agent.training.command import TrainArgs, run
+def main() -> None:
+    """Read the command line and train."""
+    import tyro
+
+    from vlm_agent.training.command import TrainArgs, run
+
+    run(tyro.cli(TrainArgs, description=__doc__))
+
 
 if __name__ == "__main__":
-    args = tyro.cli(TrainArgs, description=__doc__)
-    sys.exit(run_guarded(lambda: run(args)))
+    run_program(main)

@@ -98,7 +98,7 @@ def prepare(config: DemoConfig) -> None:
 
 
 def _record(config: DemoConfig) -> None:
-    from vlm_agent.cli import RecordDemoConfig, record_demo
+    from vlm_agent.session_commands import RecordDemoConfig, record_demo
 
     record_demo(
         RecordDemoConfig(

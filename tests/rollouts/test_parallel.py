@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,3 +90,29 @@ def test_workers_end_when_their_parent_is_killed(tmp_path, with_models):
 def test_a_failure_reaches_the_caller():
     with pytest.raises(ValueError, match="three"):
         list(run_beside(fail_at_three, range(6), 2))
+
+
+@pytest.mark.parametrize("with_models", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_is_one_line_and_leaves_nobody(tmp_path, with_models, number):
+    script = tmp_path / "play.py"
+    script.write_text(
+        "import os, time\n"
+        "from vlm_agent.errors import run_program\n"
+        "from vlm_agent.rollouts import parallel\n"
+        "parallel.MODEL_MODULES = ()\n"
+        "def work(number):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        f"    run_program(lambda: list(parallel.run_beside(work, range(4), 2, with_models={with_models})))\n"
+    )
+    command = [sys.executable, str(script)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as parent:
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        os.killpg(parent.pid, number)
+        _, told = parent.communicate(timeout=30)
+    assert (parent.returncode, told.count("\n")) == (128 + number, 1), told
+    assert "stopped by" in told
+    assert not any(map(is_running, workers))

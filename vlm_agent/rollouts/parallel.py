@@ -1,15 +1,23 @@
-"""Independent jobs in processes beside this one, each on one thread."""
+"""Independent jobs in processes beside this one, each on one thread.
+
+A terminal sends Ctrl-C to all of them, and so may whoever kills a group. Only this process hears it: the others are
+begun with such signals blocked, and are killed when it is told to end.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import TypeVar
+
+from vlm_agent.errors import ENDING_SIGNALS
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -34,17 +42,43 @@ def run_beside(
         with_models: whether the work runs models; all processes that do share one import of what that takes.
     """
     num_workers = min(workers, len(jobs))
-    context = _share_imports() if with_models else multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    with _deaf_children():
+        context = _share_imports() if with_models else multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         num_workers, mp_context=context, initializer=_begin_worker, initargs=(dict(os.environ),)
     ) as pool:
-        futures = [pool.submit(work, job) for job in jobs]
         try:
+            with _deaf_children():
+                futures = [pool.submit(work, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
+        except (KeyboardInterrupt, GeneratorExit):
+            # Told to end, or nobody listens any more: what is under way is of no use to anybody.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise
         finally:
-            # Where one job failed, or the caller stopped listening, those not begun are not worth beginning.
+            # Where one job failed, those not begun are not worth beginning.
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Block the signals that end a program for processes that are begun here; this one gets them afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker  # not on Windows
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        # The one who looks after semaphores; by itself it leaves SIGHUP open, and to begin it opens the others here.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _share_imports() -> BaseContext:

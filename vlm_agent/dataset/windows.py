@@ -23,6 +23,7 @@ from vlm_agent.chat import PromptInput, Recipe, Turn, render_answer
 from vlm_agent.clips import NS_PER_MS, GoalLevel, LabeledClip
 from vlm_agent.dataset.events import PressConfig, Timeline
 from vlm_agent.dataset.onsets import HurryCount, date_by_onset, keep_dates
+from vlm_agent.dataset.overflow import fit_actions
 from vlm_agent.dataset.state_text import render_state
 from vlm_agent.dataset.thinning import Points, ThinningConfig, ThinningError, anchors_of, measure_error, thin_path
 from vlm_agent.errors import ConfigError
@@ -47,9 +48,9 @@ class WindowDrop(StrEnum):
     GUARD = "guard"
     """It lies between the splits of a session that is split by time."""
     ACTION_OVERFLOW = "action_overflow"
-    """An action beyond the spec's most actions in a chunk."""
+    """An action beyond the spec's most actions in a chunk, or the other half of a hold that was cut so."""
     ACTION_BETWEEN_TICKS = "action_between_ticks"
-    """An action after a horizon's end and before the next tick."""
+    """An action after a horizon's end and before the next tick, or the other half of a hold that began there."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,14 @@ def slide_windows(
     if config.by_onset and spec.pointer == "absolute":
         onsets = date_by_onset(timeline, spans, [home.clip.stop_ns for home in homes])
     timeline, report.hurried = onsets.timeline, onsets.count
+    fitted = fit_actions(timeline, spans, spec.max_actions)
     chunks = [
         # A hurried stroke is not where it was recorded to be, so it says nothing about thinning.
-        _make_chunk(timeline, span, spec, config, report, is_measured=span[0] not in onsets.hurried_ns)
-        for span in spans
+        _make_chunk(timeline, span, actions, spec, config, report, is_measured=span[0] not in onsets.hurried_ns)
+        for span, actions in zip(spans, fitted.windows, strict=True)
     ]
-    said = sum(len(timeline.span(*span)) for span in spans)
-    _count(report.drops, WindowDrop.ACTION_BETWEEN_TICKS, len(timeline.actions) - said)
+    _count(report.drops, WindowDrop.ACTION_OVERFLOW, fitted.overflow)
+    _count(report.drops, WindowDrop.ACTION_BETWEEN_TICKS, fitted.between)
     moments = []
     first_tick: dict[int, int] = {}
     for index, ((t_ns, span_stop_ns), labeled) in enumerate(zip(spans, homes, strict=True)):
@@ -238,6 +240,7 @@ def _spans(ticks_ns: Sequence[int], horizon_ns: int) -> list[tuple[int, int]]:
 def _make_chunk(
     timeline: Timeline,
     span: tuple[int, int],
+    actions: Sequence[tuple[int, Action]],
     spec: ActionSpec,
     config: WindowConfig,
     report: SlideReport,
@@ -245,7 +248,7 @@ def _make_chunk(
     is_measured: bool,
 ) -> ActionChunk:
     start_ns, stop_ns = span
-    timed = [((t - start_ns) // NS_PER_MS, action) for t, action in timeline.span(start_ns, stop_ns)]
+    timed = [((t - start_ns) // NS_PER_MS, action) for t, action in actions]
     points = _points(timeline, start_ns, stop_ns)
     start = timeline.pointer_at(start_ns) or ((int(points[0, 1]), int(points[0, 2])) if len(points) else (0, 0))
     moves = _moves(points, anchors_of(timed), start, config.thinning, room=max(spec.max_actions - len(timed), 0))
@@ -253,8 +256,7 @@ def _make_chunk(
         moves = []
     # Moves first on a tie: a pointer arrives before it presses.
     merged = sorted([*moves, *timed], key=lambda item: item[0])
-    _count(report.drops, WindowDrop.ACTION_OVERFLOW, len(merged) - spec.max_actions)
-    chunk = ActionChunk(tuple(_relative_times(merged[: spec.max_actions], spec.time_unit_ms)))
+    chunk = ActionChunk(tuple(_relative_times(merged, spec.time_unit_ms)))
     if len(points) and spec.pointer == "absolute" and is_measured:
         report.thinning.add(measure_error(chunk, points, start, spec.horizon_ms))
         report.thinning.points_in += len(points)

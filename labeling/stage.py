@@ -24,6 +24,7 @@ from vlm_agent.clips import Clip, CutConfig, LabeledClip
 from vlm_agent.dataset.build import DatasetConfig, build_dataset
 from vlm_agent.dataset.manifest import DatasetManifest
 from vlm_agent.dataset.recordings import Recording, choose_spec, cut_recording, read_recording
+from vlm_agent.dataset.windows import WindowConfig
 from vlm_agent.errors import DataError
 from vlm_agent.models.checkpoints import find_checkpoint
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 _TELLERS = {"human": "told by a person", "game": "by the game", "model": "by a model"}
 _MOST_NAMED = 3
+NO_RECENT_PICTURE = "no_recent_picture"
+"""Why a clip has no label of a model: frames are missing there."""
+_MAX_PICTURE_AGE_NS = WindowConfig().picture_age_ns(DatasetConfig().horizon_ms)
 Advance = Callable[[float], None]
 """Told how much of a piece of work was done."""
 
@@ -130,9 +134,10 @@ def label_and_build(args: LabelArgs, *, labeler: Labeler | None = None, console:
         clips = [cut_recording(recording, cut) for recording in recordings]
         labeler = labeler or make_labeler(args.labeler, args.label)
         store = LabelStore(args.out / "labels")
+        max_age_ns = args.dataset.window.picture_age_ns(spec.horizon_ms)
         advance = start_bar("labeling", sum(map(len, clips)))
         labeled = [
-            label_session(recording, of_session, labeler, store, args.label, advance)
+            label_session(recording, of_session, labeler, store, args.label, advance, max_picture_age_ns=max_age_ns)
             for recording, of_session in zip(recordings, clips, strict=True)
         ]
         advance = start_bar("building", sum(recording.duration_s for recording in recordings))
@@ -209,10 +214,13 @@ def label_session(
     store: LabelStore,
     config: LabelConfig,
     advance: Advance = lambda number: None,
+    *,
+    max_picture_age_ns: int = _MAX_PICTURE_AGE_NS,
 ) -> LabeledSession:
     """Label the clips of a session, writing as it goes; labels that are there already are reused.
 
     What a person wrote into the store comes first, then what a person told while recording; the labeler fills the rest.
+    Where it needs pictures and none is recent enough there is no label.
     """
     usable = [labeled.clip for labeled in clips if labeled.dropped is None]
     stored = store.sort_stored(recording.session, usable, labeler.name, recording.sha256)
@@ -220,16 +228,22 @@ def label_session(
     labels = stored.kept | _tell(recording, [clip for clip in usable if clip.index not in by_person])
     advance(len(clips) - len(usable) + len(labels))
     unwritten = 0
-    for view in _views(recording, [clip for clip in usable if clip.index not in labels], labeler, config):
+    open_clips = [clip for clip in usable if clip.index not in labels]
+    for view in _views(recording, open_clips, labeler, config, max_picture_age_ns):
+        advance(1)
+        if labeler.needs_pictures and view.sheet is None:
+            continue
         labels[view.clip.index] = replace(labeler.label(view), recording=recording.sha256)
         unwritten += 1
-        advance(1)
         if unwritten >= config.batch_clips:
             store.write(recording.session, labels.values())
             unwritten = 0
     store.write(recording.session, labels.values())
     done = [
-        labeled if labeled.dropped is not None else labels[labeled.clip.index].apply(labeled.clip) for labeled in clips
+        labels[labeled.clip.index].apply(labeled.clip)
+        if labeled.clip.index in labels
+        else replace(labeled, dropped=labeled.dropped or NO_RECENT_PICTURE)
+        for labeled in clips
     ]
     return LabeledSession(done, len(stored.kept), stored.outdated, stored.of_another_recording)
 
@@ -255,7 +269,9 @@ def _read(path: Path, horizon_ms: int, advance: Advance) -> Recording:
     return recording
 
 
-def _views(recording: Recording, clips: Sequence[Clip], labeler: Labeler, config: LabelConfig) -> Iterator[ClipView]:
+def _views(
+    recording: Recording, clips: Sequence[Clip], labeler: Labeler, config: LabelConfig, max_age_ns: int
+) -> Iterator[ClipView]:
     if not labeler.needs_pictures:
         yield from (ClipView(clip, recording.goals, None) for clip in clips)
         return
@@ -264,11 +280,14 @@ def _views(recording: Recording, clips: Sequence[Clip], labeler: Labeler, config
     sheet = config.sheet
     # What begins before the first frame is shown from the first frame on.
     times_ns = [[max(t, recording.first_frame_ns) for t in sheet_times(clip, sheet.num_frames)] for clip in clips]
-    frames = SessionReader(recording.path).frames_at(t for of_clip in times_ns for t in of_clip)
+    all_times_ns = [t for of_clip in times_ns for t in of_clip]
+    frames = SessionReader(recording.path).recent_frames_at(all_times_ns, max_age_ns)
     for clip, of_clip in zip(clips, times_ns, strict=True):
-        pictures = [frame.rgb for frame in islice(frames, len(of_clip))]
-        seconds = [(t - clip.start_ns) / 1e9 for t in of_clip]
-        yield ClipView(clip, recording.goals, make_contact_sheet(pictures, seconds, sheet), len(pictures))
+        shown = zip(of_clip, islice(frames, len(of_clip)), strict=True)
+        seen = [((t - clip.start_ns) / 1e9, frame.rgb) for t, frame in shown if frame is not None]
+        seconds, pictures = [at_s for at_s, _ in seen], [rgb for _, rgb in seen]
+        picture = make_contact_sheet(pictures, seconds, sheet) if pictures else None
+        yield ClipView(clip, recording.goals, picture, len(pictures))
 
 
 @contextmanager

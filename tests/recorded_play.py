@@ -37,8 +37,9 @@ def record_play(
     states: bool = True,
     spec: ActionSpec | None = SPEC,
     told: Sequence[Goal] = (),
+    unseen_ms: range = range(0),
 ) -> Path:
-    """Record a session and return its `.mcap` file; `told` are further goals."""
+    """Record a session and return its `.mcap` file; `told` are further goals, `unseen_ms` times without a frame."""
     meta = {"action_spec": spec.to_json()} if spec else {}
     rng = np.random.default_rng(seed)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -49,12 +50,12 @@ def record_play(
             if short_goals and t_ms % 3600 == 0:
                 text = short_goals[t_ms // 3600 % len(short_goals)]
                 writer.write_goal(t_ms * MS, Goal(t_ms * MS, text, "short", "game"))
-            for goal in told:
-                if goal.t_ns == t_ms * MS:
-                    writer.write_goal(goal.t_ns, goal)
+            for goal in (goal for goal in told if goal.t_ns == t_ms * MS):
+                writer.write_goal(goal.t_ns, goal)
             if states and t_ms % 600 == 0:
                 writer.write_game_state(t_ms * MS, game_state(t_ms // 600))
-            writer.write_frame(t_ms * MS, np.full((HEIGHT_PX, WIDTH_PX, 3), (seed * 50 + t_ms // 200) % 256, np.uint8))
+            if t_ms not in unseen_ms:
+                writer.write_frame(t_ms * MS, paint(t_ms, seed))
             if t_ms % 1000 == 0:
                 x, y = (int(value) for value in rng.integers(1, (WIDTH_PX - 1, HEIGHT_PX - 1)))
                 for event in click_events(t_ms + 10, x, y):
@@ -63,6 +64,10 @@ def record_play(
                 writer.write_event(KeyChanged((t_ms + 150) * MS, "space", True))
                 writer.write_event(KeyChanged((t_ms + 190) * MS, "space", False))
     return stem.with_name(stem.name + ".mcap")
+
+
+def paint(t_ms: int, seed: int) -> np.ndarray:
+    return np.full((HEIGHT_PX, WIDTH_PX, 3), (seed * 50 + t_ms // 200) % 256, np.uint8)
 
 
 def game_state(tick: int) -> dict[str, object]:

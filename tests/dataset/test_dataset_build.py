@@ -87,6 +87,22 @@ def test_states_frames_and_actions_are_those_of_the_tick(dataset):
         assert len(clicks) == sum(window.t_ns // MS <= t + 30 < window.t_ns // MS + 600 for t in range(0, 13_000, 1000))
 
 
+@pytest.mark.parametrize(("max_age_ms", "left_out"), [(None, 6), (0, 8), (2_400, 4), (60_000, 0)])
+def test_no_window_shows_what_was_there_long_ago(tmp_path, max_age_ms, left_out):
+    """The screen was not captured from 3000 to 7600 ms: ticks from 4200 ms on would show what was there before."""
+    path = record_play(tmp_path / "s", unseen_ms=range(3_000, 7_601))
+    config = DatasetConfig(WindowConfig(max_picture_age_ms=max_age_ms), SplitConfig(0.0))
+    manifest = build([path], tmp_path / "dataset", config)
+    assert manifest.window_drops.get("picture_too_old", 0) == left_out
+    dataset = open_dataset(tmp_path / "dataset")
+    ticks = {window.t_ns // MS: window for window in dataset.windows("train")}
+    age_ms = 1_200 if max_age_ms is None else max_age_ms
+    for t_ms, window in ticks.items():
+        shown_ms = t_ms if not 3_000 <= t_ms <= 7_600 else 2_800
+        assert t_ms - shown_ms <= age_ms
+        assert abs(int(dataset.frame(window)[0, 0, 0]) - shown_ms // 200) <= 3
+
+
 def test_no_session_is_in_two_splits(dataset):
     sessions = {split: {window.session for window in dataset.windows(split)} for split in dataset.splits}
     assert sessions["train"].isdisjoint(sessions["validation"])

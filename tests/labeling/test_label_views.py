@@ -42,20 +42,40 @@ def test_a_sheet_shows_moments_from_the_first_frame_on_with_seconds_of_the_clip(
         def __init__(self, path) -> None:
             pass
 
-        def frames_at(self, times_ns):
+        def recent_frames_at(self, times_ns, max_age_ns):
             for t_ns in times_ns:
                 asked.append(t_ns / S)
-                yield SimpleNamespace(rgb=np.zeros((2, 2, 3), np.uint8))
+                is_recent = round(t_ns / S) != 15 and t_ns < 20 * S + max_age_ns
+                yield SimpleNamespace(rgb=np.zeros((2, 2, 3), np.uint8)) if is_recent else None
 
     monkeypatch.setattr("vlm_agent.sessions.reader.SessionReader", Reader)
     monkeypatch.setattr(
         stage, "make_contact_sheet", lambda frames, seconds, _: told.append([round(s, 3) for s in seconds])
     )
     config = LabelConfig(sheet=SheetConfig(num_frames=3))
-    views = list(stage._views(recording(2 * S), CLIPS[:2], Labeler(needs_pictures=True), config))
-    assert [round(t, 3) for t in asked] == [2.0, 5.0, 10.0, 10.0, 15.0, 20.0]
-    assert told == [[2.0, 5.0, 10.0], [0.0, 5.0, 10.0]]
-    assert [(view.clip.index, view.num_frames) for view in views] == [(0, 3), (1, 3)]
+    views = list(stage._views(recording(2 * S), CLIPS[:3], Labeler(needs_pictures=True), config, S // 2))
+    assert [round(t, 3) for t in asked] == [2.0, 5.0, 10.0, 10.0, 15.0, 20.0, 20.0, 25.0, 30.0]
+    # Where a moment's picture is too old, it is not on the sheet.
+    assert told == [[2.0, 5.0, 10.0], [0.0, 10.0], [0.0]]
+    assert [(view.clip.index, view.num_frames) for view in views] == [(0, 3), (1, 2), (2, 1)]
+
+
+def test_a_clip_without_a_recent_picture_is_shown_to_no_labeler_and_its_label_is_not_stored(tmp_path, monkeypatch):
+    class Reader:
+        def __init__(self, path) -> None:
+            pass
+
+        def recent_frames_at(self, times_ns, max_age_ns):
+            assert max_age_ns == 7
+            return (SimpleNamespace(rgb=np.zeros((2, 2, 3), np.uint8)) if t < 10 * S else None for t in times_ns)
+
+    monkeypatch.setattr("vlm_agent.sessions.reader.SessionReader", Reader)
+    store, labeler = LabelStore(tmp_path), Labeler(needs_pictures=True)
+    clips = [LabeledClip(clip) for clip in CLIPS[:2]]
+    done = label_session(recording(), clips, labeler, store, LabelConfig(), max_picture_age_ns=7)
+    assert labeler.seen == [0]
+    assert [clip.dropped for clip in done.clips] == [None, "no_recent_picture"]
+    assert len(store.read("s")) == 1
 
 
 def test_labels_are_written_as_they_come_and_name_their_recording(tmp_path, monkeypatch):

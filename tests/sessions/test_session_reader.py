@@ -165,6 +165,31 @@ def test_frames_at_gives_the_latest_frame_at_or_before(tmp_path: Path) -> None:
         list(reader.frames_at([5, 4]))
 
 
+SHOWN_MS = (*range(500, 1001, 100), *range(2000, 2501, 100))
+
+
+@pytest.fixture(scope="module")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session whose screen was captured at `SHOWN_MS`."""
+    with SessionWriter(tmp_path_factory.mktemp("holed") / "a", width_px=32, height_px=32, fps=10) as writer:
+        for number, t_ms in enumerate(SHOWN_MS):
+            writer.write_frame(t_ms * MS, np.full((32, 32, 3), 20 * number, np.uint8))
+    return writer.path
+
+
+@given(times_ms=st.lists(st.integers(0, 4000), max_size=12), age_ms=st.integers(0, 900))
+@settings(max_examples=25)
+def test_no_picture_is_shown_that_is_too_old(holed: Path, times_ms: list[int], age_ms: int) -> None:
+    times_ms = sorted(times_ms)
+    frames = SessionReader(holed).recent_frames_at((t_ms * MS for t_ms in times_ms), age_ms * MS)
+    for t_ms, frame in zip(times_ms, frames, strict=True):
+        recent = [place for place, shown_ms in enumerate(SHOWN_MS) if 0 <= t_ms - shown_ms <= age_ms]
+        assert (frame is None) == (not recent)
+        if frame is not None:
+            assert frame.t_ns == SHOWN_MS[recent[-1]] * MS
+            assert abs(int(frame.rgb[0, 0, 0]) - 20 * recent[-1]) <= 3
+
+
 def test_frames_at_before_the_first_frame_is_one_line(tmp_path: Path) -> None:
     reader = SessionReader(write_session(tmp_path / "a", start_ns=100, seconds=1))
     with pytest.raises(DataError, match="no frame at or before 99 ns"):

@@ -159,7 +159,12 @@ class _Builder:
         reader = SessionReader(recording.path)
         times_ns = [moment.t_ns for moment, _, _ in usable]
         states = _states_at(reader.game_states(), times_ns)
-        for (moment, split, goals), frame, state in zip(usable, reader.frames_at(times_ns), states, strict=True):
+        max_age_ns = self._config.window.picture_age_ns(self._spec.horizon_ms)
+        frames = reader.recent_frames_at(times_ns, max_age_ns)
+        for (moment, split, goals), frame, state in zip(usable, frames, states, strict=True):
+            if frame is None:
+                self._window_drops[WindowDrop.PICTURE_TOO_OLD] += 1
+                continue
             frame_id = self._writer.add_frame(frame.rgb)
             for goal in goals:
                 yield Window(

@@ -43,6 +43,8 @@ class WindowDrop(StrEnum):
     """It begins after a press was dated and before it came: its picture and state don't show it yet."""
     NO_FRAME = "no_frame"
     """Nothing was captured before it."""
+    PICTURE_TOO_OLD = "picture_too_old"
+    """What was captured before it is older than a window may show: frames are missing there."""
     NO_GOAL = "no_goal"
     """Neither its clip nor its session has a goal."""
     GUARD = "guard"
@@ -65,6 +67,9 @@ class WindowConfig:
     """When two halves are one press."""
     thinning: ThinningConfig = field(default_factory=ThinningConfig)
     """How much of a pointer's path is kept."""
+    max_picture_age_ms: int | None = None
+    """Oldest picture that a window or a contact sheet may show, milliseconds; None: two horizons. A recording with
+    fewer pictures needs more: one a second has windows whose picture is almost a second old."""
     by_onset: bool = True
     """Whether a movement that crosses the end of a window, and the press it ends in, belong to the window in which it
     began; else it is cut where the window ends."""
@@ -76,6 +81,12 @@ class WindowConfig:
                 f"stride_ticks must be at least 1 and history_ticks at least 0,"
                 f" got {self.stride_ticks} and {self.history_ticks}"
             )
+        if self.max_picture_age_ms is not None and self.max_picture_age_ms < 0:
+            raise ConfigError(f"max_picture_age_ms must be at least 0, got {self.max_picture_age_ms}")
+
+    def picture_age_ns(self, horizon_ms: int) -> int:
+        """Return how old a picture may be, nanoseconds."""
+        return (2 * horizon_ms if self.max_picture_age_ms is None else self.max_picture_age_ms) * NS_PER_MS
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,33 @@ class SessionReader:
         """
         return self._fetch(self._latest(times_ns))
 
+    def recent_frames_at(self, times_ns: Iterable[int], max_age_ns: int) -> Iterator[Frame | None]:
+        """Yield for each time the latest frame at or before it, or None where that is older than it may be.
+
+        A recorder that knows the screen to be unchanged writes its picture again; where none was written nobody knows.
+
+        Args:
+            times_ns: Times in rising order.
+            max_age_ns: How old a frame may be.
+
+        Raises:
+            DataError: If a frame is missing or damaged.
+            ValueError: If the times fall.
+        """
+        is_recent: list[bool] = []
+
+        def recent() -> Iterator[ScreenRef]:
+            for t_ns, ref in self._latest_or_none(times_ns):
+                is_recent.append(ref is not None and t_ns - ref.t_ns <= max_age_ns)
+                if ref is not None and is_recent[-1]:
+                    yield ref
+
+        for frame in self._fetch(recent()):
+            yield from (None for _ in is_recent[:-1])
+            is_recent.clear()
+            yield frame
+        yield from (None for _ in is_recent)
+
     @cached_property
     def frame_size(self) -> tuple[int, int] | None:
         """(width, height) of the frames in pixels; None without frames."""
@@ -260,6 +287,12 @@ class SessionReader:
             return self._index.last_time_ns("screen")
 
     def _latest(self, times_ns: Iterable[int]) -> Iterator[ScreenRef]:
+        for t_ns, ref in self._latest_or_none(times_ns):
+            if ref is None:
+                raise DataError(f"{self.path}: there is no frame at or before {t_ns} ns")
+            yield ref
+
+    def _latest_or_none(self, times_ns: Iterable[int]) -> Iterator[tuple[int, ScreenRef | None]]:
         refs = self.screens()
         latest: ScreenRef | None = None
         following = next(refs, None)
@@ -270,9 +303,7 @@ class SessionReader:
             before_ns = t_ns
             while following is not None and following.t_ns <= t_ns:
                 latest, following = following, next(refs, None)
-            if latest is None:
-                raise DataError(f"{self.path}: there is no frame at or before {t_ns} ns")
-            yield latest
+            yield t_ns, latest
 
     def _fetch(self, refs: Iterator[ScreenRef]) -> Iterator[Frame]:
         shown: tuple[ScreenRef, Frame] | None = None

@@ -18,7 +18,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk
-from vlm_agent.desktop.types import WindowInfo
+from vlm_agent.desktop.types import Obstacle, Place, WindowInfo
 from vlm_agent.executors.audit import AuditLog
 from vlm_agent.executors.client import ExecutorClient
 from vlm_agent.executors.devices import Control
@@ -43,6 +43,8 @@ class FakeDesktop:
         self.focused: int | None = WINDOW.window_id
         self.on_top: int | None = WINDOW.window_id
         self.pointer = (300, 200)
+        self.grabbed: Obstacle | None = None
+        self.is_held = False
 
     def list_windows(self) -> list[WindowInfo]:
         return [self.window] if self.window else []
@@ -58,6 +60,22 @@ class FakeDesktop:
 
     def read_pointer(self) -> tuple[int, int]:
         return self.pointer
+
+    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+        if self.grabbed is not None:
+            return self.grabbed
+        if self.focused != window.window_id:
+            return Obstacle.FOCUS
+        if self.window is None or self.window.rect != window.rect:
+            return Obstacle.MOVED
+        return Obstacle.COVERED if place is not None and self.on_top != window.window_id else None
+
+    @contextmanager
+    def hold_still(self) -> Iterator[None]:
+        assert not self.is_held
+        self.is_held = True
+        yield
+        self.is_held = False
 
     def close(self) -> None:
         pass
@@ -134,7 +152,7 @@ class Bench:
         self.keys_down: frozenset[str] = frozenset()
         self.touched_ns: int | None = None
         self.warned: list[tuple[str, bool, int]] = []
-        guard = FocusGuard(self.desktop, Target(TITLE), (spec.extent_width, spec.extent_height), must_focus=True)
+        guard = FocusGuard(self.desktop, Target(TITLE), (spec.extent_width, spec.extent_height), self.desktop)
         around = Surroundings(
             self.device,
             guard,

@@ -13,6 +13,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.actions.playback import NS_PER_MS
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Click, Key, Move, Scroll
+from vlm_agent.desktop.types import Obstacle
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.audit import AuditFailedError
 from vlm_agent.executors.devices import DeviceLostError, GuardianLostError
@@ -330,13 +331,82 @@ def test_what_was_done_is_told_once_with_what_was_let_go():
     assert bench.performer.describe(events=True)["events"] == []
 
 
-@pytest.mark.parametrize(("lost_ms", "is_sent"), [(94, False), (96, True)])
-def test_an_event_is_judged_five_milliseconds_before_its_time(lost_ms, is_sent):
+def open_launcher(bench):
+    bench.desktop.grabbed = Obstacle.KEYBOARD
+
+
+def open_menu(bench):
+    bench.desktop.grabbed = Obstacle.POINTER
+
+
+@pytest.mark.parametrize(("happens_ms", "is_sent"), [(94, False), (96, False), (99.999, False), (100.001, True)])
+@pytest.mark.parametrize("happens", [lose_focus, open_launcher, open_menu])
+@pytest.mark.parametrize("action", [Key(100, "a"), Scroll(100, 5, 5, 1), Click(100, 5, 5)])
+def test_what_comes_between_a_look_and_a_press_is_seen(action, happens, happens_ms, is_sent):
     bench = Bench()
-    bench.send(Key(100, "a"))
-    bench.clock.at.append((bench.begin_ns + lost_ms * NS_PER_MS, lambda: lose_focus(bench)))
+    bench.send(action)
+    bench.clock.at.append((bench.begin_ns + int(happens_ms * NS_PER_MS), lambda: happens(bench)))
     bench.play(300)
-    assert any(what == ("down", "a") for _, what in bench.sent) == is_sent
+    assert bool([what for what in bench.sent if what[1][0] in ("down", "turn")]) == is_sent
+    assert bench.device.down == []
+    assert bench.warned == [] or bench.warned[-1][1] is False
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [(open_launcher, "keyboard_grabbed"), (open_menu, "pointer_grabbed"), (lose_focus, "focus_lost")],
+)
+def test_what_is_held_is_let_go_when_another_program_would_get_it(happens, reason):
+    bench = Bench(leases=LeaseTerms(lease_ms=5000))
+    bench.send(Key(0, "w", "down"), Click(10, 5, 5, "left", "down"))
+    bench.play(200)
+    happens(bench)
+    bench.performer.look()
+    bench.performer.step()
+    assert [what for _, what in bench.presses()][-2:] == [("up", "w"), ("up", "left")]
+    assert (bench.performer.state, bench.performer.reason) == (State.PAUSED, reason)
+    with pytest.raises(RequestRefusedError, match="paused"):
+        bench.send(Key(0, "a"))
+
+
+def test_who_gets_what_is_held_is_looked_at_without_being_told():
+    bench = Bench(leases=LeaseTerms(lease_ms=5000))
+    bench.send(Key(0, "w", "down"))
+    bench.clock.at.append((bench.begin_ns + 300 * NS_PER_MS, lambda: open_launcher(bench)))
+    bench.play(1000)
+    [(_, _), (let_go_ms, what)] = bench.sent
+    assert what == ("up", "w")
+    assert 300 <= let_go_ms <= 360
+
+
+def test_a_press_is_made_while_the_desktop_is_held_still_and_a_move_is_not():
+    bench = Bench()
+    held = []
+    press, move = bench.device.press, bench.device.move
+    bench.device.press = lambda control: (held.append(bench.desktop.is_held), press(control))
+    bench.device.move = lambda x, y: (held.append(bench.desktop.is_held), move(x, y))
+    bench.send(Key(0, "w", "down"))
+    bench.play(50)
+    bench.send(Move(0, 5, 5))
+    bench.play(100)
+    assert held == [True, False]
+    assert not bench.desktop.is_held
+
+
+def test_a_chunk_is_not_begun_while_another_program_has_the_keyboard():
+    bench = Bench()
+    open_launcher(bench)
+    with pytest.raises(RequestRefusedError, match="waiting: another program has grabbed the keyboard"):
+        bench.send(Key(0, "a"))
+
+
+def test_a_locked_pointer_is_not_moved_over_another_window():
+    bench = Bench(replace(SPEC, pointer="relative"))
+    be_covered(bench)
+    bench.send(Move(100, 60, -20))
+    bench.play(300)
+    assert bench.sent == []
+    assert bench.performer.reason == "covered"
 
 
 @pytest.mark.parametrize("key", ["ctrl", "leftctrl", "rightctrl"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Literal, Protocol
 
 from vlm_agent.actions.placement import Rect
 
@@ -22,6 +24,48 @@ class WindowInfo:
     """WM_CLASS on X11, the program's name on Windows."""
     pid: int | None = None
     """Its process, where it says so."""
+
+
+class Obstacle(StrEnum):
+    """Why what is pressed now would not come to a window, and to it alone."""
+
+    FOCUS = "focus_lost"
+    """The keyboard goes elsewhere."""
+    KEYBOARD = "keyboard_grabbed"
+    """Another program, or one unknown, takes all keys: a launcher, a screen's lock, a password prompt."""
+    POINTER = "pointer_grabbed"
+    """Another program, or one unknown, takes the mouse: an open menu."""
+    COVERED = "covered"
+    """Another window lies over the place."""
+    MOVED = "window_moved"
+    """It is not where it was when the place was chosen; the next look finds it."""
+
+
+Place = tuple[int, int] | Literal["pointer"] | None
+"""Where something is pressed: a point of the screen, where the pointer is, or, for a key, nowhere."""
+
+
+class Reach(Protocol):
+    """Knows who gets what is pressed; used by one thread."""
+
+    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+        """Return what keeps input from a window; None where nothing does.
+
+        What the window's own program has grabbed, and its pop-ups and dialogs, are the window's.
+
+        Args:
+            window: the window as it was a moment ago.
+            place: where.
+        """
+
+    def hold_still(self) -> AbstractContextManager[None]:
+        """Keep all other programs from changing who gets what, for a block of at most a millisecond or two.
+
+        What is looked at and pressed within it belongs together. Windows has no such thing; there it does nothing.
+        """
+
+    def close(self) -> None:
+        """Look no more; harmless the second time."""
 
 
 class Desktop(Protocol):

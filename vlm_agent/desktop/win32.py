@@ -10,16 +10,17 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from ctypes import wintypes
 from pathlib import PureWindowsPath
 from typing import Any
 
 from vlm_agent.actions.placement import Rect
-from vlm_agent.desktop.types import WindowInfo
+from vlm_agent.desktop.types import Obstacle, Place, WindowInfo
 from vlm_agent.errors import ConfigError
 
 _SM_XVIRTUALSCREEN, _SM_YVIRTUALSCREEN, _SM_CXVIRTUALSCREEN, _SM_CYVIRTUALSCREEN = 76, 77, 78, 79
-_GA_ROOT = 2
+_GA_ROOT, _GA_ROOTOWNER = 2, 3
 _PROCESS_QUERY_LIMITED_INFORMATION = 0x1000
 _PER_MONITOR_AWARE_V2 = -4
 _MAX_CHARS = 1024
@@ -197,3 +198,41 @@ class Win32Desktop:
             return PureWindowsPath(name.value).name
         finally:
             self._kernel32.CloseHandle(process)
+
+
+class Win32Reach:
+    """Knows who gets what is pressed; see `Reach`.
+
+    No program can take another's keys here as a grab does; what locks the screen has a desktop of its own, where
+    SendInput is refused.
+    """
+
+    def __init__(self, user32: Any = None) -> None:
+        """Take the system's library, or a stand-in for it."""
+        self._user32 = user32 if user32 is not None else load_user32()
+
+    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+        """Return what keeps input from a window; a menu or dialog that it owns is the window's."""
+        if not self._is_part_of(self._user32.GetForegroundWindow(), window.window_id):
+            return Obstacle.FOCUS
+        if place is None:
+            return None
+        point = wintypes.POINT(0, 0) if place == "pointer" else wintypes.POINT(*place)
+        if place == "pointer":
+            self._user32.GetCursorPos(ctypes.byref(point))
+        if not self._is_part_of(self._user32.WindowFromPoint(point), window.window_id):
+            return Obstacle.COVERED
+        return None
+
+    def hold_still(self) -> AbstractContextManager[None]:
+        """Do nothing: nobody can keep other programs from anything here."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _is_part_of(self, handle: int | None, window_id: int) -> bool:
+        if not handle:
+            return False
+        ancestor = self._user32.GetAncestor
+        return window_id in (ancestor(handle, _GA_ROOT), ancestor(handle, _GA_ROOTOWNER))

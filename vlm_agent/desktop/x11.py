@@ -64,6 +64,8 @@ class X11Desktop:
             ConfigError: there is no such server, or it refuses us.
         """
         self._display = connect(name)
+        self.display = self._display
+        """The connection, for what has to be done in one order with the questions asked here."""
         self._root = self._display.screen().root
         self._atoms: dict[str, int] = {}
 

@@ -10,7 +10,7 @@ import contextlib
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from Xlib import X
@@ -71,8 +71,9 @@ class RecordThread:
         on_lost: Callable[[], None] = lambda: None,
         clients: int = record.AllClients,
         delivered: Sequence[tuple[int, int]] = (),
+        ranges: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Begin to hear all device events.
+        """Begin to hear all device events, or what is asked for instead.
 
         Args:
             control: another connection, by which hearing is ended; it is closed with this one.
@@ -81,6 +82,7 @@ class RecordThread:
             on_lost: see the attribute.
             clients: whose delivered events are told.
             delivered: first and last type of those.
+            ranges: what to hear in place of all that, from `make_range`; `_take` is then to be overridden.
 
         Raises:
             ConfigError: the server has no RECORD, does not begin, or is not there.
@@ -92,9 +94,9 @@ class RecordThread:
         self.on_lost = on_lost
         """Called when it hears no more without having been closed."""
         self._is_closing = False
-        ranges = [_range(device_events=(X.KeyPress, X.MotionNotify))]
-        ranges += [_range(delivered_events=kinds) for kinds in delivered]
-        self._context = self._events.record_create_context(record.FromServerTime, [clients], ranges)
+        devices = [make_range(device_events=(X.KeyPress, X.MotionNotify))]
+        wanted = [*ranges] or devices + [make_range(delivered_events=kinds) for kinds in delivered]
+        self._context = self._events.record_create_context(record.FromServerTime, [clients], wanted)
         self._events.sync()
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="xrecord", daemon=True)
@@ -134,13 +136,19 @@ class RecordThread:
             self._is_ready.set()
         if reply.category != record.FromServer or reply.client_swapped:
             return
-        data, step = bytes(reply.data), _TIME_BYTES + _EVENT_BYTES
-        for start in range(0, len(data) - step + 1, step):
-            event_at = start + _TIME_BYTES
-            self._hear(int.from_bytes(data[start:event_at], sys.byteorder), data[event_at : start + step])
+        for server_ms, event in split_told(bytes(reply.data)):
+            self._hear(server_ms, event)
 
 
-def _range(**wanted: tuple[int, int]) -> dict[str, Any]:
+def split_told(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield what a server told clients in one piece of the stream: its time, ms, and 32 bytes of an event or answer."""
+    step = _TIME_BYTES + _EVENT_BYTES
+    for start in range(0, len(data) - step + 1, step):
+        event_at = start + _TIME_BYTES
+        yield int.from_bytes(data[start:event_at], sys.byteorder), data[event_at : start + step]
+
+
+def make_range(**wanted: tuple[int, ...] | bool) -> dict[str, Any]:
     """Return an XRecord range that asks for nothing but what is named."""
     nothing = {"core_requests": (0, 0), "core_replies": (0, 0), "ext_requests": (0, 0, 0, 0)}
     nothing |= {"ext_replies": (0, 0, 0, 0), "delivered_events": (0, 0), "device_events": (0, 0), "errors": (0, 0)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vlm_agent.actions.placement import Placement
-from vlm_agent.desktop.types import Desktop, WindowInfo
+from vlm_agent.desktop.types import Desktop, Obstacle, Place, Reach, WindowInfo
 from vlm_agent.desktop.windows import choose_window
 
 
@@ -15,14 +16,10 @@ class Misdirected(StrEnum):
 
     CLOSED = "window_closed"
     """It is closed, hidden, or another program's now."""
-    FOCUS = "focus_lost"
-    """The keyboard goes elsewhere."""
     RESIZED = "window_resized"
     """It has another size than when the frame was captured, so that its content is laid out differently."""
     OFF_SCREEN = "off_screen"
     """The point is on no monitor."""
-    COVERED = "covered"
-    """Another window lies over the point."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +40,33 @@ class Aim:
 
     window: WindowInfo
     """The window at this moment."""
-    point: tuple[int, int] | None
-    """On the screen; None for an event without a point."""
+    place: Place
+    """Where on the screen."""
+
+    @property
+    def point(self) -> tuple[int, int] | None:
+        """On the screen; None for an event without a point of its own."""
+        return self.place if isinstance(self.place, tuple) else None
 
 
 class FocusGuard:
     """Watches one window, chosen once."""
 
-    def __init__(self, desktop: Desktop, target: Target, frame_size: tuple[int, int], *, must_focus: bool) -> None:
+    def __init__(self, desktop: Desktop, target: Target, frame_size: tuple[int, int], reach: Reach | None) -> None:
         """Choose the window.
 
         Args:
             desktop: asked by the player's thread alone.
             target: which window.
             frame_size: width and height of the frames that points are in, pixels.
-            must_focus: whether the window must have the keyboard and lie on top; a dry run does without.
+            reach: tells who gets what is pressed; None for a dry run, which presses nothing.
 
         Raises:
             ConfigError: no window, or several, or one of another program.
         """
         self._desktop = desktop
         self._frame_size = frame_size
-        self._must_focus = must_focus
+        self._reach = reach
         self.window = choose_window(desktop, target.title, app=target.app, pid=target.pid)
 
     def find(self) -> WindowInfo | None:
@@ -74,9 +76,18 @@ class FocusGuard:
             return None
         return now
 
-    def has_focus(self) -> bool:
-        """Return whether the keyboard goes to the window."""
-        return not self._must_focus or self._desktop.find_focused() == self.window.window_id
+    def find_obstacle(self) -> Misdirected | Obstacle | None:
+        """Return why a key would not come to the window now; None where it would."""
+        window = self.find()
+        return Misdirected.CLOSED if window is None else self.confirm(Aim(window, None))
+
+    def confirm(self, aim: Aim) -> Obstacle | None:
+        """Return what has come between since an aim was taken."""
+        return None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
+
+    def hold_still(self) -> AbstractContextManager[None]:
+        """Keep other programs from coming between; see `Reach.hold_still`."""
+        return nullcontext() if self._reach is None else self._reach.hold_still()
 
     def find_pointer(self, window: WindowInfo) -> tuple[int, int]:
         """Return where the pointer is, in pixels of the frame of a window, clamped into what shows the window."""
@@ -87,27 +98,27 @@ class FocusGuard:
         """Return whether the pointer is at a point of the screen."""
         return self._desktop.read_pointer() == point
 
-    def aim(self, point_px: tuple[int, int] | None, size: tuple[int, int]) -> Aim | Misdirected:
+    def aim(self, place_px: Place, size: tuple[int, int]) -> Aim | Misdirected | Obstacle:
         """Return where an event goes, or why it would not reach the window.
 
         A window that was moved is followed: a frame's pixel is a place in the window. One that was resized is not.
 
         Args:
-            point_px: frame pixel; None for a key.
+            place_px: frame pixel, or where the pointer is; None for a key.
             size: width and height of the window when the frame was captured, pixels.
         """
         window = self.find()
         if window is None:
             return Misdirected.CLOSED
-        if not self.has_focus():
-            return Misdirected.FOCUS
+        place = place_px
+        if isinstance(place_px, tuple):
+            place = Placement.fit(window.rect, *self._frame_size).to_screen(*place_px)
+        aim = Aim(window, place)
+        obstacle = self.confirm(aim)
+        if obstacle is not None and obstacle is not Obstacle.COVERED:
+            return obstacle
         if (window.rect.width, window.rect.height) != size:
             return Misdirected.RESIZED
-        if point_px is None:
-            return Aim(window, None)
-        point = Placement.fit(window.rect, *self._frame_size).to_screen(*point_px)
-        if not self._desktop.screen.contains(*point):
+        if aim.point is not None and not self._desktop.screen.contains(*aim.point):
             return Misdirected.OFF_SCREEN
-        if self._must_focus and self._desktop.find_at(*point) != window.window_id:
-            return Misdirected.COVERED
-        return Aim(window, point)
+        return obstacle or aim

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from vlm_agent.desktop.types import Desktop, Reach
 from vlm_agent.desktop.windows import is_wayland
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import InjectionDevice
@@ -29,8 +30,12 @@ class Listener(Protocol):
         """Stop hearing."""
 
 
-def open_device(sent: SentLog | None = None) -> InjectionDevice:
+def open_device(sent: SentLog | None = None, desktop: Desktop | None = None) -> InjectionDevice:
     """Return what injects on this machine.
+
+    Args:
+        sent: where to note every event before it goes out.
+        desktop: whose connection to use, so that a question asked there and a press stay in one order; None opens one.
 
     Raises:
         ConfigError: there is nothing, or it can't be used.
@@ -39,9 +44,31 @@ def open_device(sent: SentLog | None = None) -> InjectionDevice:
         from vlm_agent.executors.send_input import SendInputDevice
 
         return SendInputDevice()
+    from vlm_agent.desktop.x11 import X11Desktop
     from vlm_agent.executors.xtest import XTestDevice
 
-    return XTestDevice(sent=sent)
+    return XTestDevice(sent=sent, display=desktop.display if isinstance(desktop, X11Desktop) else None)
+
+
+def open_reach(desktop: Desktop, on_change: Callable[[], None]) -> Reach:
+    """Return what knows who gets what is pressed on this machine.
+
+    Args:
+        desktop: an open one.
+        on_change: called, in any thread, when that may have changed.
+
+    Raises:
+        ConfigError: it can't be known here.
+    """
+    if sys.platform == "win32":
+        from vlm_agent.desktop.win32 import Win32Reach
+
+        return Win32Reach()
+    from vlm_agent.desktop.x11 import X11Desktop
+    from vlm_agent.desktop.x11_reach import X11Reach
+
+    assert isinstance(desktop, X11Desktop)
+    return X11Reach(desktop, on_change)
 
 
 def open_listener(hear: Callable[[Signal, int], None]) -> Listener:

@@ -21,6 +21,7 @@ from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.lateness import drop_late
 from vlm_agent.actions.playback import NS_PER_MS, expand
 from vlm_agent.actions.types import Action, ActionChunk, Key
+from vlm_agent.desktop.types import Obstacle, Place
 from vlm_agent.executors.audit import AuditFailedError
 from vlm_agent.executors.devices import Control, DeviceLostError, GuardianLostError
 from vlm_agent.executors.focus import Aim, Misdirected
@@ -33,7 +34,10 @@ from vlm_agent.executors.terms import State, Surroundings, Terms
 from vlm_agent.safety.rules import plain_key
 
 LEAD_NS = 5 * NS_PER_MS
-"""How long before its deadline an event is judged, so that the judging does not make it late."""
+"""How long before its deadline an event is judged, so that the judging does not make it late. What has come between
+since then is looked at again right before a press."""
+_LOOK_NS = 50 * NS_PER_MS
+"""How often it is looked who gets what is held down; a change that is told of is looked at at once."""
 _LATE_NS = 50 * NS_PER_MS
 """What is later than this is not injected: done then, it would be another action."""
 _FUTURE_NS = 1000 * NS_PER_MS
@@ -61,6 +65,7 @@ class Performer:
         self._began_ns: int | None = None
         self._report: list[dict[str, Any]] = []
         self._is_closing = False
+        self._looked_ns = 0
         self.state = State.WAITING
         self.reason = ""
         around.kill.call_when_thrown(around.wake)
@@ -104,6 +109,11 @@ class Performer:
             if self.state in (State.PAUSED, State.STOPPED):
                 self._enter(State.WAITING, "")
             self._beat_ns = None
+
+    def look(self) -> None:
+        """Have it looked at once who gets what is held down, as that may have changed."""
+        self._looked_ns = 0
+        self._around.wake()
 
     def describe(self, *, events: bool = False) -> dict[str, Any]:
         """Return state and counts as plain data, with the events sent since this was last asked where wanted."""
@@ -159,6 +169,7 @@ class Performer:
                 now_ns = clock.now_ns()
                 self._settle()
                 self._check_times(now_ns)
+                self._check_held(now_ns)
                 for control in self._leases.find_expired(now_ns):
                     self._release(control, now_ns, "lease")
                 due_ns = self._queue.next_ns
@@ -197,8 +208,9 @@ class Performer:
     def _begin(self, now_ns: int) -> None:
         if self.state is State.RUNNING:
             return
-        if not self._around.guard.has_focus():
-            raise RequestRefusedError(Refused.WAITING, "the window has not got the focus")
+        obstacle = self._around.guard.find_obstacle()
+        if obstacle is not None:
+            raise RequestRefusedError(Refused.WAITING, _WORDS.get(obstacle, str(obstacle)))
         touched_ns = self._around.last_person_ns()
         if touched_ns is not None and now_ns - touched_ns < _HANDS_OFF_NS:
             raise RequestRefusedError(Refused.WAITING, "a person is using mouse or keyboard")
@@ -243,6 +255,15 @@ class Performer:
             self._around.kill.throw(StopReason.OVER)
             self._settle()
 
+    def _check_held(self, now_ns: int) -> None:
+        """Let go where another program gets what is held down: the server would repeat a key to it."""
+        if self.state is not State.RUNNING or not len(self._leases) or now_ns - self._looked_ns < _LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        obstacle = self._around.guard.find_obstacle()
+        if obstacle is not None and obstacle is not Obstacle.MOVED:
+            self._enter(State.PAUSED, str(obstacle))
+
     def _find_next(self, now_ns: int) -> int:
         idle_ns = now_ns + 50 * NS_PER_MS
         due_ns = self._queue.next_ns
@@ -253,23 +274,47 @@ class Performer:
         control = planned.control
         if planned.is_release:
             if control is not None and control in self._leases:
-                self._wait(planned)
+                self._wait(planned.due_ns)
                 self._send(planned, None)
             else:
                 self._drop(planned, "not_down")
             return
         aim = self._judge(planned)
         if not isinstance(aim, Aim):
-            self._drop(planned, str(aim))
-            self._react(aim, planned)
+            self._refuse(planned, aim)
             return
-        self._wait(planned)
-        if self._around.kill.stop is not None:
-            self._drop(planned, "stopped")
+        self._wait(planned.due_ns)
+        if self._is_stopped(planned):
             return
-        if control is not None and control in self._leases and not self._make_way(planned, control):
-            return
-        self._send(planned, aim)
+        if isinstance(planned.event, PointerMoved):
+            self._send(planned, aim)
+        elif control is None or control not in self._leases or self._make_way(planned, control):
+            self._press(planned, aim)
+
+    def _press(self, planned: Planned, aim: Aim) -> None:
+        """Press, with a last look that nothing can come behind."""
+        control = planned.control
+        if control is not None:
+            self._around.warn(control, True)
+        with self._around.guard.hold_still():
+            why = "stopped" if self._around.kill.stop is not None else self._around.guard.confirm(aim)
+            sent_ns = self._inject(planned, aim) if why is None else None
+        if sent_ns is not None:
+            self._tell(planned, aim, sent_ns)
+        elif why is not None:
+            if control is not None:
+                self._around.warn(control, False)
+            self._refuse(planned, why)
+
+    def _is_stopped(self, planned: Planned) -> bool:
+        if self._around.kill.stop is None:
+            return False
+        self._drop(planned, "stopped")
+        return True
+
+    def _refuse(self, planned: Planned, why: StrEnum | str) -> None:
+        self._drop(planned, str(why))
+        self._react(why, planned)
 
     def _make_way(self, planned: Planned, control: Control) -> bool:
         """Return whether something that is down is to be pressed again; if it is, it is up now."""
@@ -289,9 +334,11 @@ class Performer:
         now_ns = self._around.clock.now_ns()
         if now_ns - planned.due_ns > _LATE_NS:
             return "late"
-        is_relative = self._terms.spec.pointer != "absolute"
-        aim = self._around.guard.aim(None if is_relative else planned.point_px, planned.window)
-        if isinstance(aim, Misdirected):
+        place: Place = planned.point_px
+        if place is not None and self._terms.spec.pointer != "absolute":
+            place = "pointer"
+        aim = self._around.guard.aim(place, planned.window)
+        if not isinstance(aim, Aim):
             return aim
         if planned.control is not None and self._around.device.find_missing([planned.control]):
             return "no_such_key"
@@ -314,33 +361,40 @@ class Performer:
             # What was seen is not there any more; the next frame will show how it is now.
             for other in self._queue.remove(releases=False, before_chunk=planned.chunk + 1):
                 self._drop(other, str(why))
-        elif isinstance(why, Misdirected):
+        elif isinstance(why, Misdirected | Obstacle) and why is not Obstacle.MOVED:
             self._enter(State.PAUSED, str(why))
 
-    def _wait(self, planned: Planned) -> None:
-        self._around.clock.wait_until(planned.due_ns, lambda: self._around.kill.stop is not None)
+    def _wait(self, until_ns: int) -> None:
+        self._around.clock.wait_until(until_ns, lambda: self._around.kill.stop is not None)
 
     def _send(self, planned: Planned, aim: Aim | None) -> None:
+        self._tell(planned, aim, self._inject(planned, aim))
+
+    def _inject(self, planned: Planned, aim: Aim | None) -> int:
+        """Do it, and return when that was."""
         device, control = self._around.device, planned.control
-        if control is not None and not planned.is_release:
-            self._around.warn(control, True)
         point = None if aim is None or isinstance(planned.event, PointerMoved) else aim.point
         if point is not None and not self._around.guard.is_at(point):
             # The window was moved, or the mouse was nudged: a press goes where it was meant.
             device.move(*point)
         sent_ns = self._around.clock.now_ns()
-        self._inject(planned, aim)
+        self._use_device(planned, aim)
         if control is not None and planned.is_release:
             self._leases.end(control)
-            self._around.warn(control, False)
         elif control is not None:
             self._leases.hold(control, sent_ns)
+        return sent_ns
+
+    def _tell(self, planned: Planned, aim: Aim | None, sent_ns: int) -> None:
+        """Write down what was done; not while the desktop is held still, as a disk may keep us waiting."""
+        if planned.control is not None and planned.is_release:
+            self._around.warn(planned.control, False)
         told = planned.describe()
         self._report = [*self._report[-_MOST_REPORTED:], {**told, "t_ns": sent_ns}]
         where = {"screen": list(aim.point)} if aim is not None and aim.point is not None else {}
         self._around.audit.write_sent({**told, **where}, planned.due_ns, sent_ns)
 
-    def _inject(self, planned: Planned, aim: Aim | None) -> None:
+    def _use_device(self, planned: Planned, aim: Aim | None) -> None:
         device, event, control = self._around.device, planned.event, planned.control
         if control is not None:
             (device.release if planned.is_release else device.press)(control)
@@ -379,6 +433,14 @@ class Performer:
                 for control in self._leases.held:
                     with contextlib.suppress(DeviceLostError):
                         self._around.device.release(control)
+
+
+_WORDS = {
+    Obstacle.FOCUS: "the window has not got the focus",
+    Obstacle.KEYBOARD: "another program has grabbed the keyboard",
+    Obstacle.POINTER: "another program has grabbed the mouse",
+    Misdirected.CLOSED: "the window is closed or hidden",
+}
 
 
 def _sooner(action: Action, by_ms: int) -> Action:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.desktop.types import Desktop
 from vlm_agent.desktop.windows import open_desktop
 from vlm_agent.errors import ConfigError, VlmAgentError
 from vlm_agent.executors.audit import AuditLog
@@ -33,7 +34,7 @@ from vlm_agent.executors.focus import FocusGuard, Target
 from vlm_agent.executors.guardian import Guardian
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
 from vlm_agent.executors.leases import LeaseTerms
-from vlm_agent.executors.opening import open_device, open_listener
+from vlm_agent.executors.opening import open_device, open_listener, open_reach
 from vlm_agent.executors.performer import Performer
 from vlm_agent.executors.server import Server, SocketServer
 from vlm_agent.executors.terms import Surroundings, Terms
@@ -133,16 +134,22 @@ class Executor:
             ConfigError: something that live use needs is not to be had.
         """
         self._clock = RealClock()
+        self._on_change: Callable[[], None] = lambda: None
         self.kill = KillSwitch()
         desktop = open_desktop()
         stack.callback(desktop.close)
-        guard = FocusGuard(desktop, settings.target, settings.frame_size, must_focus=settings.is_live)
-        hands = _open_hands(settings, self.kill, stack) if settings.is_live else _Hands(DryDevice())
+        reach = None
+        if settings.is_live:
+            reach = open_reach(desktop, lambda: self._on_change())
+            stack.callback(reach.close)
+        guard = FocusGuard(desktop, settings.target, settings.frame_size, reach)
+        hands = _open_hands(settings, desktop, self.kill, stack) if settings.is_live else _Hands(DryDevice())
         about = {"window": guard.window.title, "is_live": settings.is_live, "frame_size": list(settings.frame_size)}
         audit = stack.enter_context(AuditLog(settings.audit, about))
         terms = Terms(settings.spec, leases=settings.leases, reserved=settings.reserved, session_s=settings.session_s)
         around = Surroundings(hands.device, guard, self.kill, audit, self._clock, wake=self._clock.wake, **_ask(hands))
         self.performer = Performer(terms, around)
+        self._on_change = self.performer.look
         if hands.watch is not None:
             hands.watch.is_armed = self.performer.is_running
         self.notes = _note_missing(hands.missing)
@@ -209,16 +216,13 @@ class Executor:
             writer.close()
 
 
-def _open_hands(settings: ExecutorSettings, kill: KillSwitch, stack: ExitStack) -> _Hands:
+def _open_hands(settings: ExecutorSettings, desktop: Desktop, kill: KillSwitch, stack: ExitStack) -> _Hands:
     """Open what live use takes; fails where a person could not stop it, or nobody would clear up after it."""
     sent = SentLog()
-    desktop = open_desktop()
-    screen = desktop.screen
-    desktop.close()
-    watch = PersonWatch(sent, kill, screen, hotkeys=settings.hotkeys, person_stops=settings.person_stops)
+    watch = PersonWatch(sent, kill, desktop.screen, hotkeys=settings.hotkeys, person_stops=settings.person_stops)
     guardian = Guardian()
     stack.callback(guardian.close)
-    device = open_device(sent)
+    device = open_device(sent, desktop)
     stack.callback(device.close)
     missing = find_missing(device, settings.controls)
     listener = open_listener(watch.hear)

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from Xlib import X
 from Xlib.ext import xtest
@@ -30,17 +31,18 @@ _WHEEL_UP, _WHEEL_DOWN, _WHEEL_LEFT, _WHEEL_RIGHT = 4, 5, 6, 7
 class XTestDevice:
     """Injects into one X server, and notes what it sends."""
 
-    def __init__(self, name: str | None = None, sent: SentLog | None = None) -> None:
+    def __init__(self, name: str | None = None, sent: SentLog | None = None, display: Any = None) -> None:
         """Connect.
 
         Args:
             name: the display; None takes DISPLAY.
             sent: where to note every event before it goes out.
+            display: a connection to use in place of one of its own; it is closed with this.
 
         Raises:
             ConfigError: there is no such server, or it has no XTEST.
         """
-        self._display = connect(name)
+        self._display = display or connect(name)
         if not self._display.has_extension("XTEST"):
             raise ConfigError("the X server has no XTEST extension; start it with +extension XTEST")
         self._keys = KeyTable(self._display)

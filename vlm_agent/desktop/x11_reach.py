@@ -1,0 +1,140 @@
+"""Who gets what is pressed on an X server: the focus, what lies under the pointer, and grabs, in one look.
+
+All questions of a look go out together, so that it takes one exchange with the server. While the server is held still
+(a server grab: no other client's requests are carried out) a look and the press that follows on the same connection
+can't be parted: no window can take the focus in between, and none can be grabbed or raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from Xlib import X
+from Xlib.protocol import request
+
+from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.types import Obstacle, Place, WindowInfo
+from vlm_agent.desktop.x11 import X11Desktop
+from vlm_agent.desktop.x11_clients import GONE, X11Clients
+from vlm_agent.desktop.x11_grabs import Grabbable, Grabber, GrabWatch
+
+_ANY_BUTTON = X.Button1Mask | X.Button2Mask | X.Button3Mask | X.Button4Mask | X.Button5Mask
+
+
+class X11Reach:
+    """Answers on the connection of a desktop; see `Reach`."""
+
+    def __init__(self, desktop: X11Desktop, on_change: Callable[[], None]) -> None:
+        """Begin to follow grabs.
+
+        Args:
+            desktop: whose connection asks; it stays the caller's.
+            on_change: called in another thread when somebody may have taken the keyboard or the pointer.
+
+        Raises:
+            ConfigError: the server does not let us hear who grabs.
+        """
+        self._display = desktop.display
+        self._root = self._display.screen().root
+        self._clients = X11Clients(self._display)
+        self._grabs = GrabWatch(self._display, on_change)
+        self._is_held = False
+        self._parts: dict[int, bool] = {}
+        """Windows of the last look, and if they are part of the target; not asked again while the server is held."""
+        self._places: dict[tuple[int, tuple[int, int]], bool] = {}
+        """The same of what lies in a child of the root at a point."""
+        self._was_pointer_free = False
+
+    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+        """Return what keeps input from a window, and from its menus and dialogs; None where nothing does."""
+        if not self._is_held:
+            self._parts, self._places = {}, {}
+        point = place if isinstance(place, tuple) else None
+        try:
+            grabbed, focus, pointer, over, is_moved = self._ask(window, point)
+        except GONE:
+            return Obstacle.MOVED
+        for what, grabber in grabbed.items():
+            if not self._is_own(what, grabber, window.window_id, pointer.mask):
+                return Obstacle.KEYBOARD if what == "keyboard" else Obstacle.POINTER
+        if is_moved:
+            return Obstacle.MOVED
+        self._was_pointer_free = "pointer" not in grabbed
+        at_pointer = (pointer.root_x, pointer.root_y)
+        if "keyboard" not in grabbed and not self._has_focus(focus, window.window_id, at_pointer):
+            return Obstacle.FOCUS
+        if point is not None and not self._is_over(over, point, window.window_id):
+            return Obstacle.COVERED
+        is_free = place == "pointer" and "pointer" not in grabbed
+        if is_free and not self._is_over(pointer.child, at_pointer, window.window_id):
+            return Obstacle.COVERED
+        return None
+
+    @contextlib.contextmanager
+    def hold_still(self) -> Iterator[None]:
+        """Grab the server for a block; whatever happens in it, the server is let go."""
+        self._display.grab_server()
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._display.ungrab_server()
+            self._display.flush()
+
+    def close(self) -> None:
+        """Follow grabs no more; harmless the second time."""
+        self._grabs.close()
+
+    def _ask(self, window: WindowInfo, point: tuple[int, int] | None) -> tuple[Any, Any, Any, Any, bool]:
+        """Return who has grabbed what, the focus, the pointer, the topmost at the point, and if the window moved."""
+        asking: dict[str, Any] = {"display": self._display.display, "defer": True}
+        root_id, window_id = self._root.id, window.window_id
+        trials = self._grabs.ask()
+        focus = request.GetInputFocus(**asking)
+        pointer = request.QueryPointer(window=root_id, **asking)
+        geometry = request.GetGeometry(drawable=window_id, **asking)
+        origin = request.TranslateCoords(src_wid=window_id, dst_wid=root_id, src_x=0, src_y=0, **asking)
+        x, y = point or (0, 0)
+        over = request.TranslateCoords(src_wid=root_id, dst_wid=root_id, src_x=x, src_y=y, **asking)
+        # The last answer first: it brings all the others with it. Grabs are read even where the window is gone.
+        over.reply()
+        grabbed = self._grabs.read(trials)
+        for one in (focus, pointer, geometry, origin):
+            one.reply()
+        rect = Rect(origin.x, origin.y, geometry.width, geometry.height)
+        return grabbed, focus.focus, pointer, over.child, rect != window.rect
+
+    def _is_own(self, what: Grabbable, grabber: Grabber | None, target_id: int, buttons: int) -> bool:
+        if grabber is None:
+            # A press on a window takes the pointer for as long as it lasts, which not every client is told in a way
+            # that RECORD shows. Whoever asked for the pointer would be known.
+            return what == "pointer" and self._was_pointer_free and bool(buttons & _ANY_BUTTON)
+        owner = self._clients.find_client(target_id)
+        if grabber.client == owner:
+            return True
+        is_its_window = self._clients.find_client(grabber.window_id) == grabber.client
+        return is_its_window and self._is_part(grabber.window_id, target_id)
+
+    def _has_focus(self, focus: Any, target_id: int, at_pointer: tuple[int, int]) -> bool:
+        if focus == X.NONE:
+            return False
+        if focus == X.PointerRoot:
+            return self._is_part(self._clients.find_deepest(*at_pointer), target_id)
+        return self._is_part(int(focus.id), target_id)
+
+    def _is_over(self, top: Any, point: tuple[int, int], target_id: int) -> bool:
+        if isinstance(top, int):
+            return False
+        if (int(top.id), point) not in self._places:
+            # A window manager's frame is nobody's part: what lies in it at the point is asked for.
+            deepest = self._clients.find_deepest(*point)
+            self._places[int(top.id), point] = self._clients.is_part_of(deepest, target_id)
+        return self._places[int(top.id), point]
+
+    def _is_part(self, window_id: int, target_id: int) -> bool:
+        if window_id not in self._parts:
+            self._parts[window_id] = self._clients.is_part_of(window_id, target_id)
+        return self._parts[window_id]

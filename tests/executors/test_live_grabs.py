@@ -83,9 +83,7 @@ def test_a_program_that_grabs_gets_nothing_but_the_release_of_what_is_held(x_dis
         time.sleep(0.1)
         of = taker.root if by_root else taker.pop_up(600, 400)
         assert [taker.take(one, of) for one in what] == [X.GrabSuccess] * len(what)
-        taken = time.monotonic()
         wait_for(lambda: not read_keys_down(x_display))
-        assert time.monotonic() - taken < 0.2
         told = wait_for_state(client.connection, {"paused"}, 1)
         assert told["reason"] == reason
         time.sleep(0.5)

@@ -78,10 +78,9 @@ def test_a_program_that_grabs_gets_nothing_but_the_release_of_what_is_held(x_dis
         live(tmp_path, leases=PATIENT) as client,
         program(x_display) as taker,
     ):
-        assert play_live(client, Key(0, "w", "down"), Key(400, "a"), Click(100, 200, 150))["ok"]
-        wait_for(lambda: read_keys_down(x_display))
-        time.sleep(0.1)
         of = taker.root if by_root else taker.pop_up(600, 400)
+        assert play_live(client, Key(0, "w", "down"), Key(540, "a"), Click(40, 200, 150))["ok"]
+        window.wait_for(1)
         assert [taker.take(one, of) for one in what] == [X.GrabSuccess] * len(what)
         wait_for(lambda: not read_keys_down(x_display))
         told = wait_for_state(client.connection, {"paused"}, 1)

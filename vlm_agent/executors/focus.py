@@ -81,9 +81,11 @@ class FocusGuard:
         window = self.find()
         return Misdirected.CLOSED if window is None else self.confirm(Aim(window, None))
 
-    def confirm(self, aim: Aim) -> Obstacle | None:
+    def confirm(self, aim: Aim) -> Misdirected | Obstacle | None:
         """Return what has come between since an aim was taken."""
-        return None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
+        obstacle = None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
+        # A window that closes loses the focus too, and its place; that it closed is what is to be said.
+        return Misdirected.CLOSED if obstacle is not None and self.find() is None else obstacle
 
     def hold_still(self) -> AbstractContextManager[None]:
         """Keep other programs from coming between; see `Reach.hold_still`."""

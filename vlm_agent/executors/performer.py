@@ -35,7 +35,7 @@ from vlm_agent.safety.rules import plain_key
 
 LEAD_NS = 5 * NS_PER_MS
 """How long before its deadline an event is judged, so that the judging does not make it late. What has come between
-since then is looked at again right before a press."""
+since then is looked at once more when it is due."""
 _LOOK_NS = 50 * NS_PER_MS
 """How often it is looked who gets what is held down; a change that is told of is looked at at once."""
 _LATE_NS = 50 * NS_PER_MS
@@ -275,7 +275,7 @@ class Performer:
         if planned.is_release:
             if control is not None and control in self._leases:
                 self._wait(planned.due_ns)
-                self._send(planned, None)
+                self._tell(planned, None, self._inject(planned, None))
             else:
                 self._drop(planned, "not_down")
             return
@@ -286,13 +286,11 @@ class Performer:
         self._wait(planned.due_ns)
         if self._is_stopped(planned):
             return
-        if isinstance(planned.event, PointerMoved):
-            self._send(planned, aim)
-        elif control is None or control not in self._leases or self._make_way(planned, control):
-            self._press(planned, aim)
+        if control is None or control not in self._leases or self._make_way(planned, control):
+            self._send_aimed(planned, aim)
 
-    def _press(self, planned: Planned, aim: Aim) -> None:
-        """Press, with a last look that nothing can come behind."""
+    def _send_aimed(self, planned: Planned, aim: Aim) -> None:
+        """Inject, with a last look that nothing can come behind."""
         control = planned.control
         if control is not None:
             self._around.warn(control, True)
@@ -366,9 +364,6 @@ class Performer:
 
     def _wait(self, until_ns: int) -> None:
         self._around.clock.wait_until(until_ns, lambda: self._around.kill.stop is not None)
-
-    def _send(self, planned: Planned, aim: Aim | None) -> None:
-        self._tell(planned, aim, self._inject(planned, aim))
 
     def _inject(self, planned: Planned, aim: Aim | None) -> int:
         """Do it, and return when that was."""

@@ -17,7 +17,7 @@ from vlm_agent.desktop.win32_hooks import WM_INPUT, WM_QUIT, KeyInfo, MouseInfo,
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_win32 import Win32Devices
-from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.stream import DeviceItem, FocusChanged, KeyHeard, WindowClosed, WindowMoved, WindowShown
 from vlm_agent.sessions.types import RawMotion
 
 GAME, BROWSER = 0x10A, 0x20B
@@ -118,14 +118,19 @@ def press_mouse(user32: FakeUser32, message: int, x: int, y: int, high: int = 0)
     assert user32.hooks[14](0, message, ctypes.addressof(info)) == 0
 
 
-def press_key(user32: FakeUser32, message: int, code: int) -> None:
-    info = KeyInfo(code, 0, 0, 0, 0)
+def press_key(user32: FakeUser32, message: int, code: int, scan_code: int = 0, flags: int = 0) -> None:
+    info = KeyInfo(code, scan_code, flags, 0, 0)
     assert user32.hooks[13](0, message, ctypes.addressof(info)) == 0
 
 
 def undated(items: list[DeviceItem]) -> list[tuple[type, tuple[object, ...]]]:
-    fields = [[getattr(item, name) for name in item.__dataclass_fields__ if name != "t_ns"] for item in items]
-    return [(type(item), tuple(values)) for item, values in zip(items, fields, strict=True)]
+    """Return items without times, and keys without what tells those of one name apart."""
+    kinds = [KeyChanged if isinstance(item, KeyChanged) else type(item) for item in items]
+    fields = [
+        [getattr(item, name) for name in kind.__dataclass_fields__ if name != "t_ns"]
+        for kind, item in zip(kinds, items, strict=True)
+    ]
+    return [(kind, tuple(values)) for kind, values in zip(kinds, fields, strict=True)]
 
 
 def test_every_message_becomes_its_event(user32: FakeUser32, devices: Win32Devices) -> None:
@@ -213,3 +218,15 @@ def test_a_refusal_says_what_to_do(user32: FakeUser32) -> None:
 def test_on_another_system_there_is_no_windows() -> None:
     with pytest.raises(ConfigError, match="expected Windows"):
         Win32Devices(SessionClock())
+
+
+def test_keys_of_one_name_are_told_apart_and_altgr_is_no_alt(user32: FakeUser32, devices: Win32Devices) -> None:
+    devices.read(0)
+    press_key(user32, 0x0100, 0x0D, 0x1C)
+    press_key(user32, 0x0100, 0x0D, 0x1C, flags=1)  # the one of the number pad
+    press_key(user32, 0x0104, 0xA5, 0x38, flags=1)
+    press_key(user32, 0x0100, 0xA2, 0x21D)  # what Windows makes up before AltGr
+    press_key(user32, 0x0104, 0xA5, 0x38, flags=1)
+    items = devices.read(0)
+    assert [item.key for item in items if isinstance(item, KeyHeard)] == ["enter", "enter", "alt", "rightalt"]
+    assert len({item.code for item in items if isinstance(item, KeyHeard)}) == 3

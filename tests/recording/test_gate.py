@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Placement, Rect
 from vlm_agent.recording.gate import Gate
-from vlm_agent.recording.stream import DeviceItem, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.stream import (
+    ButtonHeard,
+    DeviceItem,
+    FocusChanged,
+    KeyHeard,
+    WindowClosed,
+    WindowMoved,
+    WindowShown,
+)
 from vlm_agent.sessions.types import RawMotion
 
 SECOND = 1_000_000_000
@@ -261,3 +269,52 @@ def test_discarding_gives_back_the_releases_it_swallowed() -> None:
     assert gate.feed(KeyChanged(11 * SECOND, "q", pressed=False)) == []
     assert gate.feed(ButtonChanged(12 * SECOND, *OUTSIDE, "left", pressed=False)) != []
     assert gate.discard(5 * SECOND, 12 * SECOND) == []
+
+
+NAMES = {50: "shift", 62: "shift", 37: "ctrl", 105: "ctrl", 38: "a", 24: "q"}
+FRENCH = {**NAMES, 38: "q", 24: "a"}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(NAMES)), st.booleans(), st.booleans()), max_size=40))
+def test_a_name_is_down_as_long_as_any_key_is_that_was_pressed_under_it(
+    stream: list[tuple[int, bool, bool]],
+) -> None:
+    gate = make_gate()
+    held: dict[int, str] = {}
+    down: set[str] = set()
+    for t_ns, (code, pressed, is_french) in enumerate(stream, 1):
+        name = (FRENCH if is_french else NAMES)[code]
+        if pressed:
+            held.setdefault(code, name)
+        else:
+            held.pop(code, None)
+        for event in gate.feed(KeyHeard(t_ns, name, pressed, code)):
+            assert type(event) is KeyChanged
+            assert event.pressed != (event.key in down)
+            (down.add if event.pressed else down.discard)(event.key)
+        assert down == set(held.values())
+    assert {name_of(event) for event in gate.shut(10**6)} == down
+
+
+@given(st.lists(st.tuples(st.sampled_from([50, 62]), st.booleans()), max_size=12), st.integers(0, 12))
+def test_what_is_taken_out_leaves_both_shifts_right(stream: list[tuple[int, bool]], start: int) -> None:
+    gate = make_gate()
+    kept: list[Any] = []
+    stop = len(stream) + 1
+    for t_ns, (code, pressed) in enumerate(stream, 1):
+        kept += gate.feed(KeyHeard(t_ns, "shift", pressed, code))
+    kept = [event for event in kept if event.t_ns < start] + gate.discard(start, stop)
+    for code in (50, 62):
+        kept += gate.feed(KeyHeard(stop + 1, "shift", False, code))
+    kept += gate.feed(KeyHeard(stop + 2, "shift", True, 50)) + gate.shut(stop + 3)
+    assert [event.pressed for event in kept] == [step % 2 == 0 for step in range(len(kept))]
+    assert len(kept) % 2 == 0
+
+
+def test_buttons_without_a_name_are_told_apart() -> None:
+    gate = make_gate()
+    heard = [
+        ButtonHeard(1, *INSIDE, "unknown", pressed, code) for code, pressed in ((10, True), (11, True), (10, False))
+    ]
+    assert [len(gate.feed(item)) for item in heard] == [1, 0, 0]
+    assert len(gate.feed(ButtonHeard(1, *INSIDE, "unknown", False, 11))) == 1

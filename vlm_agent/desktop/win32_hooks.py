@@ -16,6 +16,7 @@ from typing import Any
 
 from vlm_agent.desktop.win32 import HookProc, load_kernel32, load_user32
 from vlm_agent.errors import ConfigError
+from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code
 
 WM_INPUT, WM_QUIT = 0x00FF, 0x0012
 WM_MOUSEMOVE, WM_MOUSEWHEEL, WM_MOUSEHWHEEL = 0x0200, 0x020A, 0x020E
@@ -32,7 +33,8 @@ BUTTONS = {
     0x020C: ("x", False),
 }
 """Message of a button -> its name and whether it is down; which "x" it is stands in `MouseInfo.data`."""
-_EXTENDED, _PLACES = 1, 1 << 16
+_EXTENDED, _PLACES, _ALTGR_SHADOW = 1, 1 << 16, 0x21D
+MAPVK_VK_TO_VSC_EX = 4
 _WH_KEYBOARD_LL, _WH_MOUSE_LL = 13, 14
 _HWND_MESSAGE = -3
 _RIDEV_INPUTSINK = 0x100
@@ -72,6 +74,11 @@ class KeyInfo(ctypes.Structure):
         place = self.scan_code | (self.flags & _EXTENDED) << 8
         return _PLACES | place if self.scan_code else self.code
 
+    @property
+    def is_altgr_shadow(self) -> bool:
+        """Return whether Windows made up a left Ctrl, as it does before each AltGr."""
+        return self.scan_code == _ALTGR_SHADOW
+
 
 class RawDevice(ctypes.Structure):
     """RAWINPUTDEVICE."""
@@ -107,6 +114,12 @@ class RawMouse(ctypes.Structure):
         ("last_y", wintypes.LONG),
         ("extra", wintypes.ULONG),
     )
+
+
+def has_key(user32: Any, name: str) -> bool:
+    """Return whether the keyboard layout has a key of a canonical name."""
+    code = key_code(name)
+    return code < FIRST_FOREIGN and bool(user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX))
 
 
 class HookThread:

@@ -15,11 +15,12 @@ from vlm_agent.desktop.win32_hooks import (
     HookThread,
     KeyInfo,
     MouseInfo,
+    has_key,
 )
-from vlm_agent.executors.send_input import MAPVK_VK_TO_VSC_EX, OUR_MARK
+from vlm_agent.executors.send_input import OUR_MARK
 from vlm_agent.executors.watching import Signal
 from vlm_agent.safety.rules import plain_key
-from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code, key_name
+from vlm_agent.sessions.keys import key_name
 
 _NUMBERS = {"left": 1, "middle": 2, "right": 3, "x": 7}
 _CHANGES = {message: (_NUMBERS[name], is_down) for message, (name, is_down) in BUTTONS.items()}
@@ -30,7 +31,7 @@ _CHANGES |= {WM_MOUSEWHEEL: (4, True), WM_MOUSEHWHEEL: (6, True)}
 def read_keyboard(message: int, info: KeyInfo) -> Signal | None:
     """Return what a keyboard event is; None for one that is neither a press nor a release."""
     is_down = KEYS.get(message)
-    if is_down is None:
+    if is_down is None or info.is_altgr_shadow:
         return None
     return Signal("key", info.key_id, is_down, name=plain_key(key_name(info.code)), is_own=info.extra == OUR_MARK)
 
@@ -78,5 +79,4 @@ class HookListener(HookThread):
 
     def hears(self, name: str) -> bool:
         """Return whether the keyboard has a key of a name, without its side."""
-        code = key_code({"super": "leftmeta"}.get(name, name))
-        return code < FIRST_FOREIGN and bool(self._user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX))
+        return has_key(self._user32, {"super": "leftmeta"}.get(name, name))

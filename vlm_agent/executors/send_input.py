@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from vlm_agent.actions.placement import Rect
+from vlm_agent.desktop.win32_hooks import MAPVK_VK_TO_VSC_EX
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.executors.devices import Control, DeviceLostError
 from vlm_agent.sessions.keys import FIRST_FOREIGN, key_code
@@ -31,7 +32,6 @@ _BUTTONS = {
 }
 """Button -> flags that press and release it, and which of the extra ones it is."""
 _EXTENDEDKEY, _KEYUP, _SCANCODE = 0x0001, 0x0002, 0x0008
-MAPVK_VK_TO_VSC_EX = 4
 _WHEEL_DELTA = 120
 _EXTENDED_PREFIX = 0xE0
 _LEFT = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}

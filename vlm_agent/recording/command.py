@@ -61,6 +61,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
     with contextlib.ExitStack() as held:
         devices = open_devices(clock, target.window_id)
         held.callback(devices.close)
+        plan.hotkeys.check(devices.hears)
         states = None
         if config.gamestate is not None:
             states = open_source(config.gamestate, clock)

@@ -12,7 +12,7 @@ from ctypes import wintypes
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.events import ButtonChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.win32 import load_user32, use_device_pixels
 from vlm_agent.desktop.win32_hooks import (
@@ -24,9 +24,18 @@ from vlm_agent.desktop.win32_hooks import (
     HookThread,
     KeyInfo,
     MouseInfo,
+    has_key,
 )
 from vlm_agent.recording.clock import SessionClock
-from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.stream import (
+    DeviceItem,
+    Focus,
+    FocusChanged,
+    KeyHeard,
+    WindowClosed,
+    WindowMoved,
+    WindowShown,
+)
 from vlm_agent.sessions.keys import key_name
 from vlm_agent.sessions.types import RawMotion
 
@@ -58,6 +67,7 @@ class Win32Devices:
         self._user32 = user32 if user32 is not None else load_user32()
         use_device_pixels(self._user32)
         self._items: SimpleQueue[DeviceItem] = SimpleQueue()
+        self._has_altgr = False
         self._turned = {WM_MOUSEWHEEL: 0, WM_MOUSEHWHEEL: 0}
         self._focus: Focus | None = None
         self._rect: Rect | None = None
@@ -96,6 +106,10 @@ class Win32Devices:
             return True
         found = self._user32.WindowFromPoint(wintypes.POINT(x, y))
         return self._find_owner(found) == self._find_owner(self._window_id)
+
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name."""
+        return has_key(self._user32, name)
 
     def stop(self) -> list[DeviceItem]:
         """Stop listening, and return what was heard until then; nothing the second time."""
@@ -142,7 +156,13 @@ class Win32Devices:
         t_ns = self._clock.now_ns()
         self._look(t_ns)
         name = key_name(info.code)
-        self._items.put(KeyChanged(t_ns, _SIDES.get(name, name), KEYS[message]))
+        if info.is_altgr_shadow:
+            self._has_altgr = True
+            return
+        # Where there is an AltGr, it is another key than Alt: pressed again, it must be that one.
+        if name != "rightalt" or not self._has_altgr:
+            name = _SIDES.get(name, name)
+        self._items.put(KeyHeard(t_ns, name, KEYS[message], info.key_id))
 
     def _look(self, t_ns: int) -> None:
         """Note what has changed about the window; its owner's dialogs count as it, as far as keys go."""

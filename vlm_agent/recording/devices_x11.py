@@ -17,33 +17,37 @@ from typing import NamedTuple
 from Xlib import X, Xatom
 from Xlib import error as xlib_error
 
-from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
+from vlm_agent.actions.events import PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.x11 import X11Desktop, connect
-from vlm_agent.desktop.x11_keys import KeyTable
+from vlm_agent.desktop.x11_keys import BUTTONS, KeyTable
 from vlm_agent.desktop.x11_record import SERVER_GONE, CoreEvent, RecordThread, kind_of, parse_core
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording import x11_wire
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.raw_motion import RawMotionListener
-from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.stream import (
+    ButtonHeard,
+    DeviceItem,
+    Focus,
+    FocusChanged,
+    KeyHeard,
+    WindowClosed,
+    WindowMoved,
+    WindowShown,
+)
 from vlm_agent.recording.x11_time import ServerClock, create_mark_window
-from vlm_agent.sessions.keys import KEY_CODES
 from vlm_agent.sessions.types import RawMotion
 
-_BUTTONS = {1: "left", 2: "middle", 3: "right", 8: "x1", 9: "x2"}
+_BUTTONS = {number: name for name, number in BUTTONS.items()}
 _WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
 """Button number -> notches right and up."""
-_WINDOW_EVENTS = (
-    (X.FocusIn, X.FocusOut),
-    (X.DestroyNotify, X.ConfigureNotify),
-    (X.PropertyNotify, X.PropertyNotify),
-)
-"""Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22; our marks 28."""
+_WINDOW_EVENTS = ((X.FocusIn, X.MappingNotify),)
+"""Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22; our marks 28;
+another keyboard map 34. What lies between is not selected, and of several ranges the server forgets what is beyond 31."""
 _POLL_S = 0.1
 """How often the server is asked something, so that it hands over what XRecord holds back while nothing else happens."""
 _GONE = "the X server is gone; what was recorded until then is kept"
-_UNUSED_CODES = sorted(set(range(1, 256)) - set(KEY_CODES.values()))
 
 
 class _Heard(NamedTuple):
@@ -77,6 +81,7 @@ class X11Devices:
         self._desktop, self._watcher = X11Desktop(), connect()
         self._server_clock = ServerClock.measure(self._watcher)
         self._keys = KeyTable(self._watcher)
+        self._is_map_old = False
         self._root_id = self._watcher.screen().root.id
         self._parent_id = self._root_id
         self._rect: Rect | None = None
@@ -145,6 +150,10 @@ class X11Devices:
         window, other = self._desktop.describe(self._window_id), self._desktop.describe(found)
         return bool(window and other and window.pid is not None and window.pid == other.pid)
 
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name."""
+        return name in self._keys.all_names
+
     def stop(self) -> list[DeviceItem]:
         """Stop listening, and return what was heard until then; nothing the second time."""
         if self._is_stopped:
@@ -162,6 +171,7 @@ class X11Devices:
         """Let go of the desktop; stops listening if that goes on."""
         self.stop()
         self._desktop.close()
+        self._keys.close()
 
     def _watch_window(self) -> None:
         if self._window_id is None:
@@ -200,6 +210,9 @@ class X11Devices:
             self._early.append(RawMotion(self._date(heard.server_ms), heard.dx, heard.dy))
             return []
         kind = kind_of(heard.event)
+        if kind == X.MappingNotify:
+            self._is_map_old = True
+            return []
         if kind == X.PropertyNotify:
             self._is_mark_asked = False
             return self._raw_until(self._date(heard.server_ms))
@@ -249,10 +262,21 @@ class X11Devices:
             return [PointerMoved(t_ns, event.x, event.y)]
         is_press = event.kind in (X.KeyPress, X.ButtonPress)
         if event.kind in (X.KeyPress, X.KeyRelease):
-            return [KeyChanged(t_ns, self._keys.find_name(event.detail) or _name_unknown(event.detail), is_press)]
+            return self._key_item(t_ns, event, is_press)
         if event.detail in _WHEEL:
             return [WheelTurned(t_ns, event.x, event.y, *_WHEEL[event.detail])] if is_press else []
-        return [ButtonChanged(t_ns, event.x, event.y, _BUTTONS.get(event.detail, "unknown"), is_press)]
+        name = _BUTTONS.get(event.detail, "unknown")
+        return [ButtonHeard(t_ns, event.x, event.y, name, is_press, event.detail)]
+
+    def _key_item(self, t_ns: int, event: CoreEvent, is_press: bool) -> list[DeviceItem]:
+        if self._is_map_old:
+            # However many changes were told, the map is read once, when it counts.
+            self._is_map_old = False
+            with _telling_of_loss():
+                self._keys.reload()
+        keys = self._keys.in_group(event.group)
+        name = keys.find_name(event.detail)
+        return [] if name is None else [KeyHeard(t_ns, name, is_press, event.detail, keys.list_names(event.detail))]
 
     def _window_item(self, t_ns: int, kind: int, event: bytes) -> list[DeviceItem]:
         match kind:
@@ -305,8 +329,3 @@ def _telling_of_loss() -> Iterator[None]:
         yield
     except SERVER_GONE as error:
         raise ConfigError(_GONE) from error
-
-
-def _name_unknown(code: int) -> str:
-    """Return a name for a key without one: a virtual key code that no key of ours has, the same for a key each time."""
-    return f"vk_{_UNUSED_CODES[code % len(_UNUSED_CODES)]}"

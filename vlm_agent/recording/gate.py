@@ -1,7 +1,9 @@
 """What is recorded of everything that devices tell: the events of the chosen window, in frame pixels, and no others.
 
 Kept are events inside the window and keys while it has the keyboard. A press that was kept always gets its release,
-wherever that comes; one that was not kept never does. Knows no system and no thread: items in, events out.
+wherever that comes; one that was not kept never does. What is down is known by key, not by name: of two keys of one
+name (both shifts) the first press and the last release are recorded, and a release has the name of its press, though
+the layout has changed since. Knows no system and no thread: items in, events out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from typing import NamedTuple, TypeVar, assert_never
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Placement
-from vlm_agent.recording.stream import DeviceItem, Focus, FocusChanged, WindowClosed, WindowMoved, WindowShown
+from vlm_agent.recording.stream import (
+    DeviceItem,
+    Focus,
+    FocusChanged,
+    WindowClosed,
+    WindowMoved,
+    WindowShown,
+    identify,
+)
 from vlm_agent.sessions.types import RawMotion
 
 DISCARD_NS = 10_000_000_000
@@ -23,7 +33,11 @@ _ASK_NS = 100_000_000
 
 Kept = InputEvent | RawMotion
 
-_Pointed = TypeVar("_Pointed", PointerMoved, ButtonChanged, WheelTurned)
+_Pointed = TypeVar("_Pointed", PointerMoved, WheelTurned)
+
+
+_Name = tuple[str, str]
+"""Key or button, and its name."""
 
 
 class _Release(NamedTuple):
@@ -55,8 +69,10 @@ class Gate:
         self._is_ours = is_ours
         self._is_open = True
         self._pointer = (0, 0)
-        self._down: dict[str, tuple[int, KeyChanged | ButtonChanged]] = {}
-        """Keys and buttons whose press was kept, with its time."""
+        self._down: dict[tuple[str, int | str], _Name] = {}
+        """Names of the keys and buttons that are down and count."""
+        self._presses: dict[_Name, KeyChanged | ButtonChanged] = {}
+        """The press that was let through of each name that is down."""
         self._releases: deque[_Release] = deque()
         self._asked: tuple[int, bool] = (-_ASK_NS, False)
 
@@ -73,10 +89,10 @@ class Gate:
             case WindowClosed():
                 self.is_closed = True
             case KeyChanged():
-                return self._press(f"key {item.key}", item, keep=self._takes_keys())
+                return self._press(item, ("key", item.key), keep=self._takes_keys())
             case ButtonChanged():
                 self._pointer = item.x, item.y
-                return self._press(f"button {item.button}", item, keep=self._takes_point(item.x, item.y))
+                return self._press(item, ("button", item.button), keep=self._takes_point(item.x, item.y))
             case WheelTurned():
                 self._pointer = item.x, item.y
                 return [self._placed(item)] if self._takes_point(item.x, item.y) else []
@@ -92,9 +108,10 @@ class Gate:
     def shut(self, t_ns: int) -> list[InputEvent]:
         """Let nothing through from now on; return releases of all that is down, for their own will not be heard."""
         self._is_open = False
-        down, self._down = list(self._down.values()), {}
+        presses, self._presses = list(self._presses.values()), {}
+        self._down.clear()
         self._releases.clear()
-        return [self._let_go(t_ns, press) for _, press in down]
+        return [self._let_go(t_ns, press) for press in presses]
 
     def open(self) -> None:
         """Let through again."""
@@ -109,25 +126,36 @@ class Gate:
             release for release in self._releases if release.pressed_ns < start_ns <= release.event.t_ns < stop_ns
         ]
         self._releases.clear()
-        self._down = {name: entry for name, entry in self._down.items() if entry[0] < start_ns}
+        self._presses = {name: press for name, press in self._presses.items() if press.t_ns < start_ns}
+        self._down = {which: name for which, name in self._down.items() if name in self._presses}
         return [replace(release.event, t_ns=stop_ns) for release in swallowed]
 
-    def _press(self, name: str, event: KeyChanged | ButtonChanged, *, keep: bool) -> list[Kept]:
+    def _press(self, event: KeyChanged | ButtonChanged, name: _Name, *, keep: bool) -> list[Kept]:
+        which = identify(event)
         if event.pressed:
             # A key that is held repeats itself; that is the keyboard's doing, not the player's.
-            if name in self._down or not keep:
+            if which in self._down or not keep:
                 return []
-            placed = self._placed(event) if isinstance(event, ButtonChanged) else event
-            self._down[name] = event.t_ns, placed
-            return [placed]
-        if name not in self._down:
+            self._down[which] = name
+            if name in self._presses:
+                return []
+            self._presses[name] = self._plain(event, name)
+            return [self._presses[name]]
+        if which not in self._down:
             return []
-        pressed_ns, _ = self._down.pop(name)
-        placed = self._placed(event) if isinstance(event, ButtonChanged) else event
-        self._releases.append(_Release(pressed_ns, placed))
+        name = self._down.pop(which)
+        if name in self._down.values():
+            return []
+        release = self._plain(event, name)
+        self._releases.append(_Release(self._presses.pop(name).t_ns, release))
         while self._releases[0].event.t_ns < event.t_ns - DISCARD_NS:
             self._releases.popleft()
-        return [placed]
+        return [release]
+
+    def _plain(self, event: KeyChanged | ButtonChanged, name: _Name) -> KeyChanged | ButtonChanged:
+        if isinstance(event, KeyChanged):
+            return KeyChanged(event.t_ns, name[1], event.pressed)
+        return ButtonChanged(event.t_ns, *self.placement.to_frame(event.x, event.y), name[1], event.pressed)
 
     def _let_go(self, t_ns: int, press: KeyChanged | ButtonChanged) -> InputEvent:
         if isinstance(press, KeyChanged):
@@ -149,7 +177,7 @@ class Gate:
     def _takes_move(self, move: PointerMoved) -> bool:
         if not self._is_open or not self.is_visible:
             return False
-        if any(isinstance(press, ButtonChanged) for _, press in self._down.values()):
+        if any(isinstance(press, ButtonChanged) for press in self._presses.values()):
             return True
         if not self.placement.holds(move.x, move.y):
             return False

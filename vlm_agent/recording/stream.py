@@ -5,12 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vlm_agent.actions.events import InputEvent
+from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged
 from vlm_agent.actions.placement import Rect
 from vlm_agent.sessions.types import RawMotion
 
 Focus = Literal["inside", "outside", "pointer"]
 """Whether keys go to the recorded window, to another, or to whichever window the pointer is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHeard(KeyChanged):
+    """A key of a device: several may have one name, and one may have another name after the layout has changed."""
+
+    code: int = 0
+    """Which key it is, as the system counts them."""
+    names: frozenset[str] = frozenset()
+    """All that it is called, where that is more than the name it is recorded under."""
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonHeard(ButtonChanged):
+    """A mouse button of a device; those without a name are told apart as well."""
+
+    code: int = 0
+    """Which button it is, as the system counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,12 @@ class WindowClosed:
     """Time on the session's clock, nanoseconds."""
 
 
+def identify(event: KeyChanged | ButtonChanged) -> tuple[str, int | str]:
+    """Return which key or button it is: by its code, where a device told it; else by its name."""
+    kind, name = ("key", event.key) if isinstance(event, KeyChanged) else ("button", event.button)
+    return kind, event.code if isinstance(event, KeyHeard | ButtonHeard) else name
+
+
 DeviceItem = InputEvent | RawMotion | FocusChanged | WindowMoved | WindowShown | WindowClosed
 """Points of input events are on the screen here, in units of pointer events."""
 
@@ -71,6 +95,9 @@ class DeviceSource(Protocol):
 
     def is_ours(self, x: int, y: int) -> bool:
         """Return whether what lies topmost at a point of the screen belongs to the recorded window."""
+
+    def hears(self, name: str) -> bool:
+        """Return whether the keyboard has a key of a name."""
 
     def stop(self) -> list[DeviceItem]:
         """Stop listening, and return what was heard until then; `is_ours` still answers for it."""

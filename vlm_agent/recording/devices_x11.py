@@ -44,7 +44,7 @@ _WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
 """Button number -> notches right and up."""
 _WINDOW_EVENTS = ((X.FocusIn, X.MappingNotify),)
 """Focus changes 9-10; destroyed, unmapped, mapped, asked to be mapped, reparented, configured 17-22; our marks 28;
-another keyboard map 34. What lies between is not selected, and of several ranges the server forgets what is beyond 31."""
+another keyboard map 34. What lies between is not selected; of several ranges the server forgets what is beyond 31."""
 _POLL_S = 0.1
 """How often the server is asked something, so that it hands over what XRecord holds back while nothing else happens."""
 _GONE = "the X server is gone; what was recorded until then is kept"

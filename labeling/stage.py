@@ -296,16 +296,17 @@ def _bars(console: Console | None) -> Iterator[Callable[[str, float], Advance]]:
     if console is None or not console.is_terminal:
         yield lambda title, total: lambda number: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TimeRemainingColumn
 
-    percentage = TextColumn("{task.percentage:3.0f}%")
-    with Progress(
-        TextColumn("{task.description:9}"),
+    from vlm_agent.terminal import LineColumn, make_bars
+
+    percentage = LineColumn("{task.percentage:3.0f}%")
+    with make_bars(
+        LineColumn("{task.description:9}"),
         BarColumn(),
         percentage,
         TimeRemainingColumn(),
         console=console,
-        transient=True,
     ) as progress:
 
         def start_bar(title: str, total: float) -> Advance:

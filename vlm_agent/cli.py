@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vlm_agent.errors import ConfigError, run_program
+from vlm_agent.visible import say
 
 if TYPE_CHECKING:
     from labeling.stage import LabelArgs
@@ -114,15 +115,14 @@ STAGES = {
 
 def label(args: LabelArgs) -> None:
     """Cut, label, build; show what came of it."""
-    from rich.console import Console
-
     from labeling.stage import label_and_build
     from vlm_agent.dataset.statistics import statistics_table
+    from vlm_agent.terminal import PlainConsole
 
-    report = label_and_build(args, console=Console(stderr=True))
-    console = Console()
+    report = label_and_build(args, console=PlainConsole("error"))
+    console = PlainConsole()
     console.print(statistics_table(report.dataset.statistics))
-    console.print(report.describe(), soft_wrap=True, highlight=False)
+    console.print(report.describe())
 
 
 def plan(config: PlanConfig) -> None:
@@ -158,7 +158,7 @@ def run_command(arguments: Sequence[str]) -> None:
     """
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
-        print(make_usage())
+        say(*make_usage().splitlines())
         return
     stage = STAGES.get(name)
     if stage is None:

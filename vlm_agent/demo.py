@@ -76,9 +76,9 @@ class DemoConfig:
 
 def run(config: DemoConfig) -> None:
     """Run every stage in turn and name the report."""
-    from rich.console import Console
+    from vlm_agent.terminal import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     stages = (
         ("record: a scripted player makes sapphire rings", _record),
         ("label: cut the sessions into clips with goals", _label),
@@ -86,9 +86,9 @@ def run(config: DemoConfig) -> None:
         ("compare: base and tuned on scenes neither has seen, and what there is to know of tuned", _compare),
     )
     for number, (title, stage) in enumerate(stages, 1):
-        console.rule(f"[bold]{number}/{len(stages)} {title}", align="left")
+        console.rule(f"{number}/{len(stages)} {title}", align="left")
         stage(config)
-    console.print(f"Open {config.out / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Open {config.out / 'report' / 'index.html'}")
 
 
 def prepare(config: DemoConfig) -> None:

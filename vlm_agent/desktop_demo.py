@@ -31,9 +31,9 @@ from vlm_agent.errors import ConfigError, VlmAgentError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from vlm_agent.evaluation.agreement import Agreement, PressAgreement, Spread
+    from vlm_agent.terminal import TextTable
 
 GOAL = "craft sapphire rings"
 """What demonstrator and agent are after."""
@@ -81,33 +81,30 @@ def run(config: DesktopDemoConfig) -> None:
         ConfigError: there is no Xvfb.
         StageFailedError: a command ended with an error.
     """
-    from rich.console import Console
-
     from vlm_agent.desktop.virtual import open_virtual_screen, require_virtual_screen
     from vlm_agent.evaluation.agreement import measure_presses
     from vlm_agent.sessions.reader import SessionReader
+    from vlm_agent.terminal import PlainConsole
 
     require_virtual_screen()
-    console = Console()
+    console = PlainConsole()
     config.out.mkdir(parents=True, exist_ok=True)
-    console.rule(
-        "[bold]1/3 record: the demonstrator plays the window, recorded from inside and from outside", align="left"
-    )
+    console.rule("1/3 record: the demonstrator plays the window, recorded from inside and from outside", align="left")
     with open_virtual_screen() as display, console.status(f"playing for {config.seconds:g} s"):
         inside, outside = _record_twice(config, display)
     presses = measure_presses(*(list(SessionReader(session).events()) for session in (inside, outside)))
     agreement = _compare(inside, outside)
     console.print(_tabulate_agreement(presses, agreement))
-    console.rule("[bold]2/3 train: the tuned model", align="left")
+    console.rule("2/3 train: the tuned model", align="left")
     _train_if_missing(config, console)
-    console.rule("[bold]3/3 play: the agent plays the window through an executor, on the real clock", align="left")
+    console.rule("3/3 play: the agent plays the window through an executor, on the real clock", align="left")
     with open_virtual_screen() as display, console.status(f"playing for {config.ticks * 0.6:.0f} s"):
         played = _play(config, display)
     console.print(_tabulate_play(played))
     figures = {"presses": presses.to_json(), "agreement": agreement.to_json(), "play": played}
     path = config.out / "figures.json"
     path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    console.print(f"figures: {path}", highlight=False, soft_wrap=True)
+    console.print(f"figures: {path}")
 
 
 def _record_twice(config: DesktopDemoConfig, display: str) -> tuple[Path, Path]:
@@ -152,7 +149,7 @@ def _train_if_missing(config: DesktopDemoConfig, console: Console) -> None:
     from vlm_agent.demo import DemoConfig, prepare
 
     if (config.run / "adapter").is_dir():
-        console.print(f"{config.run} is there", highlight=False)
+        console.print(f"{config.run} is there")
         return
     if config.run.name != "run":
         raise ConfigError(f"--run {config.run}: there is no run there; give another, or FOLDER/run to have it trained")
@@ -241,12 +238,11 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _tabulate_agreement(presses: PressAgreement, found: Agreement) -> Table:
-    from rich.table import Table
-
+def _tabulate_agreement(presses: PressAgreement, found: Agreement) -> TextTable:
     from vlm_agent.evaluation.agreement import SAME_ACTION_MS, SAME_TICK_MS
+    from vlm_agent.terminal import TextTable
 
-    table = Table(
+    table = TextTable(
         title="the same play, recorded from inside and from outside",
         caption=f"matched: actions of one kind, key or button, within {SAME_ACTION_MS} ms, each with the nearest left; "
         f"ticks within {SAME_TICK_MS} ms; times and places are those of matched ones alone",
@@ -279,10 +275,10 @@ def _tell(spread: Spread | None) -> str:
     return f"median {spread.median:.1f}, 95 % {spread.p95:.1f}, at most {spread.largest:.1f}"
 
 
-def _tabulate_play(played: dict[str, Any]) -> Table:
-    from rich.table import Table
+def _tabulate_play(played: dict[str, Any]) -> TextTable:
+    from vlm_agent.terminal import TextTable
 
-    table = Table(title="the tuned agent in the window")
+    table = TextTable(title="the tuned agent in the window")
     for heading in ("what", "value"):
         table.add_column(heading)
     table.add_row("rings", f"{played['rings']} in {played['minutes']} minutes")

@@ -18,6 +18,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
+from vlm_agent.visible import say
+
 
 class VlmAgentError(Exception):
     """Base of all errors that a user can mend; prints as one line, exit code 2."""
@@ -166,7 +168,7 @@ class _Ending:
 
 def _write(line: str) -> None:
     with suppress(OSError, ValueError):  # a terminal that was closed
-        sys.stderr.write(f"{line}\n")
+        say(line, stream="error")
 
 
 def _describe_os_error(error: OSError) -> str:

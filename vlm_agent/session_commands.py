@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vlm_agent.errors import ConfigError
+from vlm_agent.visible import say
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ def play(config: PlayConfig) -> None:
         WindowConfig(config.seed, config.goal, config.seconds, config.scale, config.state_port),
         records=config.record,
         is_demonstrated=config.player == "demonstrator",
-        on_url=lambda url: print(url, flush=True),
+        on_url=say,
     )
     if path is not None:
-        print(path)
+        say(path)
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,20 @@ class RecordDemoConfig:
 
 def record_demo(config: RecordDemoConfig) -> None:
     """Record the demonstrator, with a progress bar."""
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
     from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
+    from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
 
     seeds = range(config.first_seed, config.first_seed + config.num_sessions)
     settings = DemonstrationConfig(config.minutes, config.player, config.fps, config.starts)
-    with Progress(transient=True) as progress:
+    columns = (LineColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with make_bars(*columns, console=PlainConsole()) as progress:
         task = progress.add_task("recording", total=config.num_sessions)
         record_demonstrations(
             config.out, seeds, settings, workers=config.workers, on_session=lambda _: progress.advance(task)
         )
-    print(f"{config.num_sessions} sessions in {config.out}")
+    say(f"{config.num_sessions} sessions in {config.out}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def info(config: InfoConfig) -> None:
     """Print a session's numbers."""
     from vlm_agent.sessions.inspect import run_info
 
-    print(run_info(config.file, as_json=config.as_json))
+    say(*run_info(config.file, as_json=config.as_json).splitlines())
 
 
 @dataclass(frozen=True)
@@ -134,4 +137,4 @@ def repair(config: RepairConfig) -> None:
     """Repair a session and print what was saved."""
     from vlm_agent.sessions.inspect import run_repair
 
-    print(run_repair(config.file, config.out, as_json=config.as_json))
+    say(*run_repair(config.file, config.out, as_json=config.as_json).splitlines())

@@ -70,9 +70,9 @@ class WindowStatistics:
 
 def statistics_table(statistics: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return a table for the terminal, one row a split, from a manifest's `statistics`."""
-    from rich.table import Table
+    from vlm_agent.terminal import TextTable
 
-    table = Table(title="windows")
+    table = TextTable(title="windows")
     for column in ("split", "windows", "idle", "actions each", "clicks", "keys", "scrolls", "moves", "goals"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, counts in statistics.items():

@@ -164,25 +164,26 @@ def _describe(checks: list[Check], aims: list[Aim]) -> dict[str, object]:
 
 
 def _show(checks: list[Check], aims: list[Aim]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
-    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
-    table = Table(title="doctor")
+    from vlm_agent.terminal import PlainConsole, TextTable
+
+    console = PlainConsole()
+    styles = {"ok": "green", "warning": "yellow", "failed": "red"}
+    table = TextTable(title="doctor")
     for heading in ("what", "state", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for check in checks:
-        table.add_row(check.name, marks[check.state], check.found, check.advice)
+        table.add_row(check.name, Text(check.state, styles[check.state]), check.found, check.advice)
     console.print(table)
     if aims:
         console.print(_tabulate(aims))
 
 
 def _tabulate(aims: list[Aim]) -> object:
-    from rich.table import Table
+    from vlm_agent.terminal import TextTable
 
-    table = Table(title="where a click would land")
+    table = TextTable(title="where a click would land")
     for heading in ("target", "in the frame", "on the screen", "off by"):
         table.add_column(heading, overflow="fold")
     for aim in aims:

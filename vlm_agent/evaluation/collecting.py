@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
 from vlm_agent.dataset.store import Dataset, open_dataset
@@ -43,6 +42,7 @@ from vlm_agent.evaluation.sides import Pair
 from vlm_agent.games.ringcraft.goals import find_goal
 from vlm_agent.rollouts.environments import make_environment
 from vlm_agent.rollouts.parallel import run_beside
+from vlm_agent.terminal import PlainConsole
 from vlm_agent.training.metrics import read_losses
 
 DISTURBED = ("tuned", "demonstrator")
@@ -66,7 +66,7 @@ def collect_parts(config: CompareConfig, pair: Pair, terms: Terms, comparison: C
         DataError: a dataset or a recording can't be read, or `config.out` holds answers to something else.
     """
     collection = _Collection(config, pair, terms)
-    with make_progress(Console(stderr=True)) as progress:
+    with make_progress(PlainConsole("error")) as progress:
         collection.add_recovery(comparison, progress)
         collection.add_goals(comparison, progress)
         collection.add_recorded_windows(progress)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+from vlm_agent.terminal import LineColumn, make_bars
 
 
 def make_progress(console: Console, *, label_width: int = 34, transient: bool = False) -> Progress:
@@ -14,12 +16,12 @@ def make_progress(console: Console, *, label_width: int = 34, transient: bool = 
         label_width: letters kept for the names of the bars.
         transient: take them away at the end.
     """
-    return Progress(
-        TextColumn(f"{{task.description:<{label_width}}}"),
+    return make_bars(
+        LineColumn(f"{{task.description:<{label_width}}}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        LineColumn("left"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

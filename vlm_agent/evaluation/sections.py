@@ -5,12 +5,14 @@ A part of the evaluation returns one `Section`; the HTML page, the Markdown and 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from rich import box
-from rich.table import Table
 
 from vlm_agent.evaluation.drawing import Plot
+from vlm_agent.terminal import TextTable
+from vlm_agent.visible import one_line
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class PlainTable:
     def to_markdown(self) -> str:
         """Return the table in Markdown, title and caption around it."""
         lines = [self.columns, ("---", *("---:",) * (len(self.columns) - 1)), *self.rows]
-        table = "\n".join("| " + " | ".join(_escape(cell) for cell in line) + " |" for line in lines)
-        title = f"**{self.title}**\n\n" if self.title else ""
-        caption = f"\n\n{_escape(self.caption)}" if self.caption else ""
+        table = "\n".join("| " + " | ".join(escape_markdown(cell) for cell in line) + " |" for line in lines)
+        title = f"**{escape_markdown(self.title)}**\n\n" if self.title else ""
+        caption = f"\n\n{escape_markdown(self.caption)}" if self.caption else ""
         return f"{title}{table}{caption}\n"
 
-    def to_rich(self) -> Table:
+    def to_rich(self) -> TextTable:
         """Return the table for the terminal."""
-        table = Table(title=self.title or None, caption=self.caption or None, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = TextTable(title=self.title, caption=self.caption, box=box.SIMPLE_HEAD, pad_edge=False)
         table.title_justify = "left"
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="left" if number == 0 else "right")
@@ -64,9 +66,22 @@ class Section:
 
     def to_markdown(self) -> str:
         """Return sentences and tables in Markdown; plots are for the page."""
-        parts = [f"## {self.title}\n", *(f"- {_escape(sentence)}" for sentence in self.sentences)]
+        parts = [
+            f"## {escape_markdown(self.title)}\n",
+            *(f"- {escape_markdown(sentence)}" for sentence in self.sentences),
+        ]
         return "\n".join([*parts, "", *(table.to_markdown() for table in self.tables)])
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+def escape_markdown(text: str) -> str:
+    """Return a text as Markdown that shows it as it is, on one line: no markup, no HTML, no link behind other words."""
+    return _SPECIAL.sub(_quote, one_line(text.replace("\n", " ")))
+
+
+_SPECIAL = re.compile(r"[\\`*_<>|&]|\](?=[(\[:])")
+"""What Markdown, or the HTML in it, reads as more than itself within a line; brackets alone are no link."""
+
+
+def _quote(found: re.Match[str]) -> str:
+    # Viewers differ in what a backslash before a bracket of HTML does.
+    return {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(found[0], f"\\{found[0]}")

@@ -200,10 +200,10 @@ def find_side(name: str, recipe: Path | None = None) -> Side:
 
 def tell_notes(side: Side) -> None:
     """Say what of a model's base can't be checked."""
-    from rich.console import Console
+    from vlm_agent.terminal import PlainConsole
 
     for note in side.list_notes():
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        PlainConsole("error").print(f"note: {note}")
 
 
 def _read_base(name: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlm_agent.evaluation.comparison import Comparison, Row
 from vlm_agent.evaluation.parts import Parts
-from vlm_agent.evaluation.sections import PlainTable
+from vlm_agent.evaluation.sections import PlainTable, escape_markdown
 from vlm_agent.evaluation.verdicts import Verdict
 
 
@@ -22,12 +22,13 @@ def write_markdown(comparison: Comparison, verdict: Verdict, parts: Parts) -> st
     """Return verdict, tables and sentences in Markdown; plots and pictures are for the page."""
     setting = comparison.setting
     blocks = [
-        f"# {verdict.headline}\n",
-        f"{verdict.text}\n",
-        f"“{setting.goal}” in {setting.env}, {setting.clock} clock, {len(comparison.seeds)} seeds.\n",
+        f"# {escape_markdown(verdict.headline)}\n",
+        f"{escape_markdown(verdict.text)}\n",
+        escape_markdown(f"“{setting.goal}” in {setting.env}, {setting.clock} clock, {len(comparison.seeds)} seeds.")
+        + "\n",
         tabulate(comparison).to_markdown(),
         *(section.to_markdown() for section in parts.sections),
-        *([f"Missing: {'; '.join(parts.missing)}.\n"] if parts.missing else []),
+        *([f"Missing: {escape_markdown('; '.join(parts.missing))}.\n"] if parts.missing else []),
     ]
     return "\n".join(blocks)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.panel import Panel
 
 from vlm_agent.evaluation.comparison import Comparison
 from vlm_agent.evaluation.parts import Parts
@@ -16,6 +15,7 @@ from vlm_agent.evaluation.summary import tabulate
 from vlm_agent.evaluation.verdicts import Finding, Verdict
 from vlm_agent.rollouts.episodes import Episode
 from vlm_agent.rollouts.running import RolloutPlan
+from vlm_agent.terminal import PlainConsole, frame_text
 
 _STYLES = {
     Finding.BETTER: "green",
@@ -30,7 +30,7 @@ class MatchProgress:
 
     def __init__(self, plans: Sequence[RolloutPlan], console: Console | None = None) -> None:
         """Take who plays; by default shown on the error stream."""
-        self._console = console or Console(stderr=True)
+        self._console = console or PlainConsole("error")
         self._bar = make_progress(self._console, label_width=13)
         self._tasks = {plan.name: self._bar.add_task(plan.name, total=len(plan.seeds), start=False) for plan in plans}
         self._names = [plan.name for plan in plans]
@@ -57,7 +57,7 @@ class MatchProgress:
         if task.completed != task.total:
             return
         if not self._console.is_terminal:
-            self._console.print(f"{name}: {int(task.completed)} episodes played", highlight=False)
+            self._console.print(f"{name}: {int(task.completed)} episodes played")
         for following in self._names[self._names.index(name) + 1 :][:1]:
             self._bar.start_task(self._tasks[following])
 
@@ -66,14 +66,14 @@ def print_comparison(
     comparison: Comparison, verdict: Verdict, report: Path, parts: Parts | None = None, console: Console | None = None
 ) -> None:
     """Print the verdict, the table, what is missing, and where the report is."""
-    console = console or Console()
+    console = console or PlainConsole()
     print_verdict(verdict, console)
     console.print(tabulate(comparison).to_rich())
     for reason in parts.missing if parts else ():
-        console.print(f"missing in the report: {reason}", highlight=False, soft_wrap=True)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"missing in the report: {reason}")
+    console.print(f"report: {report}")
 
 
 def print_verdict(verdict: Verdict, console: Console) -> None:
     """Print the paragraph in a frame of the finding's colour."""
-    console.print(Panel(verdict.text, title=verdict.headline, border_style=_STYLES[verdict.finding]))
+    console.print(frame_text(verdict.text, verdict.headline, _STYLES[verdict.finding]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.client import ExecutorConnection, ExecutorLostError
 from vlm_agent.executors.endpoints import Endpoint, find_endpoints
+from vlm_agent.visible import say
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ def _tell_all(kind: str, done: str) -> None:
         raise ConfigError("expected an agent that acts on a desktop, none is running for this user")
     for endpoint, answer in answers:
         what = done if answer["ok"] else f"refused: {answer['reason']}"
-        sys.stdout.write(f"{endpoint.title} (process {endpoint.pid}): {what}\n")
+        say(f"{endpoint.title} (process {endpoint.pid}): {what}")

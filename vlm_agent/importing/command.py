@@ -46,31 +46,31 @@ def run(args: ImportArgs) -> list[SessionReport]:
         ConfigError: the path holds several kinds, or an option can't be followed.
         DataError: there is no recording, one is damaged, or its session is there already.
     """
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TimeElapsedColumn
 
     from vlm_agent.importing.kinds import find_sources
+    from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:.0f} s"),
+        LineColumn("{task.description}"),
+        LineColumn("{task.completed:.0f} s"),
         TimeElapsedColumn(),
     )
     sources = find_sources(args.path, args.kind)
-    shown = Console(stderr=True)
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
+    shown = PlainConsole("error")
+    with make_bars(*columns, console=shown, disable=not shown.is_terminal) as progress:
         task = progress.add_task(f"importing {len(sources)} recordings", total=None)
         reports = import_recordings(sources, args.out, args, lambda seconds: progress.advance(task, seconds))
     if args.as_json:
         sys.stdout.write(json.dumps(to_json(reports)) + "\n")
         return reports
-    console = Console()
+    console = PlainConsole()
     for report in reports:
         console.print(report.to_table())
         for note in report.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
-        console.print(report.out, highlight=False, soft_wrap=True)
+            console.print(f"note: {note}")
+        console.print(report.out)
     return reports
 
 

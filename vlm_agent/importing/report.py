@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from vlm_agent.terminal import TextTable
 
 NO_DATASET = "there is no picture in it: input can be looked at, but no dataset can be made from it"
 
@@ -50,11 +50,11 @@ class SessionReport:
             "notes": self.notes,
         }
 
-    def to_table(self) -> Table:
+    def to_table(self) -> TextTable:
         """Return it as a table."""
-        from rich.table import Table
+        from vlm_agent.terminal import TextTable
 
-        table = Table("", "what", "number", title=f"{self.session} ({self.kind})", title_justify="left")
+        table = TextTable("", "what", "number", title=f"{self.session} ({self.kind})", title_justify="left")
         for name, counts in self._counts().items():
             for place, (reason, count) in enumerate(counts.most_common()):
                 table.add_row(name.replace("_", " ") if place == 0 else "", reason.replace("_", " "), str(count))

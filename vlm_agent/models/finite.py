@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError, safe_open
 
 from vlm_agent.errors import ModelError
+from vlm_agent.terminal import track
 
 SHOWN_BYTES = 4_000_000_000
 """Files above this size are looked through under a progress bar: two gigabytes take a second."""
@@ -30,7 +29,7 @@ def check_finite(files: Sequence[Path]) -> None:
         ModelError: a tensor holds NaN or Inf, or a file can't be read.
     """
     is_shown = sum(path.stat().st_size for path in files) > SHOWN_BYTES and sys.stderr.isatty()
-    for path in track(files, "checking weights", console=Console(stderr=True), disable=not is_shown, transient=True):
+    for path in track(files, "checking weights", is_shown=is_shown):
         for name in find_not_finite(path):
             raise ModelError(f"{path}: {name} holds NaN or Inf; these weights are damaged, fetch or save them again")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_agent.recording.config import RecordConfig
+from vlm_agent.visible import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,25 +31,22 @@ def run(config: RecordConfig) -> Path:
         ConfigError: there is no such window, no screen, no encoder, or no right to listen; nothing was written then.
         DataError: the disk is full or fails; what was complete can be repaired.
     """
-    from rich.console import Console
-
     from vlm_agent.recording.probing import probe_encoder
     from vlm_agent.recording.targets import choose_target
+    from vlm_agent.terminal import PlainConsole
 
-    console = Console(stderr=True)
+    console = PlainConsole("error")
     plan = _make_plan(config)
     target = choose_target(config)
     probe = probe_encoder(target.rect.width, target.rect.height, config.fps)
     if probe.each_ms > 1000 / config.fps:
         console.print(f"encoding a frame takes {probe.each_ms:.0f} ms: at {config.fps:g} fps frames may be dropped")
     path = _record(config, plan, target, probe.preset, console)
-    sys.stdout.write(f"{path}\n")
+    say(path)
     return path
 
 
 def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, console: Console) -> Path:
-    from rich.text import Text
-
     from vlm_agent.desktop.signals import ask_for_signals
     from vlm_agent.recording.clock import SessionClock
     from vlm_agent.recording.recorder import Parts, Recorder
@@ -81,7 +79,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
         recorder = Recorder(Parts(target, clock, devices, open_grabber, states), plan, writer)
         if sys.stdin.isatty() and not plan.goals:
             listen_for_goals(recorder, sys.stdin)
-        console.print(_introduce(config, target), highlight=False)
+        console.print(_introduce(config, target))
         began_s = time.monotonic()
         with Status(console, recorder, lambda: writer.size_bytes) as status, ask_for_signals() as was_signalled:
 
@@ -96,7 +94,7 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
         *describe_oddities(recorder.counts),
     )
     for line in ended:
-        console.print(Text(line), highlight=False)
+        console.print(line)
     return writer.path
 
 

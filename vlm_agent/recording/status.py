@@ -40,7 +40,7 @@ class Status:
     def update(self) -> None:
         """Show how it goes now."""
         for notice in self._recorder.read_notices():
-            self._console.print(Text(notice), highlight=False)
+            self._console.print(notice)
         if self._live is not None:
             seconds = time.monotonic() - self._began_s
             self._live.update(Text(describe(self._recorder.counts, seconds, self._size_bytes())), refresh=True)

@@ -80,13 +80,14 @@ def run(config: RunConfig) -> Episode:
         ModelError: there is no such model, or it can't be used.
         DataError: the session can't be written.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
 
     clock: Clock = "real" if config.env == DESKTOP else config.clock
     episode_config = EpisodeConfig(max_ticks=config.max_ticks, clock=clock)
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = PlainConsole()
+    columns = (LineColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _open_play(config, console) as (env, policy):
         plan = RolloutPlan(
             name=_file_name(config.model),
@@ -98,7 +99,7 @@ def run(config: RunConfig) -> Episode:
             about={"model": config.model},
             sessions=config.out,
         )
-        with Progress(*columns, console=console, transient=True) as progress:
+        with make_bars(*columns, console=console) as progress:
             task = progress.add_task("playing", total=config.max_ticks)
 
             def show_tick(num_ticks: int, _: Decision) -> None:
@@ -117,13 +118,13 @@ def _open_play(config: RunConfig, console: Console) -> Iterator[tuple[Environmen
         with console.status(f"loading {config.model}"):
             policy = load_policy(config, spec)
         for note in policy.list_notes():
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"note: {note}")
         return policy
 
     if config.env == DESKTOP:
         from vlm_agent.rollouts.desktop_command import open_desktop_play
 
-        with open_desktop_play(config, load, lambda line: console.print(line, soft_wrap=True)) as opened:
+        with open_desktop_play(config, load, lambda line: console.print(line)) as opened:
             yield opened
         return
     check_goal(config.env, config.goal)
@@ -153,9 +154,9 @@ def load_policy(config: RunConfig, spec: ActionSpec) -> VlmPolicy:
 
 def make_table(episode: Episode) -> Table:
     """Return an episode's numbers as a table; failures are told apart by reason."""
-    from rich.table import Table
+    from vlm_agent.terminal import TextTable
 
-    table = Table(title=f"{episode.goal} (seed {episode.seed})", show_header=False)
+    table = TextTable(title=f"{episode.goal} (seed {episode.seed})", show_header=False)
     for name, value in _describe(episode):
         table.add_row(name, value)
     return table

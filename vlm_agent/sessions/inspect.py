@@ -10,6 +10,7 @@ from typing import Any
 from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.repair import repair
 from vlm_agent.sessions.types import RepairReport, SessionInfo
+from vlm_agent.visible import one_line
 
 _YEAR_2000_NS = 946_684_800 * 10**9
 
@@ -68,7 +69,7 @@ def _describe(report: RepairReport) -> dict[str, Any]:
 
 def _align(lines: dict[str, Any]) -> str:
     width = max(map(len, lines))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
+    return "\n".join(f"{one_line(name):<{width}}  {one_line(value)}" for name, value in lines.items())
 
 
 def _clock(t_ns: int) -> str:

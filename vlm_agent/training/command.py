@@ -52,9 +52,8 @@ def run(args: TrainArgs) -> None:
         ModelError: there is no such model, or it can't be used as asked.
         ConfigError: `out` holds another run, or the engine can't be had.
     """
-    from rich.console import Console
-
     from vlm_agent.dataset.store import open_dataset
+    from vlm_agent.terminal import PlainConsole
     from vlm_agent.training.engines import library_of, pick_engine
 
     engine = pick_engine(args.train.engine, args.device, full=args.train.full or args.train.shard)
@@ -85,25 +84,24 @@ def run(args: TrainArgs) -> None:
         return
     best = "" if result.best_loss is None else f", loss {result.best_loss:.4f} on unseen sessions"
     said = f"{result.adapter}: {result.num_steps} steps{best}; engine {result.engine}, layout {result.layout}"
-    Console().print(said, highlight=False, soft_wrap=True)
+    PlainConsole().print(said)
     if args.train.lora.vision and not args.train.full:
-        Console(stderr=True).print(VISION_NOTE, highlight=False, soft_wrap=True)
+        PlainConsole("error").print(VISION_NOTE)
 
 
 def _tell_notes(loaded: LoadedModel, settings: RecipeSettings) -> None:
-    from rich.console import Console
+    from vlm_agent.terminal import PlainConsole
 
     asked = settings.list_notes(loaded.encoder.images.min_tokens) if loaded.tuned is None else []
     for note in (*loaded.list_notes(), *loaded.encoder.list_notes(), *asked):
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        PlainConsole("error").print(f"note: {note}")
 
 
 def _try_out(args: TrainArgs, processes: Processes, device: str, engine: EngineName) -> None:
-    from rich.console import Console
-
+    from vlm_agent.terminal import PlainConsole
     from vlm_agent.training.dry_run import describe, gather, look
 
     lines = describe(gather(look(args, processes, device, engine), processes))
     if processes.is_first:
         for line in lines:
-            Console().print(line, highlight=False, soft_wrap=True)
+            PlainConsole().print(line)

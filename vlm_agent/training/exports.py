@@ -59,9 +59,8 @@ def run(args: ExportArgs) -> None:
         ModelError: there is no such model, or it can't be asked.
         ConfigError: `out` is there already.
     """
-    from rich.console import Console
-
     from vlm_agent.dataset.store import open_dataset
+    from vlm_agent.terminal import PlainConsole
     from vlm_agent.training.planning.candidates import read_candidate
     from vlm_agent.training.windows import settle_recipe
 
@@ -73,12 +72,12 @@ def run(args: ExportArgs) -> None:
     counts = write_export(dataset, recipe, args.out, args.form)
     told = ", ".join(f"{count} rows in {split}.jsonl" for split, count in counts.items())
     size = f"{recipe.image_width_px}x{recipe.image_height_px} px"
-    Console().print(f"{args.out}: {told}; pictures of {size}", highlight=False, soft_wrap=True)
+    PlainConsole().print(f"{args.out}: {told}; pictures of {size}")
     notes = candidate.encoder.list_notes(recipe.image_width_px, recipe.image_height_px)
     if candidate.recipe is None:
         notes += args.recipe.list_notes(candidate.encoder.images.min_tokens)
     for note in notes:
-        Console(stderr=True).print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        PlainConsole("error").print(f"note: {note}")
 
 
 def write_export(dataset: Dataset, recipe: Recipe, out: Path, form: Form) -> dict[str, int]:
@@ -93,8 +92,7 @@ def write_export(dataset: Dataset, recipe: Recipe, out: Path, form: Form) -> dic
     Raises:
         DataError: a picture is missing or broken.
     """
-    from rich.console import Console
-    from rich.progress import track
+    from vlm_agent.terminal import track
 
     counts: dict[str, int] = {}
 
@@ -102,7 +100,7 @@ def write_export(dataset: Dataset, recipe: Recipe, out: Path, form: Form) -> dic
         (beside / PICTURES_FOLDER).mkdir()
         for split in dataset.splits:
             asked = list(ask_split(dataset, split, recipe))
-            shown = track(asked, split, console=Console(stderr=True), transient=True)
+            shown = track(asked, split)
             with (beside / f"{split}.jsonl").open("w", encoding="utf-8") as file:
                 for window in shown:
                     _write_pictures(dataset, recipe, window, beside / PICTURES_FOLDER)

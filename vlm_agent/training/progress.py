@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
 from vlm_agent.training.fields import find_worst
 from vlm_agent.training.order import count_steps
 from vlm_agent.training.passes import MeasuredLoss
@@ -42,16 +43,17 @@ class ProgressWatcher:
 
     def __init__(self, console: Console | None = None) -> None:
         """Take the console; by default the error stream."""
-        self._console = console or Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("training"),
+        self._console = console or PlainConsole("error")
+        self._bar = make_bars(
+            LineColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            LineColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            LineColumn("{task.fields[losses]}"),
             console=self._console,
+            transient=False,
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=None, losses="")
@@ -72,14 +74,14 @@ class ProgressWatcher:
         """Say what the run will take, if it is not done already."""
         if done_steps < count_steps(material.train, config):
             outlook = describe_outlook(loaded, material, config, done_steps=done_steps)
-            self._console.print(outlook, highlight=False, soft_wrap=True)
+            self._console.print(outlook)
 
     def on_step(self, step: int, num_steps: int, loss: float) -> None:
         """Move the bar."""
         text = f"loss {loss:.3f}{self._eval_text}"
         self._bar.update(self._task, total=num_steps, completed=step, losses=text)
         if not self._console.is_terminal and (step % -(-num_steps // LINES_PER_RUN) == 0 or step == num_steps):
-            self._console.print(f"step {step}/{num_steps} {text}", highlight=False)
+            self._console.print(f"step {step}/{num_steps} {text}")
 
     def on_evaluation(self, step: int, loss: MeasuredLoss, *, is_best: bool) -> None:
         """Show the new evaluation loss beside the bar, and the fields that cost most a token."""

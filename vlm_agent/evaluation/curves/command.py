@@ -97,25 +97,24 @@ def run(config: CurveConfig) -> Curve:
         DataError: there is no usable dataset, or `out` holds something broken.
         ModelError: the base can't be found or used.
     """
-    from rich.console import Console
-
     from vlm_agent.evaluation.curves.playing import play_curve
     from vlm_agent.evaluation.curves.section import write_section
     from vlm_agent.evaluation.curves.tuning import plan_tuning, train_missing
     from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.terminal import PlainConsole
 
     tuning = plan_tuning(config)
-    train_missing(tuning, config, Console(stderr=True))
+    train_missing(tuning, config, PlainConsole("error"))
     curve = play_curve(tuning, config, made=_describe(config))
     section = write_section(curve)
     write_json(config.out / "curve.json", curve.to_json())
     write_whole(config.out / "curve.md", section.to_markdown())
-    console = Console()
+    console = PlainConsole()
     for sentence in section.sentences:
-        console.print(f"- {sentence}", highlight=False)
+        console.print(f"- {sentence}")
     for table in section.tables:
         console.print(table.to_rich())
-    console.print(f"numbers: {config.out / 'curve.json'}", highlight=False, soft_wrap=True)
+    console.print(f"numbers: {config.out / 'curve.json'}")
     return curve
 
 

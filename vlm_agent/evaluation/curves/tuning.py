@@ -123,7 +123,7 @@ def train_missing(tuning: Tuning, config: CurveConfig, console: Console) -> None
         if run.is_finished:
             continue
         words = f"run {number} of {len(tuning.runs)}: {run.sessions} of {tuning.num_train_sessions} sessions"
-        console.print(words if config.repeats == 1 else f"{words}, repeat {run.repeat + 1}", highlight=False)
+        console.print(words if config.repeats == 1 else f"{words}, repeat {run.repeat + 1}")
         loaded = load_model(config.base, quantization=config.quantization, device=config.device, trainable=True)
         with ProgressWatcher(console) as watcher:
             train_adapter(tuning.dataset, loaded, run.train, run.folder, settings=config.recipe, watcher=watcher)

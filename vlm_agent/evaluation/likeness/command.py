@@ -50,16 +50,15 @@ def run(config: LikenessConfig) -> Likeness:
     Raises:
         DataError: a folder holds too few sessions, a damaged one, or one of the other side.
     """
-    from rich.console import Console
-
     from vlm_agent.evaluation.likeness.contrasts import Effort
     from vlm_agent.evaluation.likeness.measuring import count_steps, measure_likeness
     from vlm_agent.evaluation.likeness.section import write_section
     from vlm_agent.evaluation.progress import make_progress
     from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.terminal import PlainConsole
     from vlm_agent.training.moments import spread
 
-    console = Console()
+    console = PlainConsole()
     agent = spread(find_sessions(config.agent, "--agent", config.policy), config.most_sessions)
     player = spread(find_sessions(config.player, "--player"), config.most_sessions)
     effort = Effort(splits=config.splits, permutations=config.permutations)
@@ -78,8 +77,8 @@ def run(config: LikenessConfig) -> Likeness:
     for table in section.tables:
         console.print(table.to_rich())
     for sentence in section.sentences:
-        console.print(sentence, highlight=False)
-    console.print(f"numbers: {config.out / 'likeness.json'}", highlight=False, soft_wrap=True)
+        console.print(sentence)
+    console.print(f"numbers: {config.out / 'likeness.json'}")
     return likeness
 
 

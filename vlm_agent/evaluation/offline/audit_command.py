@@ -65,13 +65,12 @@ def run(config: AuditConfig) -> list[Finding]:
         DataError: there is no such dataset or split, too few sessions in it, or `out` holds another audit.
         ModelError: there is no such model, or it can't be used.
     """
-    from rich.console import Console
-
     from vlm_agent.evaluation.offline.audit_section import write_section
     from vlm_agent.evaluation.progress import make_progress
     from vlm_agent.evaluation.sides import find_side, tell_notes
+    from vlm_agent.terminal import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     tell_notes(find_side(config.model, config.recipe))
     with make_progress(console) as progress:
         findings = audit_model(config, progress)
@@ -79,8 +78,8 @@ def run(config: AuditConfig) -> list[Finding]:
     for table in section.tables:
         console.print(table.to_rich())
     for sentence in section.sentences:
-        console.print(sentence, highlight=False)
-    console.print(f"findings: {config.out / 'audit.json'}", highlight=False, soft_wrap=True)
+        console.print(sentence)
+    console.print(f"findings: {config.out / 'audit.json'}")
     return findings
 
 

@@ -98,13 +98,12 @@ def run(config: EvalConfig) -> OfflineEvaluation:
         DataError: there is no such dataset or split, or `out` holds predictions of something else.
         ModelError: there is no such model, or it can't be used.
     """
-    from rich.console import Console
-
     from vlm_agent.evaluation.offline.table import make_tables
     from vlm_agent.evaluation.progress import make_progress
     from vlm_agent.evaluation.sides import find_side, tell_notes
+    from vlm_agent.terminal import PlainConsole
 
-    console = Console()
+    console = PlainConsole()
     if not config.rescore:
         tell_notes(find_side(config.model, config.recipe))
     with make_progress(console) as progress:
@@ -114,8 +113,8 @@ def run(config: EvalConfig) -> OfflineEvaluation:
     trained_on = evaluation.about.get("trained_on")
     if trained_on:
         told = f"note: the model was trained on {len(trained_on)} of these sessions: {', '.join(trained_on)}"
-        console.print(told, highlight=False, soft_wrap=True)
-    console.print(f"numbers: {config.out / 'evaluation.json'}", highlight=False, soft_wrap=True)
+        console.print(told)
+    console.print(f"numbers: {config.out / 'evaluation.json'}")
     return evaluation
 
 
@@ -152,9 +151,9 @@ def ask_ahead(config: EvalConfig, names: Collection[str]) -> None:
     Raises:
         DataError, ModelError: see `run`.
     """
-    from rich.progress import Progress
+    from vlm_agent.terminal import PlainConsole, make_bars
 
-    _ask_all(config, Progress(disable=True), names)
+    _ask_all(config, make_bars(console=PlainConsole(), disable=True), names)
 
 
 def _ask_all(config: EvalConfig, progress: Progress, names: Collection[str] | None = None) -> Asked:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from rich import box
-from rich.table import Table
 
 from vlm_agent.evaluation.offline.estimates import Estimate, Gap
 from vlm_agent.evaluation.offline.evaluation import OfflineEvaluation
 from vlm_agent.evaluation.offline.metrics import FORCED_METRICS, OFFLINE_METRICS, SURE, Goal, OfflineMetric
 from vlm_agent.evaluation.sections import PlainTable
+from vlm_agent.terminal import TextTable
 
 CAPTION = (
     "[95% interval over sessions]; * differs from the first, p < 0.05 after Holm. Goal, and whose: the player's own "
@@ -62,12 +62,12 @@ def list_tables(evaluation: OfflineEvaluation, *, is_short: bool = False) -> lis
     return tables
 
 
-def make_tables(evaluation: OfflineEvaluation) -> Iterator[Table]:
+def make_tables(evaluation: OfflineEvaluation) -> Iterator[TextTable]:
     """Give the tables for the terminal."""
     for plain in list_tables(evaluation, is_short=True):
-        table = Table(
+        table = TextTable(
             title=plain.title,
-            caption=plain.caption or None,
+            caption=plain.caption,
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             padding=(0, 1, 0, 0),

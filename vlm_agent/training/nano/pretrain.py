@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -30,6 +30,7 @@ from transformers import AutoTokenizer
 from vlm_agent.errors import ModelError
 from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import pick_compute_dtype, read_tokenizer
+from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
 from vlm_agent.training.nano import batches, dense, looking
 from vlm_agent.training.nano.build import build_nano, export_nano, make_tokenizer
 from vlm_agent.training.nano.clip_labels import ClipBatch
@@ -181,12 +182,14 @@ def _read_progress(path: Path) -> dict[str, Any]:
 def run(config: PretrainConfig) -> Path:
     """Train nano and export it; returns the folder of the finished checkpoint."""
     current = Run(config)
-    with Progress(
-        TextColumn("{task.description}"),
+    with make_bars(
+        LineColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        LineColumn("{task.fields[note]}"),
+        console=PlainConsole(),
+        transient=False,
     ) as bar:
         for stage, run_stage, following in STAGES:
             if current.progress.stage == stage:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from rich.console import Console
-
+from vlm_agent.terminal import PlainConsole
 from vlm_agent.training.planning.config import EXIT_NO_GO, PlanConfig
 from vlm_agent.training.planning.drafting import draft_plan
 from vlm_agent.training.planning.pace import TimeDecisions
@@ -25,13 +24,13 @@ def run(config: PlanConfig, time_decisions: TimeDecisions) -> None:
         ModelError: there is no such model, or it can't be used as asked.
         ConfigError: a card that is not in the table.
     """
-    with Console(stderr=True).status("planning"):
+    with PlainConsole("error").status("planning"):
         plan = draft_plan(config, time_decisions)
-    console = Console()
+    console = PlainConsole()
     if config.as_json:
         sys.stdout.write(json.dumps(plan.to_json(), indent=2, allow_nan=False) + "\n")
     else:
         for shown in list_tables(plan):
-            console.print(shown, highlight=False)
+            console.print(shown)
     if not plan.is_go:
         sys.exit(EXIT_NO_GO)

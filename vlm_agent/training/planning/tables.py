@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from vlm_agent.terminal import TextTable
 from vlm_agent.training.planning.parts import PromptPart, Spread
 from vlm_agent.training.planning.plan import Outcome, Plan, Verdict, write_duration
+from vlm_agent.visible import one_line
 
 _MARKS = {True: ("go", "green"), False: ("no-go", "bold red"), None: ("?", "yellow")}
 
@@ -21,19 +22,19 @@ def list_tables(plan: Plan) -> Iterator[RenderableType]:
     yield _list_memory(plan)
     yield _list_outcomes(plan)
     for note in plan.notes:
-        yield Text(f"- {note}", style="dim")
+        yield Text(one_line(f"- {note}"), style="dim")
     yield _list_verdicts(plan)
 
 
-def _make_table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+def _make_table(title: str, *columns: str) -> TextTable:
+    table = TextTable(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
     table.add_column(columns[0], overflow="fold")
     for column in columns[1:]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def _list_tokens(plan: Plan) -> Table:
+def _list_tokens(plan: Plan) -> TextTable:
     survey = plan.survey
     titles = [f"{question}\n{figure}" for question in survey.questions for figure in ("p50", "p95", "most")]
     table = _make_table("Tokens of a window (the model's own tokenizer)", "", *titles)
@@ -50,7 +51,7 @@ def _cells(spreads: list[Spread]) -> list[str]:
     return [str(value) for spread in spreads for value in (spread.p50, spread.p95, spread.largest)]
 
 
-def _list_memory(plan: Plan) -> Table:
+def _list_memory(plan: Plan) -> TextTable:
     first, shape = plan.outcomes[0], plan.shape
     size = f"{shape.total / 1e6:.0f} M" if shape.total < 1e9 else f"{shape.total / 1e9:.2f} B"
     table = _make_table(f"Memory at the peak, GB ({size} parameters, {plan.place})", "", "training", "play")
@@ -67,7 +68,7 @@ def _list_memory(plan: Plan) -> Table:
     return table
 
 
-def _list_outcomes(plan: Plan) -> Table:
+def _list_outcomes(plan: Plan) -> TextTable:
     work = plan.work
     title = f"{work.windows} windows, {work.steps} steps; and what would change"
     columns = ("tokens", "answer", "picture", "train\nGB", "run", "decision\nms", "p95\nms")
@@ -84,8 +85,8 @@ def _describe(outcome: Outcome) -> list[str]:
     return [*map(str, counts), f"{outcome.training.total / 1e9:.2f}", run, *times]
 
 
-def _list_verdicts(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+def _list_verdicts(plan: Plan) -> TextTable:
+    table = TextTable(box=box.SIMPLE, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column()
     for verdict in plan.verdicts:

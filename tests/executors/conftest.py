@@ -13,5 +13,5 @@ import pytest
 def own_endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of endpoints of its own; short, as the path of a socket must be."""
     with tempfile.TemporaryDirectory(prefix="va-") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("VLM_AGENT_RUNTIME_DIR", folder)
         yield Path(folder)

@@ -281,3 +281,69 @@ def test_a_wrong_token_ends_the_connection():
     connection = Server(bench.performer, bench.kill, TOKEN).connect()
     assert json.loads(connection.feed(write_request("hello", token="\ud800")))["reason"] == "bad_token"
     assert connection.is_closing
+
+
+def test_a_refused_chunk_makes_nobody_the_driver_but_who_sent_one_cannot_forgive():
+    bench = Bench()
+    server = Server(bench.performer, bench.kill, TOKEN)
+    flooder, driver = server.connect(), server.connect()
+    for connection in (flooder, driver):
+        connection.feed(write_request("hello", token=TOKEN))
+    nonsense = write_request("chunk", number=1, start_ns=bench.clock.t_ns, window=[400, 300], text="nonsense")
+    assert json.loads(flooder.feed(nonsense))["reason"] == "bad_chunk"
+    chunk = write_request("chunk", number=5, start_ns=bench.clock.t_ns, window=[400, 300], text=encode(Key(50, "w")))
+    assert json.loads(driver.feed(chunk))["ok"]
+    assert json.loads(flooder.feed(write_request("resume")))["reason"] == "is_driver"
+    flooder.close()
+    assert bench.kill.stop is None
+
+
+@pytest.mark.parametrize("are_known", [False, True])
+def test_those_who_only_sit_there_make_room_for_who_wants_to_stop(tmp_path: Path, are_known):
+    bench = Bench()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "s"))
+    listening.listen()
+    server = SocketServer(Server(bench.performer, bench.kill, TOKEN), listening)
+    driver = connect(tmp_path)
+    chunk = write_request("chunk", number=5, start_ns=bench.clock.t_ns, window=[400, 300], text=encode(Key(50, "w")))
+    driver.sendall(write_request("hello", token=TOKEN) + chunk)
+    idle = []
+    for _ in range(3 * MAX_CONNECTIONS):
+        idle.append(connect(tmp_path))
+        if are_known:
+            idle[-1].sendall(write_request("hello", token=TOKEN))
+        for _ in range(3):
+            server.serve_once(0.0)
+    stopper = connect(tmp_path)
+    stopper.sendall(write_request("hello", token=TOKEN) + write_request("stop"))
+    for _ in range(5):
+        server.serve_once(0.0)
+    assert bench.kill.stop is not None
+    assert str(bench.kill.stop.reason) == "command"  # and not that the driver was hung up
+    server.close()
+    for peer in (driver, stopper, *idle):
+        peer.close()
+
+
+def test_whoever_says_no_hello_is_hung_up_after_two_seconds(tmp_path: Path, monkeypatch):
+    bench = Bench()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "s"))
+    listening.listen()
+    server = SocketServer(Server(bench.performer, bench.kill, TOKEN), listening)
+    stranger, known = connect(tmp_path), connect(tmp_path)
+    known.sendall(write_request("hello", token=TOKEN))
+    for _ in range(4):
+        server.serve_once(0.0)
+    now_s = time.monotonic()
+    monkeypatch.setattr("vlm_agent.executors.server.time.monotonic", lambda: now_s + 2.1)
+    server.serve_once(0.0)
+    known.recv(1000)
+    assert stranger.recv(1) == b""
+    known.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        known.recv(1)
+    server.close()
+    for peer in (stranger, known):
+        peer.close()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,9 +12,7 @@ from x_server import read_keys_down
 from tests.executors.acting import wait_for
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, GuardianLostError
-from vlm_agent.executors.endpoints import close_endpoint, find_endpoints, find_folder, open_endpoint
 from vlm_agent.executors.guardian import Guardian, follow, release_all
-from vlm_agent.executors.stopping import ask_all
 from vlm_agent.executors.xtest import XTestDevice
 
 
@@ -81,30 +76,3 @@ def test_one_that_does_not_start_is_an_error(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":987")
     with pytest.raises(ConfigError, match="guardian process did not start"):
         Guardian()
-
-
-def test_endpoints_are_private_and_a_dead_one_is_passed_over():
-    endpoint, listening = open_endpoint("A game", is_live=True)
-    assert find_endpoints() == [endpoint]
-    assert stat.S_IMODE(endpoint.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(endpoint.path.parent.stat().st_mode) == 0o700
-    listening.close()
-    (endpoint.path.parent / "executor-1.json").write_text("{")
-    assert ask_all("stop") == []
-    close_endpoint(endpoint)
-    assert find_endpoints() == []
-
-
-def test_a_folder_that_others_can_open_is_refused(own_endpoints):
-    find_folder().chmod(0o755)
-    with pytest.raises(ConfigError, match="only you can open"):
-        find_folder()
-
-
-def test_stop_without_an_executor_is_one_line(own_endpoints):
-    result = subprocess.run(
-        [sys.executable, "-m", "vlm_agent.cli", "stop"], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert "none is running" in result.stderr

@@ -210,7 +210,7 @@ def test_after_the_kill_key_nothing_passes_though_the_agent_presses_keys(x_displ
         assert (told["state"], told["reason"]) == ("stopped", "hotkey f12")
         assert play_live(client, Key(0, "a"))["reason"] == "stopped"
         assert client.connection.ask("resume")["reason"] == "is_driver"
-        assert [answer["ok"] for _, answer in ask_all("resume")] == [True]
+        assert [answer["ok"] for _, answer in ask_all("resume").answers] == [True]
         time.sleep(0.6)
         assert play_live(client, Key(0, "a"))["ok"]
         time.sleep(0.2)

@@ -49,7 +49,7 @@ HOLD = ActionChunk((Key(150, "w", "down"),))
 @pytest.fixture(autouse=True)
 def own_endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="va-") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("VLM_AGENT_RUNTIME_DIR", folder)
         yield
 
 

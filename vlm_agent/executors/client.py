@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -31,19 +32,37 @@ class ExecutorLostError(VlmAgentError):
 class ExecutorConnection:
     """One connection to an executor; may be used by several threads."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, answer_s: float = _ANSWER_S) -> None:
         """Connect and authenticate.
 
+        Args:
+            endpoint: where.
+            answer_s: how long to wait for an answer.
+
         Raises:
-            ExecutorLostError: nobody is there.
+            ExecutorLostError: nobody is there, or it does not know us.
         """
         self._lock = threading.Lock()
         try:
-            self._socket = endpoint.connect(_ANSWER_S)
+            self._socket = endpoint.connect(answer_s)
         except OSError as error:
             raise ExecutorLostError(f"no executor answers at {endpoint.address} ({error})") from error
         self._reader = self._socket.makefile("rb")
-        self.ask("hello", token=endpoint.token)
+        try:
+            answer = self.ask("hello", token=endpoint.token)
+            if not answer["ok"]:
+                raise ExecutorLostError(f"the executor at {endpoint.address} does not know us ({answer['reason']})")
+        except ExecutorLostError:
+            self.close()
+            raise
+
+    @property
+    def peer_pid(self) -> int | None:
+        """The process at the other end, as numbered here (in a container it has another number); None if not told."""
+        if not hasattr(socket, "SO_PEERCRED") or self._socket.family != socket.AF_UNIX:
+            return None
+        told = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", told)[0]) or None
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Say something and return the answer, whether it says yes (`ok`) or no.
@@ -59,7 +78,10 @@ class ExecutorConnection:
                 raise ExecutorLostError(f"the executor does not answer ({error})") from error
         if not line:
             raise ExecutorLostError("the executor is gone")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise ExecutorLostError("what answers is no executor") from error
         return answer
 
     def close(self) -> None:

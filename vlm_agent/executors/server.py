@@ -1,7 +1,9 @@
 """The executor's ear: connections that speak `protocol`, one of which drives.
 
-The first authenticated connection that sends a chunk drives, and nobody else may; when it ends, everything ends. All
-others may ask, stop, and, unlike the driver, resume. `Connection` knows no socket, so that it can be fed anything.
+The first authenticated connection whose chunk is taken drives, and nobody else may; when it ends, everything ends. All
+may ask and stop; who never played may resume. Room is made for newcomers: whoever says no hello within two seconds is
+hung up, and where all seats are taken a stranger goes first, then the one that has been silent longest. `Connection`
+knows no socket, so that it can be fed anything.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from vlm_agent.executors.protocol import (
 )
 
 MAX_CONNECTIONS = 16
+_HELLO_S = 2.0
+"""How long a connection may say nothing of who it is."""
 _MOST_UNREAD_BYTES = 1 << 20
 _PARTIAL_S = 5.0
 _MOST_REFUSALS = 200
@@ -67,8 +71,10 @@ class Server:
             case Chunk():
                 if self._driver is not None and not is_driver:
                     raise RequestRefusedError(Refused.NOT_DRIVER, "another process plays")
-                self._driver = connection
-                return {"number": request.number, **self._performer.submit(request)}
+                connection.has_played = True
+                answer = {"number": request.number, **self._performer.submit(request)}
+                self._driver = connection  # not for a chunk that is refused
+                return answer
             case Heartbeat():
                 if is_driver:
                     self._performer.beat()
@@ -79,12 +85,16 @@ class Server:
             case Status():
                 return self._performer.describe(events=request.events and is_driver)
             case Resume():
-                if is_driver:
+                if connection.has_played:
                     raise RequestRefusedError(Refused.IS_DRIVER, "going on is a person's to say")
                 self._performer.resume()
                 return {}
             case Hello():
                 return {}
+
+    def is_driver(self, connection: Connection) -> bool:
+        """Return whether a connection plays."""
+        return connection is self._driver
 
     def forget(self, connection: Connection) -> None:
         """Note that a connection has ended; without its driver the executor stops."""
@@ -101,6 +111,10 @@ class Connection:
         self._buffer = b""
         self._is_known = False
         self._num_refusals = 0
+        self.has_played = False
+        """Whether it ever sent a chunk while nobody else played."""
+        self.heard_s = time.monotonic()
+        """When it last completed a request that was taken; at first, when it came."""
         self.partial_since: float | None = None
         self.is_closing = False
 
@@ -122,6 +136,16 @@ class Connection:
         self.partial_since = (self.partial_since or time.monotonic()) if self._buffer else None
         return answers
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it said the token."""
+        return self._is_known
+
+    @property
+    def is_driver(self) -> bool:
+        """Whether it plays."""
+        return self._server.is_driver(self)
+
     def close(self) -> None:
         """Note that the peer is gone."""
         self.is_closing = True
@@ -133,7 +157,9 @@ class Connection:
             request = read_request(line)
             kind = type(request).__name__.lower().removesuffix("request")
             self._check_known(request)
-            return write_answer({"type": kind, "ok": True, **self._server.answer(self, request)})
+            answer = write_answer({"type": kind, "ok": True, **self._server.answer(self, request)})
+            self.heard_s = time.monotonic()
+            return answer
         except RequestRefusedError as error:
             return self._refuse(error, kind)
 
@@ -177,12 +203,12 @@ class SocketServer:
                 key.data()
             elif key.fileobj is self._listening:
                 self._accept()
-            else:
-                assert isinstance(key.fileobj, socket.socket)
+            elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._peers:
                 self._talk(key.fileobj, events)
-        limit = time.monotonic() - _PARTIAL_S
+        now_s = time.monotonic()
         for peer, (connection, _) in list(self._peers.items()):
-            if connection.partial_since is not None and connection.partial_since < limit:
+            is_slow = connection.partial_since is not None and connection.partial_since < now_s - _PARTIAL_S
+            if is_slow or (not connection.is_known and connection.heard_s < now_s - _HELLO_S):
                 self._close(peer)
 
     def close(self) -> None:
@@ -198,11 +224,14 @@ class SocketServer:
         except OSError:
             return  # it is gone again
         if len(self._peers) >= MAX_CONNECTIONS:
-            peer.close()
-            return
+            self._make_room()
         peer.setblocking(False)
         self._peers[peer] = (self._server.connect(), bytearray())
         self._selector.register(peer, selectors.EVENT_READ, None)
+
+    def _make_room(self) -> None:
+        others = [(one.is_known, one.heard_s, peer) for peer, (one, _) in self._peers.items() if not one.is_driver]
+        self._close(min(others, key=lambda other: other[:2])[2])
 
     def _talk(self, peer: socket.socket, events: int) -> None:
         connection, unsent = self._peers[peer]

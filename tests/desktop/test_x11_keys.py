@@ -35,6 +35,8 @@ ROWS = [
     ["NoSymbol", "Alt_L"],
 ]
 LAYOUTS = ["us", "de", "fr", "br", "ru", "gr", "il", "us,ru,gr"]
+NEVER_PRESSED = {124, 150, 160, 213, 245, 246, 254, 255}
+"""Power, sleep, screen lock, suspend, and what switches radios off."""
 SEVERAL = {"shift", "ctrl", "alt", "enter", "rightalt", "leftmeta", "printscreen"}
 """Names of several keys that do the same."""
 
@@ -137,7 +139,11 @@ def test_on_every_layout_each_key_has_a_name_of_its_own(monkeypatch: pytest.Monk
             for code in range(8, 256):
                 key = table.find_name(code)
                 assert key is not None
-                assert key in SEVERAL or table.find_code(key) == code, (layout, code, key)
+                found = None if code in NEVER_PRESSED else code
+                assert key in SEVERAL or table.find_code(key) == found, (layout, code, key)
+            # Windows' number of a key that makes it louder; 245 is what an older recorder called the power key.
+            assert table.find_code("vk_175") == 123
+            assert table.find_code("vk_245") is None
             # Names that were recorded before these keys had better ones.
             for code in {"ru": [24, 34], "de": [34, 108]}.get(layout, []):
                 assert table.find_code(_NUMBERS[code % len(_NUMBERS)]) == code

@@ -29,6 +29,8 @@ needs_setxkbmap = pytest.mark.skipif(
 )
 NOT_OURS = {73, 74, 75, 76, 249, 250}
 """f7 to f10 steer the recorder; with the last two the server changes its own picture."""
+NEVER_PRESSED = {124, 150, 160, 213, 245, 246, 254, 255}
+"""Power, sleep, screen lock, suspend, and what switches radios off."""
 SHARED = {"shift", "ctrl", "alt", "enter", "rightalt", "leftmeta", "printscreen"}
 
 
@@ -64,7 +66,7 @@ def test_of_two_keys_of_one_name_the_last_to_be_let_go_counts(x_display: str, tm
 def test_every_key_of_every_layout_is_recorded_and_pressed_again(
     x_display: str, tmp_path: Path, layouts: tuple[str, ...]
 ) -> None:
-    codes = [code for code in range(8, 256) if code not in NOT_OURS]
+    codes = [code for code in range(8, 256) if code not in NOT_OURS | NEVER_PRESSED]
     with ListeningWindow(x_display, title="A game", width=64, height=48) as window:
         hand = Hand()
         hand.move(10, 10)

@@ -28,7 +28,7 @@ class ButtonChanged:
     y: int
     """Row in frame pixels."""
     button: str
-    """`left`, `right` or `middle`."""
+    """`left`, `right`, `middle`, `x1` or `x2`; `unknown` for others."""
     pressed: bool
     """True when it went down."""
 

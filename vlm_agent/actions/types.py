@@ -14,7 +14,7 @@ from typing import Literal
 PressState = Literal["down", "up"]
 """Half of a press: `down` without its release, or `up` alone. `None` in its place means a full press."""
 
-Button = Literal["left", "right", "middle"]
+Button = Literal["left", "right", "middle", "x1", "x2"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,17 @@ _ALTGR = "rightalt"
 """What AltGr is heard as: pressed as `alt`, the key would be another one, with another effect."""
 _ALSO = {"KP_Enter": "enter", "ISO_Level3_Shift": _ALTGR, "less": "vk_226"}
 """Other symbols of a name; `<` beside the left shift has Windows' number."""
+_MEDIA = (
+    *("Back", "Forward", "Reload", "Stop", "Search", "Favorites", "HomePage"),
+    *("AudioMute", "AudioLowerVolume", "AudioRaiseVolume", "AudioNext", "AudioPrev", "AudioStop", "AudioPlay"),
+    *("Mail", "AudioMedia", "MyComputer", "Calculator"),
+)
+"""Keys for which Windows has numbers, in its order from 0xA6: what was recorded there is no other key here."""
+_NEVER = (
+    *("PowerOff", "PowerDown", "Sleep", "Suspend", "Hibernate", "Standby", "LogOff", "ScreenSaver"),
+    *("RFKill", "WLAN", "WWAN", "Bluetooth", "Ungrab", "ClearGrab"),
+)
+"""Keys that end the session or cut the machine off: they are heard, and never pressed."""
 _ROWS = {
     "AE": (*"1234567890", "minus", "equal"),
     "AD": (*"qwertyuiop", "bracketleft", "bracketright"),
@@ -104,7 +115,7 @@ _NUMBERS = [f"vk_{number}" for number in range(1, 256) if number not in KEY_CODE
 
 
 def _find_symbols() -> dict[int, str]:
-    for group in ("korean", "xkb"):
+    for group in ("korean", "xf86", "xkb"):
         XK.load_keysym_group(group)
     by_symbol = {symbol: name for name, symbol in _SYMBOLS.items()} | _ALSO
     names = {XK.string_to_keysym(symbol): name for symbol, name in by_symbol.items()}
@@ -116,6 +127,9 @@ def _find_symbols() -> dict[int, str]:
 
 _NAMES = _find_symbols()
 """Keysym -> canonical name, with its side."""
+_MEDIA_NAMES = {XK.string_to_keysym(f"XF86_{symbol}"): f"vk_{number}" for number, symbol in enumerate(_MEDIA, 0xA6)}
+_NEVER_PRESSED = {XK.string_to_keysym(f"XF86_{symbol}") for symbol in _NEVER}
+_LEVEL3 = XK.string_to_keysym("ISO_Level3_Shift")
 
 
 class KeyNames:
@@ -127,10 +141,18 @@ class KeyNames:
         self._names: dict[int, str] = {}
         self._codes: dict[str, int] = {}
         self._name_by_symbols(group)
-        altgrs = [code for code, name in self._names.items() if name == _ALTGR and not self._is_alt(code, group)]
+        first = {code: next(iter(key.in_group(group)), XK.NoSymbol) for code, key in keymap.keys.items()}
+        altgrs = {code for code in self._names if first[code] == _LEVEL3}
         unnamed = [code for code in keymap.keys if code not in self._names]
         self._name_by_places(unnamed)
-        self._number(sorted({*unnamed, *altgrs}))
+        # These had nothing but a number in older recordings, which leads to no other key now.
+        typing = {code for code in unnamed if _PLACES.get(keymap.places.get(code, "")) in _TYPED}
+        self._number({*typing, *altgrs})
+        for code in unnamed:
+            name = _MEDIA_NAMES.get(first[code])
+            if name is not None and code not in typing and name not in self._codes:
+                self._names[code], self._codes[name] = name, code
+        self._number({*unnamed} - typing)
         for code, place in keymap.places.items():
             # A letter that no key types is the key in its place, whatever that types: so Latin letters are printed on
             # keyboards of other scripts.
@@ -140,6 +162,7 @@ class KeyNames:
             code: name if code in altgrs else _ONE_OF_A_PAIR.get(name, name) for code, name in self._names.items()
         }
         self._all = self._collect()
+        self._codes = {name: code for name, code in self._codes.items() if first[code] not in _NEVER_PRESSED}
 
     def find_code(self, name: str) -> int | None:
         """Return the key code of a canonical name; None where this keyboard has no such key."""
@@ -197,17 +220,14 @@ class KeyNames:
             if name is not None and name not in self._codes:
                 self._names[code], self._codes[name] = name, code
 
-    def _number(self, codes: list[int]) -> None:
+    def _number(self, codes: set[int]) -> None:
         """Give each key a number of its own; those that have a name by now are also found by it."""
-        for code in codes:
+        for code in sorted(codes):
             number = _NUMBERS[code % len(_NUMBERS)]
             if number in self._codes:
                 number = f"vk_{FIRST_FOREIGN + code}"
             self._codes[number] = code
             self._names.setdefault(code, number)
-
-    def _is_alt(self, code: int, group: int) -> bool:
-        return self._keymap.keys[code].in_group(group)[:1] == (XK.XK_Alt_R,)
 
 
 class KeyTable:

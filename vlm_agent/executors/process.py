@@ -238,7 +238,9 @@ def _note_missing(missing: tuple[Control, ...]) -> list[str]:
     if not missing:
         return []
     names = join_controls(list(missing))
-    return [f"this desktop has no {names}: what the model does with it is left out, and counted as no_such_key"]
+    return [
+        f"{names} can't be pressed on this desktop: what the model does with it is left out, and counted as no_such_key"
+    ]
 
 
 def _ask(hands: _Hands) -> dict[str, Any]:

@@ -33,6 +33,8 @@ _BUTTONS = {
 """Button -> flags that press and release it, and which of the extra ones it is."""
 _EXTENDEDKEY, _KEYUP, _SCANCODE = 0x0001, 0x0002, 0x0008
 _WHEEL_DELTA = 120
+_SLEEP = 0x5F
+"""A key that takes the machine away from its person; it is never pressed."""
 _EXTENDED_PREFIX = 0xE0
 _LEFT = {"shift": "leftshift", "ctrl": "leftctrl", "alt": "leftalt"}
 _SPAN = 65_536
@@ -132,7 +134,9 @@ class SendInputDevice:
             code = key_code(_LEFT.get(name, name))
         except DataError:
             return None
-        return (self._user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX) or None) if code < FIRST_FOREIGN else None
+        if code >= FIRST_FOREIGN or code == _SLEEP:
+            return None
+        return self._user32.MapVirtualKeyW(code, MAPVK_VK_TO_VSC_EX) or None
 
     def _change(self, control: Control, *, is_down: bool) -> None:
         if control.kind == "button":

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,6 +150,7 @@ class Bench:
         self.kill = KillSwitch()
         self.audit = AuditLog(audit)
         self.keys_down: frozenset[str] = frozenset()
+        self.list_names: Callable[[Control], frozenset[str]] = lambda control: frozenset()
         self.touched_ns: int | None = None
         self.warned: list[tuple[str, bool, int]] = []
         guard = FocusGuard(self.desktop, Target(TITLE), (spec.extent_width, spec.extent_height), self.desktop)
@@ -160,6 +161,7 @@ class Bench:
             self.audit,
             self.clock,
             warn=lambda control, is_down: self.warned.append((control.name, is_down, len(self.device.sent))),
+            list_names=lambda control: self.list_names(control),
             keys_down=lambda: self.keys_down,
             last_person_ns=lambda: self.touched_ns,
         )

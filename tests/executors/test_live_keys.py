@@ -88,15 +88,15 @@ def test_a_layout_that_changes_is_followed_and_what_is_held_is_let_go(x_display,
         hand.close()
 
 
-@pytest.mark.parametrize("layout", ["ru", "gr", "il"])
-def test_the_stop_keys_work_on_a_keyboard_without_latin_letters(x_display, tmp_path, layout):
+@pytest.mark.parametrize(("layout", "alt"), [("de", 108), ("gr", 64)])
+def test_the_stop_keys_work_with_altgr_and_without_latin_letters(x_display, tmp_path, layout, alt):
     set_layout(layout)
     with ListeningWindow(x_display, TITLE) as window, live(tmp_path, person_stops=False) as client:
         play(client, SPEC, Key(0, "w"))
         window.wait_for(2)
         assert presses(window) == [25]
         hand = connect()
-        strike(hand, 37, 64, 24)
+        strike(hand, 37, alt, 24)
         assert wait_for_state(client.connection, {"stopped"}, 2)["reason"] == "hotkey q"
         hand.close()
 
@@ -112,8 +112,6 @@ def test_a_key_that_the_desktop_does_not_have_is_left_out_and_counted(x_display,
     assert presses(window) == [38]
     assert client.counts is not None
     assert client.counts["dropped"] == {"no_such_key": 1, "not_down": 1}
-    with ListeningWindow(x_display, TITLE), pytest.raises(ConfigError, match="this desktop has none of it"):
-        live(tmp_path, spec=replace(SPEC, keys=("clear",), pointer="none")).__enter__()
 
 
 def test_stop_keys_that_the_keyboard_does_not_have_are_refused_by_name(x_display, tmp_path):

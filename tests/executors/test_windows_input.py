@@ -115,6 +115,43 @@ def test_hooks_tell_our_input_from_a_persons():
     assert read_mouse(0x1234, MouseInfo()) is None
 
 
+def test_extra_buttons_and_numbers_go_out_and_the_key_that_sends_the_machine_to_sleep_does_not(monkeypatch):
+    monkeypatch.setitem(SCANS, 0xAF, 0xE030)
+    monkeypatch.setitem(SCANS, 0x5F, 0xE05F)
+    device, user32 = make_device()
+    asked = [Control("button", "x2"), Control("key", "vk_175"), Control("key", "vk_95"), Control("key", "vk_600")]
+    assert device.find_missing(asked) == asked[2:]
+    for control in asked[:2]:
+        device.press(control)
+        device.release(control)
+    assert user32.sent == [
+        ("mouse", "0x80", 0, 0, 2),
+        ("mouse", "0x100", 0, 0, 2),
+        ("key", "0x30", 0x9, 0),
+        ("key", "0x30", 0xB, 0),
+    ]
+
+
+def test_a_key_is_let_go_by_its_scan_code_though_the_layout_has_changed(monkeypatch):
+    device, user32 = make_device()
+    pressed = Control("key", "a")
+    device.press(pressed)
+    found = device.find(pressed)
+    monkeypatch.setitem(SCANS, 0x41, 0x10)
+    device.release(pressed)
+    device.release(found)  # as a guardian does
+    assert [sent[1] for sent in user32.sent] == ["0x1e", "0x1e", "0x1e"]
+
+
+def test_extra_buttons_and_places_of_keys_are_told_apart():
+    assert [read_mouse(0x20B, MouseInfo(data=number << 16)).code for number in (1, 2)] == [8, 9]
+    enter = [read_keyboard(0x100, KeyInfo(0x0D, 0x1C, flags)) for flags in (0, 1)]
+    assert enter[0].name == enter[1].name == "enter"
+    assert enter[0].code != enter[1].code
+    # What Windows makes up before AltGr is nobody's key.
+    assert read_keyboard(0x100, KeyInfo(0xA2, 0x21D)) is None
+
+
 class FakeSystem:
     """Delivers what is put into `events` to the hooks, as GetMessage is waited in."""
 

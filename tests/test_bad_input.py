@@ -186,7 +186,6 @@ def test_an_adapter_of_another_base(refuse, run, dataset, checkpoint, tmp_path):
     (moved / "adapter" / "recipe.json").write_text(json.dumps(recipe))
     assert "another base" in refuse(AGENT, "--goal", GOAL, "--model", "moved", "--out", "out")
     assert "another base" in refuse(TRAIN, "--dataset", dataset, "--out", "out", "--model", "moved")
-    assert "another base" in refuse(AGENT, "--goal", GOAL, "--model", "moved", "--out", "out", typist=type_in_shell)
 
 
 @pytest.mark.model

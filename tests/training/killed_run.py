@@ -1,7 +1,12 @@
-"""A small training run in processes of its own, to be killed: `python -m tests.training.killed_run MODEL OUT`."""
+"""A small training run shared by processes: `python -m tests.training.killed_run MODEL OUT NUM_PROCESSES`.
+
+They are forks of one that has the libraries loaded, told who they are as torchrun tells it.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -37,6 +42,24 @@ def run(
         torch.set_num_threads(before)
 
 
+def share(model: Path, out: Path, num_processes: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ.update(WORLD_SIZE=str(num_processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    children = []
+    for rank in range(num_processes):
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        if child := os.fork():
+            children.append(child)
+            continue
+        with join_processes("cpu"):
+            run(model, out)
+        os._exit(0)
+    for child in children:
+        if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            raise SystemExit(f"a process ended with {code}")
+
+
 if __name__ == "__main__":
-    with join_processes("cpu"):
-        run(Path(sys.argv[1]), Path(sys.argv[2]))
+    share(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -22,9 +22,9 @@ from vlm_agent.training.loop import TrainingLoop
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.progress import SilentWatcher
 
-LONG = replace(CONFIG, epochs=8, save_every_steps=2)
-"""48 steps."""
-NUM_STEPS = 48
+SAVED_OFTEN = replace(CONFIG, save_every_steps=2)
+"""24 steps."""
+NUM_STEPS = 24
 WAIT_S = 60
 
 
@@ -42,12 +42,12 @@ def _reach(metrics: Path, step: int, process: int) -> None:
 
 def main(model: Path, out: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)  # threads don't outlive a fork
-    loaded = load_with_lora(model, LONG)
+    loaded = load_with_lora(model, SAVED_OFTEN)
     material = make_material(loaded)
     out.mkdir()
 
     def run() -> None:
-        TrainingLoop(loaded, material, LONG, out, SilentWatcher()).run()
+        TrainingLoop(loaded, material, SAVED_OFTEN, out, SilentWatcher()).run()
 
     rng = random.Random(seed)
     metrics = out / METRICS_FILE

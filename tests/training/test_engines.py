@@ -57,7 +57,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("engines-data") / "dataset", num_ticks=9)
+    return write_dataset(tmp_path_factory.mktemp("engines-data") / "dataset", num_ticks=6)
 
 
 def _train(dataset, model, out, engine, config=EPOCH_A_STEP, **loading):

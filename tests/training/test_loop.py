@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from vlm_agent.training.progress import SilentWatcher
 pytestmark = pytest.mark.model
 
 NUM_STEPS = 24
+HALF = replace(CONFIG, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -76,31 +75,19 @@ def test_it_learns(whole_run):
     assert len(list_checkpoints(out / "checkpoints")) == 2
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 13, 24])
-def test_stopped_at_any_step_it_goes_on_with_the_same_bits(model, whole_run, tmp_path, step):
-    out, result = whole_run
+@pytest.fixture(scope="module")
+def half_run(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("half")
+    return out, run(model, out, HALF)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 10, 12])
+def test_stopped_at_any_step_it_goes_on_with_the_same_bits(model, half_run, tmp_path, step):
+    out, result = half_run
     with pytest.raises(KeyboardInterrupt):
-        run(model, tmp_path, watcher=StopAt(step))
-    again = run(model, tmp_path)
+        run(model, tmp_path, HALF, StopAt(step))
+    again = run(model, tmp_path, HALF)
     assert _measured(tmp_path) == _measured(out)
-    assert _same_weights(again.weights, result.weights)
-
-
-def test_killed_at_a_random_moment_it_goes_on_with_the_same_bits(model, whole_run, tmp_path):
-    out, result = whole_run
-    wanted_lines = random.randrange(2, 26)
-    process = subprocess.Popen([sys.executable, "-m", "tests.training.killed_run", str(model), str(tmp_path / "run")])
-    metrics = tmp_path / "run" / METRICS_FILE
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= wanted_lines:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, f"ended before line {wanted_lines}"
-    again = run(model, tmp_path / "run")
-    assert _measured(tmp_path / "run") == _measured(out), f"killed at line {wanted_lines}"
     assert _same_weights(again.weights, result.weights)
 
 
@@ -110,7 +97,7 @@ def test_killed_twenty_times_it_has_the_curve_of_a_run_that_was_left_alone(model
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"seed {seed}: {done.stderr}"
     assert len(done.stdout.split()) == 20
-    result = run(model, tmp_path / "alone", often_killed.LONG)
+    result = run(model, tmp_path / "alone", often_killed.SAVED_OFTEN)
     assert result.num_steps == often_killed.NUM_STEPS
     assert _measured(tmp_path / "run") == _measured(tmp_path / "alone"), f"seed {seed}"
     ends = [list_checkpoints(tmp_path / name / "checkpoints")[-1] for name in ("run", "alone")]
@@ -129,8 +116,7 @@ def test_on_several_cores_it_has_the_same_bits(model, whole_run, tmp_path):
 def test_several_processes_learn_the_same(model, whole_run, tmp_path):
     """Three share the two passes of a step, so that one has none; sums only round otherwise."""
     out, result = whole_run
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    command = [*launcher, "-m", "tests.training.killed_run", str(model), str(tmp_path / "run")]
+    command = [sys.executable, "-m", "tests.training.killed_run", str(model), str(tmp_path / "run"), "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines, wanted = _measured(tmp_path / "run"), _measured(out)

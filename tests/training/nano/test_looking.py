@@ -81,9 +81,9 @@ def test_no_text_tells_what_is_to_be_seen(look, tokenizer) -> None:
 
 
 def test_some_screens_are_blank_and_ask_for_nothing(tokenizer, names) -> None:
-    looks = {index: batches.make_look(0, [index], tokenizer, names) for index in range(40)}
+    looks = {index: batches.make_look(0, [index], tokenizer, names) for index in range(12, 22)}
     blank = {index: look for index, look in looks.items() if len(look.frames.flatten(0, 2).unique(dim=0)) == 1}
-    assert 1 <= len(blank) <= 10
+    assert 1 <= len(blank) <= 3
     for look in blank.values():
         assert look.seen.sights == []
         assert not look.seen.classes.any()

@@ -397,3 +397,21 @@ def test_a_policy_that_hangs_is_taken_for_dead(x_display, tmp_path):
         policy.send_signal(signal.SIGSTOP)
         wait_for(lambda: not read_keys_down(x_display), 1.5)
         wait_for(lambda: any(line.get("reason") == "no_heartbeat" for line in audit_lines(tmp_path)), 2)
+
+
+def test_a_frozen_executor_holds_nothing_for_longer_than_it_may_and_knows_it_afterwards(x_display, tmp_path):
+    with ListeningWindow(x_display, TITLE), live(tmp_path) as client:
+        assert play_live(client, Key(0, "w", "down"), Click(20, 50, 50, "left", "down"))["ok"]
+        wait_for(lambda: len(read_keys_down(x_display)) == 2)
+        os.kill(client.pid, signal.SIGSTOP)
+        frozen = time.monotonic()
+        wait_for(lambda: not read_keys_down(x_display))
+        took_ms = (time.monotonic() - frozen) * 1000
+        print(f"released after {took_ms:.0f} ms")  # noqa: T201
+        assert took_ms < 2000
+        os.kill(client.pid, signal.SIGCONT)
+        told = wait_for_state(client.connection, {"paused", "stopped"}, 2)
+        assert (told["state"], told["reason"], told["held"]) == ("paused", "frozen", [])
+        assert read_keys_down(x_display) == []
+        [answer] = ask_all("resume").answers
+        assert answer[1]["ok"]

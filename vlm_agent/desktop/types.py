@@ -48,6 +48,10 @@ Place = tuple[int, int] | Literal["pointer"] | None
 class Reach(Protocol):
     """Knows who gets what is pressed; used by one thread."""
 
+    @property
+    def client(self) -> int | None:
+        """By what our connection could be cut from outside, should we freeze; None where it holds nothing still."""
+
     def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
         """Return what keeps input from a window; None where nothing does.
 

@@ -211,6 +211,11 @@ class Win32Reach:
         """Take the system's library, or a stand-in for it."""
         self._user32 = user32 if user32 is not None else load_user32()
 
+    @property
+    def client(self) -> int | None:
+        """Nothing: it holds nothing still."""
+        return None
+
     def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
         """Return what keeps input from a window; a menu or dialog that it owns is the window's."""
         if not self._is_part_of(self._user32.GetForegroundWindow(), window.window_id):

@@ -207,6 +207,11 @@ class GrabWatch:
         opcode = xinput.major_opcode if xinput.present else None
         self._thread = GrabThread(GrabLog(display.display.info.resource_id_base, opcode), on_change)
 
+    @property
+    def unseen_id(self) -> int:
+        """The window that trials are made for."""
+        return int(self._unseen.id)
+
     def ask(self) -> list[Any]:
         """Send the trials without waiting; give the result to `read` once a later request has its answer."""
         common = {"defer": True, "owner_events": True, "grab_window": self._unseen, "time": X.CurrentTime}

@@ -47,6 +47,11 @@ class X11Reach:
         """The same of what lies in a child of the root at a point."""
         self._was_pointer_free = False
 
+    @property
+    def client(self) -> int | None:
+        """A window of our connection, by which another client can close it."""
+        return int(self._grabs.unseen_id)
+
     def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
         """Return what keeps input from a window, and from its menus and dialogs; None where nothing does."""
         if not self._is_held:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vlm_agent.actions.placement import Placement
 from vlm_agent.desktop.types import Desktop, Obstacle, Place, Reach, WindowInfo
 from vlm_agent.desktop.windows import choose_window
+from vlm_agent.executors.devices import DeviceLostError
 
 
 class Misdirected(StrEnum):
@@ -52,7 +54,14 @@ class Aim:
 class FocusGuard:
     """Watches one window, chosen once."""
 
-    def __init__(self, desktop: Desktop, target: Target, frame_size: tuple[int, int], reach: Reach | None) -> None:
+    def __init__(
+        self,
+        desktop: Desktop,
+        target: Target,
+        frame_size: tuple[int, int],
+        reach: Reach | None,
+        losses: tuple[type[Exception], ...] = (),
+    ) -> None:
         """Choose the window.
 
         Args:
@@ -60,6 +69,7 @@ class FocusGuard:
             target: which window.
             frame_size: width and height of the frames that points are in, pixels.
             reach: tells who gets what is pressed; None for a dry run, which presses nothing.
+            losses: what both raise where the desktop is gone; a `DeviceLostError` for all who ask here.
 
         Raises:
             ConfigError: no window, or several, or one of another program.
@@ -67,11 +77,13 @@ class FocusGuard:
         self._desktop = desktop
         self._frame_size = frame_size
         self._reach = reach
+        self._losses = losses
         self.window = choose_window(desktop, target.title, app=target.app, pid=target.pid)
 
     def find(self) -> WindowInfo | None:
         """Return how the window is now; None where it is closed, hidden or not the same program's any more."""
-        now = self._desktop.describe(self.window.window_id)
+        with self._telling_of_loss():
+            now = self._desktop.describe(self.window.window_id)
         if now is None or (now.pid, now.app) != (self.window.pid, self.window.app):
             return None
         return now
@@ -83,22 +95,28 @@ class FocusGuard:
 
     def confirm(self, aim: Aim) -> Misdirected | Obstacle | None:
         """Return what has come between since an aim was taken."""
-        obstacle = None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
+        with self._telling_of_loss():
+            obstacle = None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
         # A window that closes loses the focus too, and its place; that it closed is what is to be said.
         return Misdirected.CLOSED if obstacle is not None and self.find() is None else obstacle
 
-    def hold_still(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def hold_still(self) -> Iterator[None]:
         """Keep other programs from coming between; see `Reach.hold_still`."""
-        return nullcontext() if self._reach is None else self._reach.hold_still()
+        with self._telling_of_loss(), nullcontext() if self._reach is None else self._reach.hold_still():
+            yield
 
     def find_pointer(self, window: WindowInfo) -> tuple[int, int]:
         """Return where the pointer is, in pixels of the frame of a window, clamped into what shows the window."""
         placement = Placement.fit(window.rect, *self._frame_size)
-        return placement.content.clamp(*placement.to_frame(*self._desktop.read_pointer()))
+        with self._telling_of_loss():
+            pointer = self._desktop.read_pointer()
+        return placement.content.clamp(*placement.to_frame(*pointer))
 
     def is_at(self, point: tuple[int, int]) -> bool:
         """Return whether the pointer is at a point of the screen."""
-        return self._desktop.read_pointer() == point
+        with self._telling_of_loss():
+            return self._desktop.read_pointer() == point
 
     def aim(self, place_px: Place, size: tuple[int, int]) -> Aim | Misdirected | Obstacle:
         """Return where an event goes, or why it would not reach the window.
@@ -121,6 +139,14 @@ class FocusGuard:
             return obstacle
         if (window.rect.width, window.rect.height) != size:
             return Misdirected.RESIZED
-        if aim.point is not None and not self._desktop.screen.contains(*aim.point):
-            return Misdirected.OFF_SCREEN
+        with self._telling_of_loss():
+            if aim.point is not None and not self._desktop.screen.contains(*aim.point):
+                return Misdirected.OFF_SCREEN
         return obstacle or aim
+
+    @contextmanager
+    def _telling_of_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except self._losses as error:
+            raise DeviceLostError(f"the desktop is gone, or has hung us up: {error}") from error

@@ -50,6 +50,31 @@ def open_device(sent: SentLog | None = None, desktop: Desktop | None = None) -> 
     return XTestDevice(sent=sent, display=desktop.display if isinstance(desktop, X11Desktop) else None)
 
 
+def find_losses() -> tuple[type[Exception], ...]:
+    """Return what is raised here where the desktop is gone, or has closed our connection."""
+    if sys.platform == "win32":
+        return ()
+    from vlm_agent.desktop.x11_record import SERVER_GONE
+
+    return SERVER_GONE
+
+
+def open_last_hand() -> tuple[InjectionDevice, Callable[[int], None]]:
+    """Return what lets go of keys though the desktop is held still, and what cuts off who holds it.
+
+    Raises:
+        ConfigError: there is nothing, or it can't be used.
+    """
+    device = open_device()
+    if sys.platform == "win32":
+        return device, lambda client: None
+    from vlm_agent.executors.xtest import XTestDevice
+
+    assert isinstance(device, XTestDevice)
+    device.insist()
+    return device, device.cut_off
+
+
 def open_reach(desktop: Desktop, on_change: Callable[[], None]) -> Reach:
     """Return what knows who gets what is pressed on this machine.
 

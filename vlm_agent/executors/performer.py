@@ -83,8 +83,12 @@ class Performer:
             self._check_pace(now_ns)
             actions = self._read(chunk)
             self._check_start(chunk.start_ns, now_ns)
-            self._begin(now_ns)
-            planned, num_late = self._plan(chunk, actions, now_ns)
+            try:
+                self._begin(now_ns)
+                planned, num_late = self._plan(chunk, actions, now_ns)
+            except DeviceLostError as error:
+                self._around.kill.throw(StopReason.DEVICE_LOST)
+                raise RequestRefusedError(Refused.STOPPED, str(error)) from error
             self._leases.renew(now_ns)
             for replaced in self._queue.remove(releases=False):
                 self._around.audit.write_dropped(replaced.describe(), replaced.due_ns, now_ns, "replaced")
@@ -168,6 +172,8 @@ class Performer:
             with self._lock:
                 now_ns = clock.now_ns()
                 self._settle()
+                if len(self._leases) and self._around.pulse():
+                    self._enter(State.PAUSED, "frozen")
                 self._check_times(now_ns)
                 self._check_held(now_ns)
                 for control in self._leases.find_expired(now_ns):
@@ -294,9 +300,11 @@ class Performer:
         control = planned.control
         if control is not None:
             self._around.warn(control, True)
+        self._around.tell_hold(True)
         with self._around.guard.hold_still():
             why = "stopped" if self._around.kill.stop is not None else self._around.guard.confirm(aim)
             sent_ns = self._inject(planned, aim) if why is None else None
+        self._around.tell_hold(False)
         if sent_ns is not None:
             self._tell(planned, aim, sent_ns)
         elif why is not None:

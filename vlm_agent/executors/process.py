@@ -34,11 +34,11 @@ from vlm_agent.executors.focus import FocusGuard, Target
 from vlm_agent.executors.guardian import Guardian
 from vlm_agent.executors.kill_switch import KillSwitch, StopReason
 from vlm_agent.executors.leases import LeaseTerms
-from vlm_agent.executors.opening import open_device, open_listener, open_reach
+from vlm_agent.executors.opening import find_losses, open_device, open_listener, open_reach
 from vlm_agent.executors.performer import Performer
 from vlm_agent.executors.server import Server, SocketServer
 from vlm_agent.executors.terms import Surroundings, Terms
-from vlm_agent.executors.watching import DEFAULT_HOTKEYS, PersonWatch, SentLog, check_hotkeys, read_hotkey
+from vlm_agent.executors.watching import DEFAULT_HOTKEYS, PersonWatch, SentLog, Signal, check_hotkeys, read_hotkey
 from vlm_agent.safety.rules import plain_key
 
 _SWITCH_S = 0.0005
@@ -142,8 +142,10 @@ class Executor:
         if settings.is_live:
             reach = open_reach(desktop, lambda: self._on_change())
             stack.callback(reach.close)
-        guard = FocusGuard(desktop, settings.target, settings.frame_size, reach)
+        guard = FocusGuard(desktop, settings.target, settings.frame_size, reach, find_losses())
         hands = _open_hands(settings, desktop, self.kill, stack) if settings.is_live else _Hands(DryDevice())
+        if hands.guardian is not None and reach is not None and reach.client is not None:
+            hands.guardian.name_client(reach.client)
         about = {"window": guard.window.title, "is_live": settings.is_live, "frame_size": list(settings.frame_size)}
         audit = stack.enter_context(AuditLog(settings.audit, about))
         terms = Terms(settings.spec, leases=settings.leases, reserved=settings.reserved, session_s=settings.session_s)
@@ -220,12 +222,20 @@ def _open_hands(settings: ExecutorSettings, desktop: Desktop, kill: KillSwitch, 
     """Open what live use takes; fails where a person could not stop it, or nobody would clear up after it."""
     sent = SentLog()
     watch = PersonWatch(sent, kill, desktop.screen, hotkeys=settings.hotkeys, person_stops=settings.person_stops)
-    guardian = Guardian()
+    guardian = Guardian(settings.leases)
     stack.callback(guardian.close)
     device = open_device(sent, desktop)
     stack.callback(device.close)
     missing = find_missing(device, settings.controls)
-    listener = open_listener(watch.hear)
+
+    def hear(heard: Signal, now_ns: int) -> None:
+        if not heard.is_down and heard.kind != "move":
+            # What the guardian lets go of is no person's doing; it says so before it does.
+            for control in guardian.read_released():
+                sent.note(Signal(control.kind, control.code or 0), now_ns)
+        watch.hear(heard, now_ns)
+
+    listener = open_listener(hear)
     check_hotkeys(settings.hotkeys, listener.hears)
     listener.on_lost = lambda: kill.throw(StopReason.LISTENER_LOST)
     stack.callback(listener.close)
@@ -249,6 +259,7 @@ def _ask(hands: _Hands) -> dict[str, Any]:
     if watch is not None:
         asked |= {"keys_down": lambda: watch.keys_down, "last_person_ns": lambda: watch.last_person_ns}
     if guardian is not None:
+        asked |= {"tell_hold": guardian.tell_hold, "pulse": guardian.pulse}
         asked["warn"] = lambda control, is_down: guardian.warn(device.find(control) if is_down else control, is_down)
     return asked
 

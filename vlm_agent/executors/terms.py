@@ -61,6 +61,10 @@ class Surroundings:
     """Told what is about to be pressed, and what was released, for the case that this process dies (see `guardian`)."""
     list_names: Callable[[Control], frozenset[str]] = lambda control: frozenset()
     """Tells the other names of a key that is about to be pressed."""
+    tell_hold: Callable[[bool], None] = lambda is_held: None
+    """Told before the desktop is held still and afterwards, for the case that this process freezes in between."""
+    pulse: Callable[[], bool] = lambda: False
+    """Told again and again that this process runs; says whether it was taken for frozen, and what it held is up."""
     keys_down: Callable[[], frozenset[str]] = frozenset
     """What keys are down, a person's too."""
     last_person_ns: Callable[[], int | None] = lambda: None

@@ -114,6 +114,20 @@ class XTestDevice:
             return bool(self._display.query_keymap()[code // 8] >> code % 8 & 1)
         return bool(self._display.screen().root.query_pointer().mask >> (7 + code) & 1)
 
+    def insist(self) -> None:
+        """Go on being heard while another client holds the server still."""
+        xtest.grab_control(self._display, True)
+        self._display.sync()
+
+    def cut_off(self, client: int) -> None:
+        """Close another client's connection, and end what it grabbed.
+
+        Args:
+            client: anything that it has made on the server.
+        """
+        self._display.create_resource_object("resource", client).kill_client()
+        self._display.sync()
+
     def close(self) -> None:
         """Give the connection back; harmless the second time."""
         with contextlib.suppress(*SERVER_GONE):

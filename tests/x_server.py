@@ -17,12 +17,30 @@ WHY_SKIPPED = "no Xvfb here (Debian: apt-get install xvfb); tests on a real X se
 
 
 @contextmanager
-def run_x_server(width_px: int = 1280, height_px: int = 800) -> Iterator[str]:
+def run_x_server(width_px: int = 1280, height_px: int = 800, **settings: int) -> Iterator[str]:
     """Run an X server of its own, and yield its name; skips the test where there is no Xvfb."""
     if find_virtual_screen() is None:
         pytest.skip(WHY_SKIPPED)
-    with open_virtual_screen(width_px, height_px, comes_first=True) as name:
+    with open_virtual_screen(width_px, height_px, comes_first=True, **settings) as name:
         yield name
+
+
+def resize_screen(display_name: str, width_px: int, height_px: int) -> None:
+    """Give a server's screen another size, at most that which it began with."""
+    from Xlib import display
+    from Xlib.ext import randr
+
+    connection = display.Display(display_name)
+    try:
+        root = connection.screen().root
+        resources = root.xrandr_get_screen_resources()
+        # A monitor that shows all of it would stand in the way.
+        for crtc in resources.crtcs:
+            connection.xrandr_set_crtc_config(crtc, resources.config_timestamp, 0, 0, 0, randr.Rotate_0, [])
+        root.xrandr_set_screen_size(width_px, height_px, 300, 200)
+        connection.sync()
+    finally:
+        connection.close()
 
 
 @dataclass

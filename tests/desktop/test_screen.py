@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from x_server import ListeningWindow, resize_screen, run_x_server
 
 from vlm_agent.actions.placement import Placement, Rect
-from vlm_agent.desktop.screen import ScreenGrabber, fit_picture
+from vlm_agent.desktop.screen import ScreenGrabber, check_screen, fit_picture
 from vlm_agent.errors import ConfigError
 
 
@@ -27,7 +28,10 @@ class Screen:
     )
 
     def __init__(self) -> None:
-        self.fails = False
+        self.fails = self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def grab(self, place: dict[str, int]) -> Any:
         if self.fails:
@@ -42,7 +46,9 @@ class Screen:
 @pytest.fixture
 def grabber() -> ScreenGrabber:
     made = ScreenGrabber.__new__(ScreenGrabber)
-    made._mss, made._error = Screen(), ShotError
+    made._desktop = SimpleNamespace(screen=Rect(-20, 0, 60, 30), close=lambda: None)  # type: ignore[assignment]
+    made._open_library, made._error = Screen, ShotError
+    made._open()
     return made
 
 
@@ -77,6 +83,71 @@ def test_a_screen_that_fails_is_one_line(grabber: ScreenGrabber) -> None:
     grabber._mss.fails = True
     with pytest.raises(ConfigError, match=r"can't be grabbed: XGetImage\(\) failed"):
         grabber.grab(Rect(0, 0, 2, 2))
+
+
+def test_a_screen_of_another_size_is_opened_anew(grabber: ScreenGrabber) -> None:
+    before = grabber._mss
+    grabber._desktop.screen = Rect(0, 0, 500, 400)  # type: ignore[misc]
+    assert grabber.grab(Rect(450, 350, 2, 2))[0, 0].tolist() == [450 - 256, 350 - 256, 200]
+    assert before.is_closed
+    grabber._desktop.screen = Rect(0, 0, 40, 30)  # type: ignore[misc]
+    assert grabber.monitors == [Rect(0, 0, 40, 30), Rect(-20, 5, 20, 20)]
+    assert not grabber._mss.is_closed
+
+
+def test_a_screen_that_changes_while_it_is_grabbed_is_grabbed_again(grabber: ScreenGrabber) -> None:
+    def change(place: dict[str, int]) -> Any:
+        grabber._desktop.screen = Rect(0, 0, 30, 20)  # type: ignore[misc]
+        raise ShotError("X11 Protocol Error\nMajor opcode 130")
+
+    grabber._mss.grab = change
+    picture = grabber.grab(Rect(28, 5, 4, 4))
+    assert picture[0, 1].tolist() == [29, 5, 200]
+    assert not picture[:, 2:].any()
+
+
+def test_a_screen_that_never_rests_or_can_not_be_opened_is_one_line(
+    grabber: ScreenGrabber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Restless(Screen):
+        def grab(self, place: dict[str, int]) -> Any:
+            grabber._desktop.screen = Rect(0, 0, grabber.screen.width + 1, 30)  # type: ignore[misc]
+            raise ShotError("X11 Protocol Error\nMajor opcode 130")
+
+    grabber._open_library = Restless
+    grabber._desktop.screen = Rect(0, 0, 9, 9)  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="goes on changing its size"):
+        grabber.grab(Rect(0, 0, 4, 4))
+
+    def refuse() -> Any:
+        raise ShotError("Only screens of color depth 24 or 32 are supported,\nnot 30")
+
+    grabber._open_library = refuse
+    with pytest.raises(ConfigError, match=r"supported, not 30; set it to a color depth of 24") as caught:
+        grabber.grab(Rect(0, 0, 4, 4))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [8, 15, 16, 30])
+def test_a_depth_that_can_not_be_read_is_refused_by_name(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_x_server(64, 48, depth=depth) as name:
+        monkeypatch.setenv("DISPLAY", name)
+        with pytest.raises(ConfigError, match="can't be read: Only") as caught:
+            check_screen()
+        assert "set it to a color depth of 24" in str(caught.value)
+
+
+def test_pictures_follow_a_screen_that_becomes_larger_and_smaller(x_display: str) -> None:
+    grabber = ScreenGrabber()
+    with ListeningWindow(x_display, x=20, y=30, width=1300, height=900):
+        for width, height in ((640, 480), (1280, 800), (800, 600)):
+            resize_screen(x_display, width, height)
+            assert grabber.screen == Rect(0, 0, width, height)
+            picture = grabber.grab(Rect(0, 0, 1280, 800))
+            assert tuple(picture[height - 1, width - 1]) == (0x33, 0x66, 0x99)
+            assert not picture[height:].any()
+            assert not picture[:, width:].any()
+    grabber.close()
 
 
 def test_a_frame_has_the_picture_in_its_content_and_black_around_it(grabber: ScreenGrabber) -> None:

@@ -31,12 +31,16 @@ def require_virtual_screen() -> str:
 
 
 @contextmanager
-def open_virtual_screen(width_px: int = 1280, height_px: int = 800, *, comes_first: bool = False) -> Iterator[str]:
-    """Run an X server without a monitor, 24 bits deep, with XTEST and RECORD; yield the name of its display.
+def open_virtual_screen(
+    width_px: int = 1280, height_px: int = 800, *, depth: int = 24, num_screens: int = 1, comes_first: bool = False
+) -> Iterator[str]:
+    """Run an X server without a monitor, with XTEST and RECORD; yield the name of its display.
 
     Args:
         width_px: width of the screen.
         height_px: height of the screen.
+        depth: bits of a pixel's color.
+        num_screens: how many screens it has, all alike.
         comes_first: let it run before ordinary processes, where the system allows that: a server that waits for a busy
             machine's other work would be measured in place of what is meant.
 
@@ -45,9 +49,11 @@ def open_virtual_screen(width_px: int = 1280, height_px: int = 800, *, comes_fir
     """
     program = require_virtual_screen()
     reader, writer = os.pipe()
-    screen = ["-screen", "0", f"{width_px}x{height_px}x24", "-nolisten", "tcp", "-noreset", "-displayfd", str(writer)]
+    size = f"{width_px}x{height_px}x{depth}"
+    screens = [word for number in range(num_screens) for word in ("-screen", str(number), size)]
+    rest = ["-nolisten", "tcp", "-noreset", "-displayfd", str(writer)]
     server = subprocess.Popen(
-        [program, *screen, "+extension", "XTEST", "+extension", "RECORD"],
+        [program, *screens, *rest, "+extension", "XTEST", "+extension", "RECORD"],
         pass_fds=[writer],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from vlm_agent.actions.placement import Rect
-from vlm_agent.desktop.screen import ScreenGrabber
+from vlm_agent.desktop.screen import ScreenGrabber, check_screen
 from vlm_agent.desktop.types import Desktop
 from vlm_agent.desktop.windows import choose_window, is_wayland, open_desktop
 from vlm_agent.errors import ConfigError
@@ -31,13 +31,16 @@ def choose_target(config: RecordConfig) -> Target:
     """Return what a command line asks for.
 
     Raises:
-        ConfigError: there is no such window, part or monitor, or no desktop that can be recorded.
+        ConfigError: there is no such window, part or monitor, or no desktop that can be recorded, or seen.
     """
     if is_wayland() and os.environ.get("DISPLAY"):
         _refuse_xwayland()
     desktop = open_desktop()
     try:
-        return _choose(config, desktop)
+        target = _choose(config, desktop)
+        # Told now, before there is a session that would stay empty.
+        check_screen()
+        return target
     finally:
         desktop.close()
 

@@ -168,7 +168,7 @@ def find_sessions(path: Path) -> list[Path]:
     Raises:
         DataError: there is no such path, or no session in it.
     """
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; name a folder of recorded sessions (.mcap)")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from vlm_agent.errors import ConfigError
+from vlm_agent.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from vlm_agent.sessions.types import Goal
@@ -31,6 +31,9 @@ ClipDrop = Literal["idle", "too_short", "excluded"]
 
 TOLD_LATE_NS = 100 * NS_PER_MS
 """A goal that is told so soon after a tick holds at that tick: whoever tells it must look first."""
+
+MAX_TICKS = 2_000_000
+"""In one session; a day of a game's ticks of 0.6 s has 144 000."""
 
 _TICK_SLACK = 0.9
 """A state this much of a horizon after the last tick is the next tick: game clocks jitter."""
@@ -99,10 +102,18 @@ def tick_times(state_times_ns: Iterable[int], start_ns: int, stop_ns: int, horiz
 
     States that come faster than a horizon are thinned to about one a horizon; holes are filled with the grid. Every
     tick t has start_ns <= t < stop_ns, and neighbours are at least 0.9 and less than 2 horizons apart.
+
+    Raises:
+        DataError: there would be more than anyone plays.
     """
     if stop_ns <= start_ns:
         return []
     horizon_ns = horizon_ms * NS_PER_MS
+    if (stop_ns - start_ns) // horizon_ns > MAX_TICKS:
+        raise DataError(
+            f"{(stop_ns - start_ns) / 1e9:.0f} s in steps of {horizon_ms} ms: expected at most {MAX_TICKS} steps; the"
+            " recording's clock was broken, or the steps are too short"
+        )
     known = sorted(t for t in state_times_ns if start_ns <= t < stop_ns)
     first = known[0] if known else start_ns
     # Backwards over the time before the game's first state, then forwards.

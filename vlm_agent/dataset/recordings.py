@@ -14,6 +14,7 @@ from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.clips import CutConfig, LabeledClip, cut_session, tick_times
 from vlm_agent.dataset.marks import MarkMaker, Marks
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.sessions.limits import check_span
 from vlm_agent.sessions.types import Goal
 
 SPEC_KEY = "action_spec"
@@ -87,6 +88,10 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
     info = reader.info()
     if info.width_px is None or info.height_px is None or info.first_frame_ns is None:
         raise DataError(f"{path} has no frames: expected a recording with a screen")
+    try:
+        check_span(info.start_ns, info.end_ns)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     spec = _stored_spec(path, reader.meta.get(SPEC_KEY))
     stop_ns = info.end_ns + 1
     state_times_ns = (t_ns for t_ns, _ in reader.game_states())
@@ -94,6 +99,8 @@ def read_recording(path: Path, horizon_ms: int) -> Recording:
     maker = MarkMaker()
     pressed: dict[type[InputEvent], set[str]] = {KeyChanged: set(), ButtonChanged: set()}
     for event in reader.events():
+        if not info.start_ns <= event.t_ns < stop_ns:
+            raise DataError(f"{path}: its statistics tell of another span of time than its messages; import it again")
         input_times_ns.append(event.t_ns)
         maker.add(event)
         if isinstance(event, KeyChanged):

@@ -5,31 +5,22 @@ What breaks a limit or a format ends in a `DataError`. Knows no kind of recordin
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vlm_agent.errors import DataError
-from vlm_agent.importing.limits import (
-    MAX_PICTURE_BYTES,
-    MAX_PICTURE_PX,
-    MAX_SIDE_PX,
-    MAX_STREAM_BYTES,
-)
-from vlm_agent.sessions.stills import Mend, read_rgb, read_size
+from vlm_agent.importing.limits import MAX_STREAM_BYTES
+from vlm_agent.regular_files import open_regular
+from vlm_agent.sessions.limits import check_picture_size as check_picture_size
+from vlm_agent.sessions.stills import BROKEN_STILL, Mend, open_still, read_rgb, read_size
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PICTURE_FORMATS = ("PNG", "JPEG")
-_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
-"""What Pillow raises for pictures that are not what they say."""
 
 
 def check_file(root: Path, path: Path) -> Path:
@@ -107,7 +98,7 @@ def measure_picture(data: bytes) -> tuple[int, int]:
     Raises:
         DataError: It is none, or larger than a frame may be.
     """
-    with _open_picture(data) as image:
+    with open_still(data, _PICTURE_FORMATS) as image:
         return read_size(image)
 
 
@@ -118,21 +109,15 @@ def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], list[Mend]]:
         DataError: It is none, damaged, or larger than a frame may be.
     """
     try:
-        with _open_picture(data) as image:
+        with open_still(data, _PICTURE_FORMATS) as image:
             return read_rgb(image)
-    except _BROKEN_PICTURE as error:
+    except BROKEN_STILL as error:
         raise DataError(f"a picture does not decode ({error})") from error
 
 
-def check_picture_size(width_px: int, height_px: int) -> None:
-    """Raise DataError for a frame that is empty or larger than a frame may be."""
-    if min(width_px, height_px) < 1 or max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_PICTURE_PX:
-        raise DataError(f"a frame of {width_px}x{height_px} pixels: expected 1 to {MAX_PICTURE_PX} in all")
-
-
-def _open(root: Path, path: Path, max_bytes: int | None) -> io.BufferedReader:
+def _open(root: Path, path: Path, max_bytes: int | None) -> BinaryIO:
     try:
-        file = check_file(root, path).open("rb")
+        file = open_regular(check_file(root, path))
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror})") from error
     if max_bytes is not None and path.stat().st_size > max_bytes:
@@ -141,20 +126,7 @@ def _open(root: Path, path: Path, max_bytes: int | None) -> io.BufferedReader:
     return file
 
 
-def _skip_line(file: io.BufferedReader, piece_bytes: int) -> None:
+def _skip_line(file: BinaryIO, piece_bytes: int) -> None:
     while piece := file.readline(piece_bytes):
         if piece.endswith(b"\n"):
             return
-
-
-def _open_picture(data: bytes) -> Image.Image:
-    if len(data) > MAX_PICTURE_BYTES:
-        raise DataError(f"a picture of more than {MAX_PICTURE_BYTES} bytes")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, at fewer pixels
-            image = Image.open(io.BytesIO(data), formats=_PICTURE_FORMATS)
-    except (*_BROKEN_PICTURE, Image.DecompressionBombError) as error:
-        raise DataError(f"not a picture ({error})") from error
-    check_picture_size(*image.size)
-    return image

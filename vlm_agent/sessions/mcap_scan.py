@@ -26,15 +26,27 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Header, Schema, Statistics
 
+from vlm_agent.errors import DataError
+from vlm_agent.regular_files import open_regular
 from vlm_agent.sessions.damage import DamagedError
+from vlm_agent.sessions.limits import (
+    MAX_CHANNELS,
+    MAX_CHUNK_BYTES,
+    MAX_CHUNK_MESSAGES,
+    MAX_DESCRIPTION_BYTES,
+    MAX_MESSAGES,
+    check_held,
+    check_unpacked,
+)
 from vlm_agent.sessions.mcap_writer import MAGIC, ChannelSpec, LoggedMessage
 
 _RECORD_HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQII")
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
 _FOOTER = struct.Struct("<QQI")
-_MAX_CHUNK_BYTES = 1 << 28
-"""Uncompressed; ours hold half a second. A file may claim any size, and must not take all memory with it."""
+_MAX_CHUNK_HEAD_BYTES = 64
+_TAKEN = frozenset((Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.HEADER, Opcode.STATISTICS))
+"""Records that are read whole."""
 _ALL_CHANNELS = (1 << 64) - 1
 
 Channels = dict[int, ChannelSpec]
@@ -50,7 +62,7 @@ def unpack_chunk(content: bytes | memoryview) -> bytes:
         raise DamagedError("a chunk is too short")
     _, _, size, crc, name_length = _CHUNK_HEAD.unpack_from(content)
     data_start = _CHUNK_HEAD.size + name_length + 8
-    if name_length > 8 or data_start > len(content) or size > _MAX_CHUNK_BYTES:
+    if name_length > 8 or data_start > len(content) or size > MAX_CHUNK_BYTES:
         raise DamagedError("a chunk's header is impossible")
     name = bytes(content[_CHUNK_HEAD.size : _CHUNK_HEAD.size + name_length])
     (data_length,) = struct.unpack_from("<Q", content, data_start - 8)
@@ -66,7 +78,7 @@ def _decompress(name: bytes, data: bytes, size: int) -> bytes:
     # One byte more than promised is asked for, so that a frame that grows on is seen and never unpacked whole.
     try:
         if name == b"zstd":
-            with zstandard.ZstdDecompressor(max_window_size=_MAX_CHUNK_BYTES).stream_reader(data) as reader:
+            with zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).stream_reader(data) as reader:
                 return bytes(reader.read(size + 1))
         if name == b"lz4":
             return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1))
@@ -84,8 +96,12 @@ def read_messages(records: bytes, channels: Channels, topics: frozenset[str] | N
         DamagedError: If a record breaks the format or a message names an unknown channel.
     """
     schemas: dict[int, Schema] = {}
+    count = 0
     for opcode, start, stop in _split(records):
         if opcode == Opcode.MESSAGE:
+            count += 1
+            if count > MAX_CHUNK_MESSAGES:
+                raise DamagedError(f"a chunk holds more than {MAX_CHUNK_MESSAGES} messages")
             if stop - start < _MESSAGE_HEAD.size:
                 raise DamagedError("a message is too short")
             channel_id, sequence, t_ns, publish_ns = _MESSAGE_HEAD.unpack_from(records, start)
@@ -104,6 +120,8 @@ def learn(opcode: int, content: bytes, schemas: dict[int, Schema], channels: Cha
     Raises:
         DamagedError: If the record breaks the format.
     """
+    if len(content) > MAX_DESCRIPTION_BYTES or len(channels) >= MAX_CHANNELS:
+        raise DamagedError("more channels, or longer descriptions of them, than a session may have")
     record = _parse_description(opcode, content)
     if isinstance(record, Schema):
         schemas[record.id] = record
@@ -153,9 +171,11 @@ class McapIndex:
         self._offsets, self._lengths = array("Q"), array("Q")
         self._starts_ns, self._ends_ns, self._masks = array("Q"), array("Q"), array("Q")
         self._schemas: dict[int, Schema] = {}
-        with path.open("rb") as file:
+        self._unpacked_bytes = 0
+        with open_regular(path) as file:
             self._file, self._size = file, file.seek(0, io.SEEK_END)
             self._read_structure()
+        check_unpacked(self._unpacked_bytes, self._size)
 
     @property
     def num_chunks(self) -> int:
@@ -168,19 +188,26 @@ class McapIndex:
         Only chunks that overlap in time are in memory together.
 
         Raises:
+            DataError: If more of it lies at one time, or in all, than a session may hold.
             DamagedError: If a chunk breaks the format or its checksum.
         """
         waiting: list[tuple[int, int, int, LoggedMessage]] = []
-        with self._path.open("rb") as file:
+        num_messages = 0
+        with open_regular(self._path) as file:
             for chunk_index in self._in_time_order():
                 if not self._may_hold(chunk_index, topics):
                     continue
                 # Nothing from here on is earlier than this chunk's start.
                 ready = bisect_left(waiting, (self._starts_ns[chunk_index],))
                 yield from (message for *_, message in waiting[:ready])
+                waiting = waiting[ready:]
+                check_held(sum(len(message.data) for *_, message in waiting), len(waiting))
                 messages = self._chunk_messages(file, chunk_index, topics)
+                num_messages += len(messages)
+                if num_messages > MAX_MESSAGES:
+                    raise DataError(f"more than {MAX_MESSAGES} messages; no recording of play")
                 # Time first, then the place in the file; the message itself is never compared.
-                waiting = waiting[ready:] + [(m.t_ns, chunk_index, place, m) for place, m in enumerate(messages)]
+                waiting += [(m.t_ns, chunk_index, place, m) for place, m in enumerate(messages)]
                 waiting.sort()
         yield from (message for *_, message in waiting)
 
@@ -196,7 +223,7 @@ class McapIndex:
         """
         latest_ns: int | None = None
         wanted = frozenset((topic,))
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             for chunk_index in sorted(range(self.num_chunks), key=self._ends_ns.__getitem__, reverse=True):
                 if latest_ns is not None and self._ends_ns[chunk_index] <= latest_ns:
                     break
@@ -241,9 +268,13 @@ class McapIndex:
         self._check_footer(position)
 
     def _take(self, opcode: int, start: int, length: int) -> None:
+        most = MAX_CHUNK_BYTES + _MAX_CHUNK_HEAD_BYTES if opcode == Opcode.CHUNK else MAX_DESCRIPTION_BYTES
+        if length > most and opcode in _TAKEN:
+            raise DamagedError(f"a record of {length} bytes: expected at most {most}")
         match opcode:
             case Opcode.CHUNK:
-                start_ns, end_ns, *_ = _CHUNK_HEAD.unpack(self._read(start, _CHUNK_HEAD.size))
+                start_ns, end_ns, unpacked_bytes, *_ = _CHUNK_HEAD.unpack(self._read(start, _CHUNK_HEAD.size))
+                self._unpacked_bytes += unpacked_bytes
                 self._offsets.append(start)
                 self._lengths.append(length)
                 self._starts_ns.append(start_ns)

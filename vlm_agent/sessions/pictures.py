@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -16,10 +15,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from vlm_agent.errors import DataError
-from vlm_agent.sessions.stills import read_rgb
+from vlm_agent.regular_files import read_bounded
+from vlm_agent.sessions.limits import MAX_PICTURE_BYTES
+from vlm_agent.sessions.stills import BROKEN_STILL, open_still, read_rgb
 from vlm_agent.sessions.topics import ScreenRef
 from vlm_agent.sessions.video import ClusteredVideo, ForeignVideo, Picture, Video
 
@@ -37,9 +37,13 @@ def resolve_media(folder: Path, uri: str) -> Path:
     if _SCHEME.match(uri) or not parts[0] or ".." in parts or "\0" in uri:
         raise DataError(f"a frame refers to {uri!r}; only files in the session's own folder are read")
     path = folder.joinpath(*parts)
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        is_inside, is_file = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a link in a circle, a name no system takes
+        raise DataError(f"a frame refers to {uri!r:.200}, which can't be followed ({error})") from error
+    if not is_inside:
         raise DataError(f"a frame refers to {uri!r}, which links to another folder")
-    if not path.is_file():
+    if not is_file:
         raise DataError(f"{path} is missing, and frames refer to it")
     return path
 
@@ -96,12 +100,12 @@ class PictureSource:
             if embedded:
                 data = base64.b64decode(uri[embedded.end() :], validate=True)
             else:
-                data = resolve_media(self._folder, uri).read_bytes()
-            with Image.open(io.BytesIO(data)) as image:
+                data = read_bounded(resolve_media(self._folder, uri), MAX_PICTURE_BYTES)
+            with open_still(data) as image:
                 rgb, mends = read_rgb(image)
             self._mended.update(mends)
             return np.array(rgb)
-        except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except (binascii.Error, *BROKEN_STILL) as error:
             raise DataError(f"a frame's image does not decode ({error})") from error
 
 

@@ -23,6 +23,7 @@ from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import PART_SUFFIX, part_path
 from vlm_agent.sessions.damage import DamagedError
+from vlm_agent.sessions.limits import check_json_size
 from vlm_agent.sessions.mcap_scan import McapIndex
 from vlm_agent.sessions.mcap_writer import LoggedMessage
 from vlm_agent.sessions.pictures import PictureSource
@@ -321,6 +322,8 @@ class SessionReader:
     def _decoded(self, *topics: str) -> Iterator[tuple[LoggedMessage, dict[str, Any]]]:
         for message in self.messages(frozenset(topics)):
             try:
+                with self._naming():
+                    check_json_size(message.data)
                 value = json.loads(message.data)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{self.path}: a {message.channel.topic} message is not JSON") from error

@@ -17,6 +17,7 @@ from mcap.opcode import Opcode
 from mcap.records import Schema
 
 from vlm_agent.sessions.damage import DamagedError
+from vlm_agent.sessions.limits import MAX_CHUNK_BYTES, check_unpacked
 from vlm_agent.sessions.matroska import (
     CLUSTER,
     CUES,
@@ -60,10 +61,15 @@ class ChunkSalvage:
     bytes_lost: int = 0
     """Bytes that belong to no intact record."""
     _channels: Channels = field(default_factory=dict)
+    _unpacked_bytes: int = 0
 
     def chunks(self) -> Iterator[list[LoggedMessage]]:
-        """Yield the messages of each intact chunk, in file order."""
-        self.num_chunks = self.bytes_lost = 0
+        """Yield the messages of each intact chunk, in file order.
+
+        Raises:
+            DataError: They unpack to more than a session may.
+        """
+        self.num_chunks = self.bytes_lost = self._unpacked_bytes = 0
         self._channels = _summary_channels(self.data)
         position, sound_until = 0, 0
         while True:
@@ -77,6 +83,7 @@ class ChunkSalvage:
                 continue
             self._judge_gap(sound_until, start)
             self.num_chunks += 1
+            check_unpacked(self._unpacked_bytes, len(self.data))
             yield messages
             position = sound_until = stop
         self._judge_gap(sound_until, len(self.data))
@@ -93,10 +100,11 @@ class ChunkSalvage:
         return None
 
     def _read(self, start: int, stop: int) -> list[LoggedMessage] | None:
-        if stop == start:
+        if not 0 < stop - start <= MAX_CHUNK_BYTES:
             return None
         try:
             records = unpack_chunk(self.data[start + _RECORD_HEAD.size : stop])
+            self._unpacked_bytes += len(records)
             return list(read_messages(records, self._channels))
         except DamagedError:
             return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.limits import MAX_PICTURE_BYTES, check_picture_size
 
 Mend = Literal[
     "picture_turned_upright",
@@ -21,10 +26,32 @@ Mend = Literal[
 ]
 """What was done to a picture, as it is counted."""
 
+BROKEN_STILL = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+"""What Pillow raises for pictures that are not what they say."""
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION = 0x0112
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _SIDEWAYS = (5, 6, 7, 8)
 """Orientations, after EXIF, in which width and height change places."""
+
+
+def open_still(data: bytes, formats: Sequence[str] = _FORMATS) -> Image.Image:
+    """Return an image file, opened but not decoded.
+
+    Raises:
+        DataError: It is of none of the formats, or larger than a frame may be.
+    """
+    if len(data) > MAX_PICTURE_BYTES:
+        raise DataError(f"a picture of more than {MAX_PICTURE_BYTES} bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, at fewer pixels
+            image = Image.open(io.BytesIO(data), formats=list(formats))
+    except (*BROKEN_STILL, Image.DecompressionBombError) as error:
+        raise DataError(f"not a picture ({error})") from error
+    check_picture_size(*image.size)
+    return image
 
 
 def read_size(image: Image.Image) -> tuple[int, int]:

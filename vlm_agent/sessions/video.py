@@ -2,8 +2,8 @@
 
 `PictureEncoder` is tuned for screens: near-lossless, one packet for each picture at once (no look-ahead, so nothing
 waits in the encoder when the recorder is killed), one thread (so the bytes do not depend on the machine).
-`ClusteredVideo` reads our own files and checks each cluster before decoding it; `ForeignVideo` reads anything PyAV can,
-which for other recorders' files means without checksums. Knows no messages and no session clock.
+`ClusteredVideo` reads our own files and checks each cluster before decoding it; `ForeignVideo` reads those of other
+recorders, without checksums. Knows no messages and no session clock.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
+from vlm_agent.regular_files import open_regular
 from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.matroska import (
     CLUSTER,
@@ -39,6 +40,7 @@ from vlm_agent.sessions.matroska import (
     decode_cluster,
     read_head,
 )
+from vlm_agent.sessions.video_files import limit_pixels, open_video
 
 Picture = NDArray[np.uint8]
 
@@ -154,6 +156,7 @@ class BlockDecoder:
         context.extradata = codec_private
         context.thread_count = 1
         context.flags |= Flags.low_delay
+        limit_pixels(context)
         self._context = context
 
     def decode(self, block: Block) -> av.VideoFrame:
@@ -184,7 +187,7 @@ class ClusteredVideo:
             DamagedError: If its structure is broken.
         """
         self._codec_private = codec_private
-        self._file = path.open("rb")
+        self._file = open_regular(path)
         self._offsets, self._sizes = array("Q"), array("Q")
         self._keys_ms, self._key_clusters = array("Q"), array("Q")
         try:
@@ -274,12 +277,7 @@ class ForeignVideo:
         """
         self._path = path
         self._to_rgb = _ToRgb()
-        try:
-            self._container = av.open(str(path))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise DataError(f"{path} is not a readable video ({error})") from error
-        if not self._container.streams.video:
-            raise DataError(f"{path} has no video track")
+        self._container = open_video(path)
         self._rewind()
 
     def picture(self, pts_ns: int) -> Picture:

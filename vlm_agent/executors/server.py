@@ -2,8 +2,8 @@
 
 The first authenticated connection whose chunk is taken drives, and nobody else may; when it ends, everything ends. All
 may ask and stop; who never played may resume. Room is made for newcomers: whoever says no hello within two seconds is
-hung up, and where all seats are taken a stranger goes first, then the one that has been silent longest. `Connection`
-knows no socket, so that it can be fed anything.
+hung up, and where all seats are taken the one goes that has been silent longest. `Connection` knows no socket, so that
+it can be fed anything.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from vlm_agent.executors.protocol import (
 )
 
 MAX_CONNECTIONS = 16
+"""Seats for those who said the token."""
+_MOST_STRANGERS = 64
+"""Seats for those who did not, yet."""
 _HELLO_S = 2.0
 """How long a connection may say nothing of who it is."""
 _MOST_UNREAD_BYTES = 1 << 20
@@ -223,15 +226,18 @@ class SocketServer:
             peer, _ = self._listening.accept()
         except OSError:
             return  # it is gone again
-        if len(self._peers) >= MAX_CONNECTIONS:
-            self._make_room()
+        self._make_room(_MOST_STRANGERS - 1, are_known=False)
         peer.setblocking(False)
         self._peers[peer] = (self._server.connect(), bytearray())
         self._selector.register(peer, selectors.EVENT_READ, None)
 
-    def _make_room(self) -> None:
-        others = [(one.is_known, one.heard_s, peer) for peer, (one, _) in self._peers.items() if not one.is_driver]
-        self._close(min(others, key=lambda other: other[:2])[2])
+    def _make_room(self, most: int, *, are_known: bool) -> None:
+        """Hang up on those who have been silent longest, until no more than so many are left of them."""
+        silent = [(one.heard_s, peer) for peer, (one, _) in self._peers.items() if one.is_known is are_known]
+        silent.sort(key=lambda other: other[0])
+        for _, peer in silent[: max(len(silent) - most, 0)]:
+            if not self._peers[peer][0].is_driver:
+                self._close(peer)
 
     def _talk(self, peer: socket.socket, events: int) -> None:
         connection, unsent = self._peers[peer]
@@ -241,7 +247,10 @@ class SocketServer:
                 if not data:
                     self._close(peer)
                     return
+                was_known = connection.is_known
                 unsent += connection.feed(data)
+                if connection.is_known and not was_known:
+                    self._make_room(MAX_CONNECTIONS, are_known=True)
             if unsent:
                 with contextlib.suppress(BlockingIOError):
                     del unsent[: peer.send(unsent)]

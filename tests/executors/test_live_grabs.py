@@ -138,6 +138,25 @@ def test_what_the_windows_own_program_grabs_and_what_is_dragged_is_the_windows(x
         assert client.connection.ask("status")["state"] == "running"
 
 
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_pointer_that_was_grabbed_before_is_the_windows_if_its_program_did_it(x_display, tmp_path, is_own):
+    with ListeningWindow(x_display, TITLE) as window, program(x_display) as other:
+        if is_own:
+            lock = {"owner_events": True, "event_mask": POINTER_MASK, "confine_to": window._window, "cursor": X.NONE}
+            window.do("grab_pointer", pointer_mode=1, keyboard_mode=1, time=X.CurrentTime, **lock)
+        else:
+            other.take("pointer", other.root)
+        with live(tmp_path) as client:
+            answer = play_live(client, Click(20, 50, 50))
+            assert answer["ok"] == is_own
+            if is_own:
+                window.wait_for(2)
+                time.sleep(0.1)
+                assert client.connection.ask("status")["state"] == "running"
+            else:
+                assert answer["detail"] == "another program has grabbed the mouse"
+
+
 @pytest.mark.parametrize("is_managed", [False, True])
 def test_another_programs_window_over_the_place_is_not_clicked(x_display, tmp_path, is_managed):
     with (

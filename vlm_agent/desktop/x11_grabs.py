@@ -7,15 +7,20 @@ Whether anybody has grabbed is asked by a trial that can't succeed: a grab for a
 server looks for other grabs first, so it answers `AlreadyGrabbed` where there is one and `GrabNotViewable` where there
 is none, and changes nothing: no focus event, no lost click. Who it is follows from RECORD, which tells the requests of
 all clients and the presses they get in the server's own order; our trials are in that order too, so it is known when
-everything before one has been heard. Who grabbed before we listened stays unknown until they do it again.
+everything before one has been heard.
+
+Whoever grabbed before we listened is unknown until they do it again; but the pointer's grabber is known by who is told
+of a motion, and the pointer is once moved to where it is. With a keyboard nothing can be done that is nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple
 
 from Xlib import X
@@ -35,6 +40,7 @@ _MASTERS: dict[int, Grabbable] = {2: "pointer", 3: "keyboard"}
 """XInput 2's numbers of the devices that core grabs are of; they are the same on every server."""
 _REPLY = 1
 _HEARD_WITHIN_S = 0.05
+_TOLD_WITHIN_S = 0.2
 _GRABS: dict[int, tuple[Grabbable, int]] = {_GRAB_POINTER: ("pointer", 4), _GRAB_KEYBOARD: ("keyboard", 4)}
 _UNGRABS: dict[int, Grabbable] = {_UNGRAB_POINTER: "pointer", _UNGRAB_KEYBOARD: "keyboard"}
 _PRESSES: dict[int, Grabbable] = {X.KeyPress: "keyboard", X.ButtonPress: "pointer"}
@@ -99,6 +105,10 @@ class GrabLog:
         if owner is not None and owner.client != client:
             del self._owners[what]  # a grab that ended without a word, as its window did
         self._pressed[what] = Grabber(client, _read_u32(data, 12))
+
+    def note_owner(self, what: Grabbable, owner: Grabber) -> None:
+        """Take note of who had grabbed before anything was heard."""
+        self._owners.setdefault(what, owner)
 
     def hear_death(self, client: int) -> None:
         """Take note that a client is gone, with all that it had grabbed."""
@@ -165,6 +175,11 @@ class GrabThread(RecordThread):
             is_heard = self._told.wait_for(lambda: self._log.num_trials >= num_trials, _HEARD_WITHIN_S)
             return self._log.find(what) if is_heard else None
 
+    def note_owner(self, what: Grabbable, owner: Grabber) -> None:
+        """See `GrabLog`."""
+        with self._told:
+            self._log.note_owner(what, owner)
+
     def _take(self, reply: Any) -> None:
         if reply.category == record.StartOfData:
             super()._take(reply)
@@ -184,6 +199,25 @@ class GrabThread(RecordThread):
             self._told.notify_all()
         if is_change:
             self._on_change()
+
+
+class _MotionEar(RecordThread):
+    """Hears which clients are told of motion."""
+
+    def __init__(self) -> None:
+        self.told: SimpleQueue[Grabber] = SimpleQueue()
+        motion = make_range(delivered_events=(X.MotionNotify, X.MotionNotify))
+        super().__init__(
+            connect(), lambda *_: None, consequence="nobody knows who gets what is pressed", ranges=[motion]
+        )
+
+    def _take(self, reply: Any) -> None:
+        if reply.category != record.FromServer or reply.client_swapped:
+            super()._take(reply)
+            return
+        for _, data in split_told(bytes(reply.data)):
+            if kind_of(data) == X.MotionNotify:
+                self.told.put(Grabber(reply.id_base, _read_u32(data, 12)))
 
 
 class GrabWatch:
@@ -206,6 +240,7 @@ class GrabWatch:
         xinput = display.query_extension("XInputExtension")
         opcode = xinput.major_opcode if xinput.present else None
         self._thread = GrabThread(GrabLog(display.display.info.resource_id_base, opcode), on_change)
+        self._find_earlier_owner()
 
     @property
     def unseen_id(self) -> int:
@@ -236,6 +271,18 @@ class GrabWatch:
     def close(self) -> None:
         """Stop listening; harmless the second time."""
         self._thread.close()
+
+    def _find_earlier_owner(self) -> None:
+        if self.read(self.ask()).get("pointer", "nobody") is not None:
+            return
+        ear = _MotionEar()
+        root = self._display.screen().root
+        at = root.query_pointer()
+        root.warp_pointer(at.root_x, at.root_y)
+        self._display.sync()
+        with contextlib.suppress(Empty):
+            self._thread.note_owner("pointer", ear.told.get(timeout=_TOLD_WITHIN_S))
+        ear.close()
 
 
 def split_requests(data: bytes) -> Iterator[bytes]:

@@ -138,6 +138,7 @@ def test_easy_windows_come_again_and_again_each_as_often():
     config = TrainConfig(curriculum=("moves=1",), epochs=1.0)
     drawn = [index for step in draw_epoch(rows, config, 0) for indices in step for index in indices]
     assert sorted(drawn) == sorted(list(range(4)) * 10)
+    assert len({tuple(drawn[start : start + 4]) for start in range(0, 40, 4)}) > 4
     assert drawn != [index for step in draw_epoch(rows, config, 1) for indices in step for index in indices]
     assert draw_epoch(rows, replace(config, curriculum=None), 0) == plan_epoch(rows, config, 0)
 

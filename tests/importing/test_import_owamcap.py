@@ -37,7 +37,9 @@ def test_a_copy_holds_the_original(shared_data, imported, version):
     assert copy.frame_size == original.frame_size
     assert report.read["events"] == len(list(original.events()))
     assert report.read["frames"] == original.info().frames
-    assert not report.left_out
+    away = {"0.4.2": (4, 1), "0.5.1": (96, 1)}[version]  # the recorder was stopped in a terminal
+    assert tuple(report.left_out[f"{what}_while_another_window_was_active"] for what in ("input", "picture")) == away
+    assert sum(report.left_out.values()) == sum(away)
     for ours, theirs in zip(copy.frames(), original.frames(), strict=True):
         assert ours.t_ns == theirs.t_ns
         assert np.abs(ours.rgb.astype(int) - theirs.rgb).mean() < 2
@@ -132,7 +134,7 @@ def test_odd_input_is_left_out_and_counted(tmp_path):
         (1, "keyboard", {"event_type": "press", "vk": 65}),
         (2, "keyboard", {"event_type": "press", "vk": 70_000}),
         (3, "mouse", {"event_type": "move", "x": 10**30, "y": 1}),
-        (4, "mouse", {"event_type": "scroll", "x": 1, "y": 1, "dx": 0, "dy": 10**9}),
+        (4, "mouse", {"event_type": "scroll", "x": 1, "y": 1, "dx": 0, "dy": 12 * 10**8}),
         (5, "mouse", {"event_type": "click", "x": 1, "y": 1, "button": "ninth", "pressed": True}),
         (6, "mouse", {"event_type": "move", "x": -4, "y": 1}),
         (7, "mouse/raw", {"last_x": 10**12, "last_y": 0}),

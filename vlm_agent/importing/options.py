@@ -27,6 +27,9 @@ class ImportOptions:
     """ilbot: what the times of the log count."""
     clicks: Literal["auto", "press", "both"] = "auto"
     """ilbot: whether a `click` row is a press only, or a press and then a release."""
+    game_window: str = ""
+    """owamcap: a part of the title of the game's window, whose input alone is taken; '*' takes that of all windows. By
+    default the window that was captured, by its size."""
     frames_per_s: float = 10.0
     """sima2: how fast the frames of labeled segments were taken; their files don't say."""
     recorder_version: str = ""

@@ -13,7 +13,7 @@ from heapq import merge
 from typing import Any
 
 from vlm_agent.actions.events import InputEvent, KeyChanged, PointerMoved, WheelTurned
-from vlm_agent.errors import DataError, LeftOutError
+from vlm_agent.errors import ConfigError, DataError, LeftOutError
 from vlm_agent.importing.limits import (
     MAX_NOTCHES,
     MAX_PICTURE_BYTES,
@@ -26,6 +26,7 @@ from vlm_agent.importing.reading import check_file, check_picture_size, follow, 
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Decision, Entry, Incoming, State, size_without_frames, with_goal
 from vlm_agent.importing.videos import check_video
+from vlm_agent.sessions.foreign_input import InputCounts, InputSurvey
 from vlm_agent.sessions.keys import key_code
 from vlm_agent.sessions.plain_json import check_json, check_text
 from vlm_agent.sessions.reader import SessionReader
@@ -34,6 +35,8 @@ from vlm_agent.sessions.types import RawMotion
 
 OWN_LIBRARY = "vlm-agent"
 _DATA_URI = "data:"
+_SHAPE_SHARE = 0.02
+"""By so much the shape of a picture may change before it looks odd."""
 _BUTTONS = ("left", "right", "middle", "x1", "x2", "unknown")
 
 
@@ -45,22 +48,26 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     """
     if check_file(source.root, source.path).stat().st_size > MAX_STREAM_BYTES:
         raise DataError(f"{source.path} is larger than {MAX_STREAM_BYTES} bytes")
-    reader = SessionReader(source.path)
+    reader = SessionReader(source.path, options.game_window)
+    _check_media(source, reader.every_screen())
     info = reader.info()
     if info.library.startswith(OWN_LIBRARY):
         raise DataError(f"{source.path} is a session of this program already: copy its .mcap and .mkv")
-    _check_media(source, reader.screens())
     size = reader.frame_size or size_without_frames(_reach(reader))
     check_picture_size(*size)
     report.decided["written by"] = info.library
+    if not reader.is_own:
+        _tell_input(reader.input, size, report)
+    counts = InputCounts(report.repaired, report.left_out)
     streams: list[Iterator[Entry]] = [
         (Entry(goal.t_ns, goal) for goal in reader.goals()),
         (Entry(t_ns, who) for t_ns, who in reader.controls()),
         (Entry(t_ns, State(value)) for t_ns, value in _plain(reader.game_states(), "state", report)),
         (Entry(t_ns, Decision(value)) for t_ns, value in _plain(reader.decisions(), "decision", report)),
         _frames(reader, size, report),
-        (Entry(motion.t_ns, motion) for motion in reader.raw_motions() if _is_near(motion, report)),
-        _events(reader, report),
+        (Entry(motion.t_ns, motion) for motion in reader.raw_motions(counts) if _is_near(motion, report)),
+        _events(reader, counts, report),
+        (Entry(span.stop_ns, span) for span in reader.excluded),
     ]
     entries = (entry for entry in merge(*streams, key=lambda entry: entry.t_ns) if _is_dated(entry, report))
     return Incoming(
@@ -81,13 +88,47 @@ def _frames(reader: SessionReader, size: tuple[int, int], report: SessionReport)
     report.repaired.update(reader.mended_pictures)
 
 
-def _events(reader: SessionReader, report: SessionReport) -> Iterator[Entry]:
-    for event in reader.events():
+def _events(reader: SessionReader, counts: InputCounts, report: SessionReport) -> Iterator[Entry]:
+    for event in reader.events(counts):
         reason = _problem(event)
         if reason is None:
             yield Entry(event.t_ns, event)
         else:
             report.left_out[reason] += 1
+
+
+def _tell_input(found: InputSurvey, size: tuple[int, int], report: SessionReport) -> None:
+    """Say what the recording tells of its input, and how it is read.
+
+    Raises:
+        ConfigError: It does not tell whose window's input is meant.
+    """
+    owner = found.ownership
+    if owner.unclear:
+        raise ConfigError(f"{report.source}: {owner.unclear}: say which with --game-window TITLE, or --game-window '*'")
+    report.decided["game window"] = owner.told
+    report.left_out["input_while_another_window_was_active"] += owner.inputs
+    report.left_out["picture_while_another_window_was_active"] += owner.pictures
+    if owner.spans:
+        report.notes.append(
+            "the active window is told about once a second: what was typed right before another one was told may be in"
+        )
+    if found.source is not None and found.source != size:
+        report.decided["positions"] = f"scaled from {_by(found.source)} to {_by(size)} pixels"
+        if abs(found.source[0] * size[1] - found.source[1] * size[0]) > _SHAPE_SHARE * found.source[0] * size[1]:
+            report.notes.append(
+                f"pictures of {_by(found.source)} pixels became {_by(size)}: were borders added to them?"
+            )
+    if found.raw_buttons or found.raw_wheel:
+        where = "" if found.has_pointer else ", at the middle of the frame, for no message tells where the pointer is"
+        what = " and ".join(["buttons"] * found.raw_buttons + ["wheel"] * found.raw_wheel)
+        report.decided[what] = f"from raw messages{where}"
+    if found.units_a_notch != 1:
+        report.decided["wheel"] = f"{found.units_a_notch} units a notch"
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _problem(event: InputEvent) -> str | None:

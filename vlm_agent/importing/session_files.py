@@ -14,7 +14,7 @@ from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, Poin
 from vlm_agent.errors import DataError
 from vlm_agent.importing.limits import MAX_SPAN_NS
 from vlm_agent.importing.report import NO_DATASET, SessionReport
-from vlm_agent.sessions.types import Controller, Frame, Goal, RawMotion
+from vlm_agent.sessions.types import Controller, Excluded, Frame, Goal, RawMotion
 from vlm_agent.sessions.writer import SessionWriter, session_paths
 
 _PROGRESS_NS = 10 * 10**9
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
     t_ns: int
     """When."""
-    item: InputEvent | RawMotion | Frame | State | Goal | Controller | Decision
+    item: InputEvent | RawMotion | Frame | State | Goal | Controller | Decision | Excluded
     """What."""
 
 
@@ -191,6 +191,9 @@ def _write(writer: SessionWriter, t_ns: int, item: Any, size: tuple[int, int], r
         case Decision():
             writer.write_decision(t_ns, item.value)
             report.read["decisions"] += 1
+        case Excluded():
+            writer.write_excluded(item)
+            report.kept[f"span_{item.reason}"] += 1
         case str():
             writer.write_control(t_ns, "agent" if item == "agent" else "human")
         case KeyChanged() | PointerMoved() | ButtonChanged() | WheelTurned():

@@ -211,6 +211,16 @@ class McapIndex:
                 waiting.sort()
         yield from (message for *_, message in waiting)
 
+    def messages_as_written(self) -> Iterator[LoggedMessage]:
+        """Yield all messages in the file's order.
+
+        Raises:
+            DamagedError: If a chunk breaks the format or its checksum.
+        """
+        with self._path.open("rb") as file:
+            for chunk_index in range(self.num_chunks):
+                yield from self._chunk_messages(file, chunk_index, None)
+
     def has_topic(self, topic: str) -> bool:
         """Return whether the file describes a channel of this topic."""
         return any(spec.topic == topic for spec in self.channels.values())

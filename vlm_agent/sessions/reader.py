@@ -18,11 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vlm_agent.actions.events import InputEvent
+from vlm_agent.actions.events import InputEvent, WheelTurned
 from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import PART_SUFFIX, part_path
 from vlm_agent.sessions.damage import DamagedError
+from vlm_agent.sessions.foreign_input import INPUT_TOPICS, EventReader, InputCounts, InputSurvey, check_clock, survey
 from vlm_agent.sessions.limits import check_json_size
 from vlm_agent.sessions.mcap_scan import McapIndex
 from vlm_agent.sessions.mcap_writer import LoggedMessage
@@ -30,18 +31,17 @@ from vlm_agent.sessions.pictures import PictureSource
 from vlm_agent.sessions.topics import (
     FORMAT_VERSION,
     ScreenRef,
+    Turn,
     decode_excluded,
     decode_goal,
     decode_key,
-    decode_motion,
-    decode_mouse,
     decode_placement,
+    decode_pointer,
+    decode_raw_mouse,
     decode_screen,
+    is_raw_mouse,
 )
 from vlm_agent.sessions.types import Controller, Excluded, Frame, Goal, RawMotion, SessionInfo
-
-_WINDOW_FRAME_PX = 64
-"""A window is taken for the captured one if it exceeds the frame by at most this: invisible borders, a title."""
 
 _ALWAYS_READ = frozenset(("session", "excluded"))
 """Topics that tell of the session itself, wherever in it they lie."""
@@ -52,17 +52,25 @@ _T = TypeVar("_T")
 class SessionReader:
     """One session's messages and frames, each stream read from the start whenever it is asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, game_window: str = "") -> None:
         """Open a session's `.mcap` and check its structure.
+
+        Args:
+            path: the file.
+            game_window: of another recorder's file, a part of the title of the window whose input is meant, or `*` for
+                all windows; empty to find it.
 
         Raises:
             DataError: If it is missing, unfinished, damaged, or of a later format.
         """
         self.path = path
+        self._game_window = game_window
         self.mended_pictures: Counter[str] = Counter()
         """Stills that were mended while frames were read, by what was done, see `stills`."""
         with self._naming():
             self._index = McapIndex(self._find(path))
+        self.is_own = self._index.has_topic("session")
+        """Whether its form is ours; else it is another recorder's."""
         self._session = self._read_session()
 
     @property
@@ -95,27 +103,35 @@ class SessionReader:
             video=first.uri if first and first.pts_ns is not None else None,
         )
 
-    def events(self) -> Iterator[InputEvent]:
+    def events(self, counts: InputCounts | None = None) -> Iterator[InputEvent]:
         """Yield mouse and keyboard events in time order, in frame pixels.
 
-        Other recorders store screen pixels; they are shifted by the place of the captured window, as far as the
-        `window` messages tell it.
-        """
-        origin: tuple[int, int] | None = None
-        for message, value in self._decoded("window", "mouse", "keyboard"):
-            if message.channel.topic == "window":
-                origin = _window_origin(value, self.frame_size) or origin
-            elif message.channel.topic == "keyboard":
-                yield self._parse(decode_key, message.t_ns, value)
-            else:
-                yield self._parse(decode_mouse, message.t_ns, value, origin or self._first_origin)
+        Other recorders store pixels of the screen, and what was done in every window: see `foreign_input`.
 
-    def raw_motions(self) -> Iterator[RawMotion]:
-        """Yield the mouse's own relative motion in time order; absolute devices are left out."""
-        for message, value in self._decoded("mouse/raw"):
-            motion = self._parse(decode_motion, value)
-            if motion:
-                yield RawMotion(message.t_ns, *motion)
+        Args:
+            counts: counts what other recorders' events needed.
+
+        Raises:
+            DataError: If a message breaks the format, or it is not clear whose window's input is meant.
+        """
+        if self.is_own:
+            return self._own_events()
+        unclear = self.input.ownership.unclear
+        if unclear:
+            raise DataError(f"{self.path}: {unclear}: import it, and say which with --game-window TITLE, or * for all")
+        reader = EventReader(self.input, self.frame_size, counts or InputCounts())
+        return self._parsed(reader.read(self._decoded(*INPUT_TOPICS)))
+
+    def raw_motions(self, counts: InputCounts | None = None) -> Iterator[RawMotion]:
+        """Yield the mouse's own relative motion in time order; absolute devices are left out and counted."""
+        for message, value in self._decoded("mouse/raw", *(() if self.is_own else ("mouse",))):
+            if not is_raw_mouse(value):
+                continue
+            raw = self._parse(decode_raw_mouse, value)
+            if raw.motion is None:
+                (counts or InputCounts()).left_out["motion_of_an_absolute_device"] += 1
+            elif any(raw.motion) or not (raw.buttons or any(raw.wheel)):
+                yield RawMotion(message.t_ns, *raw.motion)
 
     def game_states(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (time in ns, exported state) in time order."""
@@ -143,6 +159,8 @@ class SessionReader:
     @cached_property
     def excluded(self) -> tuple[Excluded, ...]:
         """The spans that do not belong to the session, in order of their start; they may overlap."""
+        if not self.is_own:
+            return self.input.ownership.spans
         if not self._index.has_topic("excluded"):
             return ()
         return tuple(sorted(self._parse(decode_excluded, value) for _, value in self._decoded("excluded")))
@@ -150,6 +168,11 @@ class SessionReader:
     def screens(self) -> Iterator[ScreenRef]:
         """Yield the reference of each frame in time order, without decoding it."""
         for message, value in self._decoded("screen"):
+            yield self._parse(decode_screen, message.t_ns, value)
+
+    def every_screen(self) -> Iterator[ScreenRef]:
+        """Yield the same for all frames that the file holds, in excluded spans too."""
+        for message, value in self._decode(self._index.messages(frozenset(("screen",)))):
             yield self._parse(decode_screen, message.t_ns, value)
 
     def frames(self) -> Iterator[Frame]:
@@ -200,17 +223,36 @@ class SessionReader:
         yield from (None for _ in is_recent)
 
     @cached_property
+    def input(self) -> InputSurvey:
+        """What another recorder's file tells of its mouse and keyboard, see `foreign_input`.
+
+        Raises:
+            ConfigError: If no window is named as the user says.
+            DataError: If its clock was set back while it ran, or a message breaks the format.
+        """
+        with self._naming():
+            check_clock(self._index.messages_as_written())
+        stop_ns = max((message.t_ns for message in self._index.messages()), default=0) + 1
+        decoded = self._decode(self._index.messages(INPUT_TOPICS))
+        return self._parse(survey, decoded, stop_ns, self.frame_size, self._game_window)
+
+    @cached_property
     def frame_size(self) -> tuple[int, int] | None:
         """(width, height) of the frames in pixels; None without frames."""
         width_px, height_px = self._session.get("width_px"), self._session.get("height_px")
         if isinstance(width_px, int) and isinstance(height_px, int):
             return width_px, height_px
-        first = next(self.screens(), None)
+        first = next(self.every_screen(), None)
         if first is None:
             return None
-        if first.width_px and first.height_px:
-            return first.width_px, first.height_px
-        frame = next(self._fetch(iter([first])))
+        told = (first.width_px, first.height_px) if first.width_px and first.height_px else None
+        try:
+            frame = next(self._fetch(iter([first])))
+        except DataError:
+            if told is None:
+                raise
+            return told
+        # What the picture is counts, not what is told of it.
         return frame.rgb.shape[1], frame.rgb.shape[0]
 
     def messages(self, topics: frozenset[str] | None = None) -> Iterator[LoggedMessage]:
@@ -258,13 +300,17 @@ class SessionReader:
             except (binascii.Error, TypeError, ValueError) as error:
                 raise DataError("the session message is malformed") from error
 
-    @cached_property
-    def _first_origin(self) -> tuple[int, int]:
-        for _, value in self._decoded("window"):
-            origin = _window_origin(value, self.frame_size)
-            if origin:
-                return origin
-        return 0, 0
+    def _own_events(self) -> Iterator[InputEvent]:
+        for message, value in self._decoded("mouse", "keyboard"):
+            if message.channel.topic == "keyboard":
+                yield self._parse(decode_key, message.t_ns, value)
+                continue
+            event = self._parse(decode_pointer, message.t_ns, value)
+            yield WheelTurned(*event[:3], int(event.dx), int(event.dy)) if isinstance(event, Turn) else event
+
+    def _parsed(self, events: Iterator[InputEvent]) -> Iterator[InputEvent]:
+        while (event := self._parse(next, events, None)) is not None:
+            yield event
 
     def _count(self) -> tuple[Counter[str], int, int]:
         statistics = None if self.excluded else self._index.statistics
@@ -320,7 +366,10 @@ class SessionReader:
             yield message.t_ns, value
 
     def _decoded(self, *topics: str) -> Iterator[tuple[LoggedMessage, dict[str, Any]]]:
-        for message in self.messages(frozenset(topics)):
+        return self._decode(self.messages(frozenset(topics)))
+
+    def _decode(self, messages: Iterable[LoggedMessage]) -> Iterator[tuple[LoggedMessage, dict[str, Any]]]:
+        for message in messages:
             try:
                 with self._naming():
                     check_json_size(message.data)
@@ -363,18 +412,3 @@ class _Hole:
         while self._waiting and self._waiting[-1].start_ns <= t_ns:
             self._stop_ns = max(self._stop_ns, self._waiting.pop().stop_ns)
         return t_ns < self._stop_ns
-
-
-def _window_origin(window: dict[str, Any], size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return where the frame's top left pixel is on the screen, if this is the window that was captured.
-
-    Windows draws an invisible border left, right and below a window; the capture leaves it out.
-    """
-    rect = window.get("rect")
-    if size is None or not isinstance(rect, list) or len(rect) != 4 or not all(isinstance(v, int) for v in rect):
-        return None
-    left, top, right, bottom = rect
-    spare_x, spare_y = right - left - size[0], bottom - top - size[1]
-    if not (0 <= spare_x <= _WINDOW_FRAME_PX and 0 <= spare_y <= _WINDOW_FRAME_PX):
-        return None
-    return left + spare_x // 2, top

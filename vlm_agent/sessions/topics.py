@@ -9,8 +9,9 @@ and no video.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Placement, Rect
@@ -120,6 +121,37 @@ class ScreenRef:
     """True height of the frame where the message tells it."""
 
 
+class Turn(NamedTuple):
+    """A turn of the wheel as it is written."""
+
+    t_ns: int
+    """When."""
+    x: int
+    """Where the pointer was."""
+    y: int
+    """Where the pointer was."""
+    dx: float
+    """To the right, in the recorder's unit."""
+    dy: float
+    """Up, in the recorder's unit."""
+
+
+class RawMouse(NamedTuple):
+    """What the mouse itself reported."""
+
+    motion: tuple[int, int] | None
+    """Counts to the right and down; None of a device that tells places (tablets, remote desktops)."""
+    buttons: tuple[tuple[str, bool], ...]
+    """Buttons that went down (True) or came up."""
+    wheel: tuple[int, int]
+    """Turns to the right and up, 120 a notch."""
+
+
+_RAW_BUTTONS = tuple(name for name in ("left", "right", "middle", "x1", "x2") for _ in range(2))
+"""Of the bits of `button_flags`, from the lowest: each button went down, came up."""
+_RAW_WHEEL, _RAW_WHEEL_ACROSS, _RAW_ABSOLUTE = 0x400, 0x800, 1
+
+
 def encode_json(value: Any) -> bytes:
     """Return the compact JSON of a message.
 
@@ -152,21 +184,27 @@ def decode_key(t_ns: int, message: dict[str, Any]) -> KeyChanged:
     )
 
 
-def decode_mouse(t_ns: int, message: dict[str, Any], origin: tuple[int, int]) -> InputEvent:
-    """Return the event of a `mouse` message, its point relative to `origin`.
+def decode_pointer(t_ns: int, message: dict[str, Any]) -> PointerMoved | ButtonChanged | Turn:
+    """Return what a `mouse` message tells, its point as it is written.
 
     Buttons beyond the three keep OWAMcap's names (`x1`, `x2`, `unknown`).
     """
-    x, y = _integer(message, "x") - origin[0], _integer(message, "y") - origin[1]
+    x, y = _pixel(message, "x"), _pixel(message, "y")
     kind = _choice(message, "event_type", ("move", "click", "scroll"))
     if kind == "move":
         return PointerMoved(t_ns, x, y)
     if kind == "scroll":
-        return WheelTurned(t_ns, x, y, int(message.get("dx") or 0), int(message.get("dy") or 0))
+        return Turn(t_ns, x, y, _number(message, "dx"), _number(message, "dy"))
     button = message.get("button")
     if not isinstance(button, str):
         raise DataError(f"field 'button' must be a text, got {button!r}")
     return ButtonChanged(t_ns, x, y, button, bool(message.get("pressed")))
+
+
+def read_pointer(message: dict[str, Any]) -> tuple[int, int] | None:
+    """Return where a `mouse/state` message tells the pointer to be, None where it does not."""
+    x, y = message.get("x"), message.get("y")
+    return (x, y) if isinstance(x, int) and isinstance(y, int) else None
 
 
 def decode_screen(t_ns: int, message: dict[str, Any]) -> ScreenRef:
@@ -180,17 +218,35 @@ def decode_screen(t_ns: int, message: dict[str, Any]) -> ScreenRef:
     pts_ns = where.get("pts_ns")
     if not isinstance(uri, str) or not (pts_ns is None or _is_integer(pts_ns)):
         raise DataError("a screen message names no picture")
-    width_px, height_px = message.get("shape") or (None, None)
+    width_px, height_px = read_shapes(message)[1] or (None, None)
     return ScreenRef(t_ns, uri, pts_ns, width_px, height_px)
 
 
-def decode_motion(message: dict[str, Any]) -> tuple[int, int] | None:
-    """Return (dx, dy) of a `mouse/raw` message; None for absolute motion (tablets, remote desktops)."""
-    if int(message.get("us_flags") or 0) & 1:
-        return None
-    if "last_x" in message:
-        return _integer(message, "last_x"), _integer(message, "last_y")
-    return _integer(message, "dx"), _integer(message, "dy")
+def read_shapes(message: dict[str, Any]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return the (width, height) of what a `screen` message's picture was made of, and of the picture; None if untold.
+
+    Up to 0.4 the first was named `original_shape`.
+    """
+    shape = _size(message.get("shape"))
+    return _size(message.get("source_shape", message.get("original_shape"))) or shape, shape
+
+
+def is_raw_mouse(message: dict[str, Any]) -> bool:
+    """Return whether a message of the mouse is a raw one, whatever its topic."""
+    return "event_type" not in message and not message.keys().isdisjoint(("last_x", "button_flags", "us_flags", "dx"))
+
+
+def decode_raw_mouse(message: dict[str, Any]) -> RawMouse:
+    """Return what a raw message tells: Windows' RAWMOUSE, by whose names its fields go."""
+    flags = _optional_integer(message, "button_flags")
+    turned = (_optional_integer(message, "button_data") & 0xFFFF ^ 0x8000) - 0x8000  # 16 bits with a sign
+    wheel = turned if flags & _RAW_WHEEL_ACROSS else 0, turned if flags & _RAW_WHEEL else 0
+    buttons = [(name, place % 2 == 0) for place, name in enumerate(_RAW_BUTTONS) if flags >> place & 1]
+    motion: tuple[int, int] | None = None
+    if not _optional_integer(message, "us_flags") & _RAW_ABSOLUTE:
+        names = ("last_x", "last_y") if "last_x" in message else ("dx", "dy")
+        motion = _integer(message, names[0]), _integer(message, names[1])
+    return RawMouse(motion, tuple(buttons), wheel)
 
 
 def encode_goal(goal: Goal) -> dict[str, Any]:
@@ -244,6 +300,32 @@ def _integer(message: dict[str, Any], field: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"field {field!r} must be an integer, got {value!r}")
     return value
+
+
+def _optional_integer(message: dict[str, Any], field: str) -> int:
+    return 0 if message.get(field) is None else _integer(message, field)
+
+
+def _number(message: dict[str, Any], field: str) -> float:
+    value = message.get(field) or 0
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"field {field!r} must be a number, got {value!r}")
+    return value
+
+
+def _pixel(message: dict[str, Any], field: str) -> int:
+    value = message.get(field)
+    if isinstance(value, float) and math.isfinite(value):
+        return math.floor(value)
+    return _integer(message, field)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(_is_integer(side) and side > 0 for side in value):
+        raise DataError(f"a message breaks the format: a size must be width and height, got {value!r}")
+    return value[0], value[1]
 
 
 def _choice(message: dict[str, Any], field: str, allowed: tuple[str, ...]) -> str:

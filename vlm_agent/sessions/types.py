@@ -62,7 +62,8 @@ class Excluded(NamedTuple):
     stop_ns: int
     """First moment after it."""
     reason: str
-    """`discarded` by the player, `paused`, or `hidden`: the recorded window could not be seen."""
+    """`discarded` by the player, `paused`, `hidden`: the recorded window could not be seen, or `elsewhere`: another was
+    active."""
 
 
 @dataclass(frozen=True)

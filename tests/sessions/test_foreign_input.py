@@ -26,7 +26,11 @@ def screen(t_ns: int, source: tuple[int, int] = (320, 180), shape: tuple[int, in
 
 
 def window(t_ns: int, handle: int, rect: tuple[int, ...] = (0, 0, 320, 180), title: str = "") -> Message:
-    return "window", t_ns, {"title": title or {GAME: "Game", BROWSER: "Bank"}[handle], "rect": list(rect), "hWnd": handle}
+    return (
+        "window",
+        t_ns,
+        {"title": title or {GAME: "Game", BROWSER: "Bank"}[handle], "rect": list(rect), "hWnd": handle},
+    )
 
 
 def click(t_ns: int, x: int, y: int, pressed: bool = True, button: str = "left") -> Message:
@@ -37,7 +41,9 @@ def key(t_ns: int, vk: int, pressed: bool = True) -> Message:
     return "keyboard", t_ns, {"event_type": "press" if pressed else "release", "vk": vk}
 
 
-def raw(t_ns: int, flags: int = 0, data: int = 0, motion: tuple[int, int] = (0, 0), topic: str = "mouse/raw") -> Message:
+def raw(
+    t_ns: int, flags: int = 0, data: int = 0, motion: tuple[int, int] = (0, 0), topic: str = "mouse/raw"
+) -> Message:
     moved = {"us_flags": 0, "last_x": motion[0], "last_y": motion[1]}
     return topic, t_ns, {**moved, "button_flags": flags, "button_data": data, "device_handle": 7}
 

@@ -64,7 +64,7 @@ def read_whole(root: Path, path: Path, max_bytes: int) -> bytes:
     Raises:
         DataError: It lies outside, is no file, is too large, or can't be read.
     """
-    with _open(root, path, max_bytes) as file:
+    with open_file(root, path, max_bytes) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise DataError(f"{path} is larger than {max_bytes} bytes")
@@ -73,7 +73,7 @@ def read_whole(root: Path, path: Path, max_bytes: int) -> bytes:
 
 def read_head(root: Path, path: Path, num_bytes: int) -> bytes:
     """Return the beginning of a file of any size; raises DataError as `read_whole` does."""
-    with _open(root, path, None) as file:
+    with open_file(root, path, None) as file:
         return file.read(num_bytes)
 
 
@@ -83,7 +83,7 @@ def read_lines(root: Path, path: Path, max_line_bytes: int) -> Iterator[bytes | 
     Raises:
         DataError: It lies outside, is no file, is too large, or can't be read.
     """
-    with _open(root, path, MAX_STREAM_BYTES) as file:
+    with open_file(root, path, MAX_STREAM_BYTES) as file:
         while line := file.readline(max_line_bytes + 2):
             if line.endswith(b"\n"):
                 line = line.rstrip(b"\r\n")
@@ -115,7 +115,12 @@ def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], list[Mend]]:
         raise DataError(f"a picture does not decode ({error})") from error
 
 
-def _open(root: Path, path: Path, max_bytes: int | None) -> BinaryIO:
+def open_file(root: Path, path: Path, max_bytes: int | None) -> BinaryIO:
+    """Open a file of a recording; of any size where `max_bytes` is None.
+
+    Raises:
+        DataError: It lies outside, is no file, is too large, or can't be read.
+    """
     try:
         file = open_regular(check_file(root, path))
     except OSError as error:

@@ -8,7 +8,6 @@ scaled by what the pictures were scaled.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -168,7 +167,7 @@ def _see_mouse(t_ns: int, value: dict[str, Any], log: WindowLog, seen: set[str],
 
 
 class EventReader:
-    """Turns messages in order of time into events; remembers what is down, where the pointer is, and how far a wheel."""
+    """Turns messages in order of time into events; remembers what is down and where the pointer is."""
 
     def __init__(self, found: InputSurvey, frame: Size | None, counts: InputCounts) -> None:
         """Take what the recording tells, the (width, height) of its frames, and where to count."""
@@ -268,7 +267,7 @@ class EventReader:
         yield event
 
     def _place(self) -> tuple[int, int]:
-        """Return where in the frame the pointer is; its middle where no message tells it, as of a mouse that is caught."""
+        """Return where in the frame the pointer is; the middle where no message tells it, as of a caught mouse."""
         width_px, height_px = self._frame or (0, 0)
         if self._pointer is None:
             return width_px // 2, height_px // 2

@@ -8,7 +8,7 @@ What was done while another window was active is no play: those spans do not bel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,10 +135,10 @@ def find_ownership(log: WindowLog, stop_ns: int, title: str) -> Ownership:
         return Ownership("not told: all input is taken for the game's")
     active_ns = _active_ns(log, stop_ns)
     if title:
-        game = {key for key, titles in log.titles.items() if any(title.casefold() in one.casefold() for one in titles)}
-        if not game:
+        named = {key for key, titles in log.titles.items() if any(title.casefold() in one.casefold() for one in titles)}
+        if not named:
             raise ConfigError(f"--game-window {title!r}: no window has such a title; there are {_tell(log, active_ns)}")
-        return _with_spans(log, stop_ns, frozenset(game), f"named: {_name(log, game)}")
+        return _with_spans(log, stop_ns, frozenset(named), f"named: {_name(log, named)}")
     candidates = log.fitting or set(log.titles)
     why = "as large as the pictures" if log.fitting else "no window is as large as the pictures"
     groups = _group(log, candidates)
@@ -220,7 +220,7 @@ def _with_spans(log: WindowLog, stop_ns: int, game: frozenset[WindowKey], told: 
     return Ownership(told, "", game, tuple(spans), inputs, pictures)
 
 
-def _name(log: WindowLog, game: Sequence[WindowKey] | set[WindowKey] | frozenset[WindowKey]) -> str:
+def _name(log: WindowLog, game: Iterable[WindowKey]) -> str:
     return ", ".join(sorted({repr(log.titles[key][0]) for key in game}))
 
 

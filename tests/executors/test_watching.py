@@ -201,3 +201,32 @@ def test_a_hotkey_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="--stop-keys"):
         read_hotkey(text)
     assert read_hotkey("LeftCtrl + minus") == {"ctrl", "minus"}
+
+
+US = {50: "shift", 62: "shift", 37: "ctrl", 105: "ctrl", 64: "alt", 108: "alt", 24: "q", 38: "a"}
+FRENCH = {**US, 24: "a", 38: "q"}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(US)), st.booleans(), st.sampled_from([US, FRENCH])), max_size=40))
+def test_a_combination_stops_exactly_when_all_its_keys_are_down_whatever_the_layout(strokes):
+    watch, _, kill = make_watch(person_stops=False, hotkeys=("ctrl+alt+q",))
+    held: dict[int, str] = {}
+    for t_ns, (code, is_down, layout) in enumerate(strokes):
+        name = layout[code]
+        watch.hear(Signal("key", code, is_down, name=name), t_ns)
+        if is_down:
+            held[code] = name
+        else:
+            held.pop(code, None)
+        assert watch.keys_down == set(held.values())
+        completes = is_down and name in ("ctrl", "alt", "q") and {"ctrl", "alt", "q"} <= set(held.values())
+        assert (kill.stop is not None) == completes
+        kill.reset()
+
+
+def test_a_hotkey_is_heard_under_any_name_of_its_key():
+    watch, _, kill = make_watch(person_stops=False, hotkeys=("ctrl+q",))
+    watch.hear(Signal("key", 37, True, name="ctrl"), 0)
+    watch.hear(Signal("key", 24, True, name="semicolon", names=frozenset(("semicolon", "q"))), 1)
+    assert reason(kill) == "hotkey"
+    assert kill.stop.detail == "q"

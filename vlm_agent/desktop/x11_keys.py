@@ -194,16 +194,16 @@ class KeyNames:
         return {code: frozenset(of_key) for code, of_key in names.items()}
 
     def _name_by_symbols(self, group: int) -> None:
-        others = [other for other in range(4) if other != group]
+        others = [other for other in range(self._keymap.num_groups) if other != group]
         # The active group goes first: a key that types `a` wins over one that types it only with another held.
-        self._name_by_level(group, 0, may_repeat=True)
-        for other, level in [(group, 1), *((other, level) for other in others for level in range(_LEVELS))]:
-            self._name_by_level(other, level, may_repeat=False)
+        for turn in (group, *others):
+            rows = {code: key.in_group(turn) for code, key in self._keymap.keys.items() if code not in self._names}
+            for level in range(_LEVELS):
+                self._name_by_level(rows, level, may_repeat=turn == group and level == 0)
 
-    def _name_by_level(self, group: int, level: int, *, may_repeat: bool) -> None:
+    def _name_by_level(self, rows: dict[int, tuple[int, ...]], level: int, *, may_repeat: bool) -> None:
         taken = set(self._codes)
-        for code, key in self._keymap.keys.items():
-            symbols = key.in_group(group)
+        for code, symbols in rows.items():
             name = _NAMES.get(symbols[level]) if level < len(symbols) else None
             if name is None or code in self._names or (name in taken and not may_repeat):
                 continue

@@ -61,6 +61,11 @@ class KeyMap:
     places: dict[int, str]
     """Where a key lies, by key code: `AD01` is the first of the fourth row from below, the q of a US keyboard."""
 
+    @property
+    def num_groups(self) -> int:
+        """The most groups that any key has."""
+        return max((len(key.groups) for key in self.keys.values()), default=0)
+
 
 class XkbConnection:
     """Asks for a keyboard's map and group; where the server has no such extension, the core protocol answers."""

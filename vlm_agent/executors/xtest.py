@@ -199,6 +199,12 @@ class X11Listener(RecordThread):
         """Return whether the keyboard has a key of a name, without its side."""
         return name in map(plain_key, self._keys.all_names)
 
+    def close(self) -> None:
+        """Stop hearing; harmless the second time."""
+        super().close()
+        with contextlib.suppress(*SERVER_GONE):
+            self._keys.close()
+
     def _read(self, event: CoreEvent) -> Signal | None:
         if event.kind in (X.KeyPress, X.KeyRelease):
             if self._is_outdated:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 from x_server import ListeningWindow
 
+from vlm_agent.actions.spec import ActionSpec
+from vlm_agent.doctor.checks import check_keys
 from vlm_agent.doctor.command import DoctorConfig, run
 from vlm_agent.errors import ConfigError
 
@@ -33,3 +36,19 @@ def test_a_window_that_is_not_there_is_one_line(x_display: str, tmp_path: Path) 
     with pytest.raises(ConfigError, match="names no window; there are: none"):
         run(DoctorConfig(window="A game", out=tmp_path / "aim.png"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "state", "says"),
+    [
+        (("a", "shift"), "ok", "all 5 keys and buttons"),
+        (("a", "clear"), "warning", "key clear can't be pressed here"),
+        (("clear",), "failed", "this desktop has none of it"),
+    ],
+)
+def test_keys_of_a_model_that_this_desktop_does_not_have_are_named(
+    x_display: str, keys: tuple[str, ...], state: str, says: str
+) -> None:
+    pointer: Literal["none", "absolute"] = "none" if state == "failed" else "absolute"
+    check = check_keys(ActionSpec(64, 48, keys=keys, pointer=pointer))
+    assert (check.state, says in check.found) == (state, True)

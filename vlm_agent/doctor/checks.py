@@ -17,6 +17,7 @@ import numpy as np
 from vlm_agent.errors import ConfigError, ModelError, VlmAgentError
 
 if TYPE_CHECKING:
+    from vlm_agent.actions.spec import ActionSpec
     from vlm_agent.desktop.types import Desktop
 
 LEAST_FREE_GB = 2.0
@@ -144,6 +145,25 @@ def check_screen(desktop: Desktop) -> list[Check]:
     )
     checks.append(_check_grab(desktop))
     return checks
+
+
+def check_keys(spec: ActionSpec) -> Check:
+    """Look whether this desktop has all that a model may press."""
+    from vlm_agent.executors.devices import find_missing, join_controls, list_controls
+    from vlm_agent.executors.opening import open_device
+
+    controls = list_controls(spec)
+    advice = "its recordings' keyboard layout may have them"
+    try:
+        device = open_device()
+        missing = find_missing(device, controls)
+        device.close()
+    except VlmAgentError as error:
+        return Check("keys", State.FAILED, str(error), advice)
+    if missing:
+        found = f"{join_controls(missing)} can't be pressed here: what the model does with it will be left out"
+        return Check("keys", State.WARNING, found, advice)
+    return Check("keys", State.OK, f"all {len(controls)} keys and buttons that the model may press are there")
 
 
 def _check_grab(desktop: Desktop) -> Check:

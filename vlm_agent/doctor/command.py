@@ -63,7 +63,7 @@ def run(config: DoctorConfig) -> None:
         ConfigError: no window has that title.
         DataError: the dataset can't be read, or holds no click.
     """
-    from vlm_agent.doctor.checks import State, check_desktop
+    from vlm_agent.doctor.checks import State, check_desktop, check_keys
 
     checks = _check_machine(config)
     desktop, on_screen = check_desktop()
@@ -75,6 +75,8 @@ def run(config: DoctorConfig) -> None:
         finally:
             desktop.close()
         checks.append(_judge(aims, config.out))
+        recipe = _find_recipe(config.model, config.recipe)
+        checks += [] if recipe is None else [check_keys(recipe.spec)]
     if config.as_json:
         sys.stdout.write(json.dumps(_describe(checks, aims), indent=2) + "\n")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.errors import ConfigError, VlmAgentError
 
 Kind = Literal["key", "button"]
@@ -96,6 +97,12 @@ class DryDevice:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def list_controls(spec: ActionSpec) -> list[Control]:
+    """Return all that may be pressed."""
+    keys = [Control("key", name) for name in spec.keys]
+    return keys + ([Control("button", name) for name in spec.buttons] if spec.pointer != "none" else [])
 
 
 def find_missing(device: InjectionDevice, controls: list[Control]) -> list[Control]:

@@ -28,7 +28,7 @@ from vlm_agent.desktop.windows import open_desktop
 from vlm_agent.errors import ConfigError, VlmAgentError
 from vlm_agent.executors.audit import AuditLog
 from vlm_agent.executors.clock import RealClock
-from vlm_agent.executors.devices import Control, DryDevice, InjectionDevice, find_missing, join_controls
+from vlm_agent.executors.devices import Control, DryDevice, InjectionDevice, find_missing, join_controls, list_controls
 from vlm_agent.executors.endpoints import close_endpoint, open_endpoint
 from vlm_agent.executors.focus import FocusGuard, Target
 from vlm_agent.executors.guardian import Guardian
@@ -88,8 +88,7 @@ class ExecutorSettings:
     @property
     def controls(self) -> list[Control]:
         """All that the model may press."""
-        keys = [Control("key", name) for name in self.spec.keys]
-        return keys + ([Control("button", name) for name in self.spec.buttons] if self.spec.pointer != "none" else [])
+        return list_controls(self.spec)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain-data form."""

@@ -8,7 +8,8 @@ from tests.executors.acting import Bench
 from vlm_agent.actions.types import Key
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.devices import Control, DryDevice, find_missing
-from vlm_agent.executors.guardian import follow
+from vlm_agent.executors.guardian import Watchkeeper
+from vlm_agent.executors.leases import LeaseTerms
 from vlm_agent.executors.watching import check_hotkeys
 
 
@@ -50,6 +51,7 @@ def test_stop_keys_must_be_on_the_keyboard():
 
 
 def test_the_guardian_lets_go_by_the_code_with_which_a_key_was_pressed():
-    lines = ["+key a 38\n", "+key w 25\n", "-key w 25\n", "+button left 1\n", "+key s\n"]
-    assert [control.code for control in follow(lines)] == [38, 1, None]
-    assert follow(["+key a 38\n", "-key a 24\n"]) == []
+    keeper = Watchkeeper(LeaseTerms())
+    for line in ("+key a 38\n", "+key w 25\n", "-key w 24\n", "+button left 1\n", "+key s\n"):
+        keeper.hear(line, 1.0)
+    assert [control.code for control in keeper.down] == [38, 1, None]

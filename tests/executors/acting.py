@@ -61,7 +61,7 @@ class FakeDesktop:
     def read_pointer(self) -> tuple[int, int]:
         return self.pointer
 
-    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+    def find_obstacle(self, window: WindowInfo, place: Place, code: int | None = None) -> Obstacle | None:
         if self.grabbed is not None:
             return self.grabbed
         if self.focused != window.window_id:
@@ -109,6 +109,9 @@ class RecordingDevice:
         self.clock = clock
         self.sent: list[tuple[int, Any]] = []
         self.down: list[Control] = []
+
+    def find(self, control: Control) -> Control:
+        return control
 
     def find_missing(self, controls: list[Control]) -> list[Control]:
         return []

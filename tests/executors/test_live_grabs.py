@@ -13,6 +13,7 @@ from Xlib.ext import xinput
 from tests.executors.acting import TITLE, live, play_live, wait_for
 from vlm_agent.actions.types import Click, Key, Move
 from vlm_agent.desktop.x11 import connect
+from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.executors.client import wait_for_state
 from vlm_agent.executors.leases import LeaseTerms
 
@@ -136,6 +137,27 @@ def test_what_the_windows_own_program_grabs_and_what_is_dragged_is_the_windows(x
             "ButtonRelease",
         ]
         assert client.connection.ask("status")["state"] == "running"
+
+
+@pytest.mark.parametrize("kind", ["core", "xi2"])
+def test_another_programs_hotkey_is_not_pressed_and_all_else_is(x_display, tmp_path, kind):
+    with ListeningWindow(x_display, TITLE) as window, live(tmp_path) as client, program(x_display) as launcher:
+        codes = {name: KeyTable(launcher.display).find_code(name) for name in ("a", "w", "shift")}
+        if kind == "core":
+            launcher.root.grab_key(codes["a"], X.AnyModifier, True, X.GrabModeAsync, X.GrabModeAsync)
+            launcher.root.grab_key(codes["w"], X.ShiftMask, True, X.GrabModeAsync, X.GrabModeAsync)
+        else:
+            modes = (xinput.GrabModeAsync, xinput.GrabModeAsync, True, xinput.KeyPressMask)
+            launcher.root.xinput_grab_keycode(3, X.CurrentTime, codes["a"], *modes, [0])
+            launcher.root.xinput_grab_keycode(3, X.CurrentTime, codes["w"], *modes, [X.ShiftMask])
+        launcher.display.sync()
+        assert play_live(client, Key(20, "a"), Key(60, "w"), Key(60, "shift", "down"), Key(60, "w"))["ok"]
+        window.wait_for(3)
+        time.sleep(0.2)
+        assert [one.detail for one in window.heard if one.kind == "KeyPress"] == [codes["w"], codes["shift"]]
+        told = client.connection.ask("status")
+        assert (told["state"], told["dropped"]["hotkey"]) == ("running", 2)
+        assert not [one for one in launcher.read_heard() if one.startswith("Key") or one == "GenericEvent"]
 
 
 @pytest.mark.parametrize("is_own", [True, False])

@@ -37,6 +37,8 @@ class Obstacle(StrEnum):
     """Another program, or one unknown, takes the mouse: an open menu."""
     COVERED = "covered"
     """Another window lies over the place."""
+    HOTKEY = "hotkey"
+    """Another program has this one key, or this combination, for itself; all others come to the window."""
     MOVED = "window_moved"
     """It is not where it was when the place was chosen; the next look finds it."""
 
@@ -52,7 +54,7 @@ class Reach(Protocol):
     def client(self) -> int | None:
         """By what our connection could be cut from outside, should we freeze; None where it holds nothing still."""
 
-    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+    def find_obstacle(self, window: WindowInfo, place: Place, code: int | None = None) -> Obstacle | None:
         """Return what keeps input from a window; None where nothing does.
 
         What the window's own program has grabbed, and its pop-ups and dialogs, are the window's.
@@ -60,6 +62,7 @@ class Reach(Protocol):
         Args:
             window: the window as it was a moment ago.
             place: where.
+            code: what the system calls the key that is to be pressed; looked at while the desktop is held still.
         """
 
     def hold_still(self) -> AbstractContextManager[None]:

@@ -216,8 +216,11 @@ class Win32Reach:
         """Nothing: it holds nothing still."""
         return None
 
-    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
-        """Return what keeps input from a window; a menu or dialog that it owns is the window's."""
+    def find_obstacle(self, window: WindowInfo, place: Place, code: int | None = None) -> Obstacle | None:
+        """Return what keeps input from a window; a menu or dialog that it owns is the window's.
+
+        Which keys are hotkeys of other programs is told to nobody here.
+        """
         if not self._is_part_of(self._user32.GetForegroundWindow(), window.window_id):
             return Obstacle.FOCUS
         if place is None:

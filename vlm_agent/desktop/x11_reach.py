@@ -19,6 +19,7 @@ from vlm_agent.desktop.types import Obstacle, Place, WindowInfo
 from vlm_agent.desktop.x11 import X11Desktop
 from vlm_agent.desktop.x11_clients import GONE, X11Clients
 from vlm_agent.desktop.x11_grabs import Grabbable, Grabber, GrabWatch
+from vlm_agent.desktop.x11_hotkeys import ask_hotkey
 
 _ANY_BUTTON = X.Button1Mask | X.Button2Mask | X.Button3Mask | X.Button4Mask | X.Button5Mask
 
@@ -46,17 +47,20 @@ class X11Reach:
         self._places: dict[tuple[int, tuple[int, int]], bool] = {}
         """The same of what lies in a child of the root at a point."""
         self._was_pointer_free = False
+        self._state = 0
+        """Modifiers and buttons that were down at the last look."""
 
     @property
     def client(self) -> int | None:
         """A window of our connection, by which another client can close it."""
         return int(self._grabs.unseen_id)
 
-    def find_obstacle(self, window: WindowInfo, place: Place) -> Obstacle | None:
+    def find_obstacle(self, window: WindowInfo, place: Place, code: int | None = None) -> Obstacle | None:
         """Return what keeps input from a window, and from its menus and dialogs; None where nothing does."""
         if not self._is_held:
             self._parts, self._places = {}, {}
         point = place if isinstance(place, tuple) else None
+        is_hotkey = ask_hotkey(self._display, code, self._state) if code is not None and self._is_held else None
         try:
             grabbed, focus, pointer, over, is_moved = self._ask(window, point)
         except GONE:
@@ -64,8 +68,11 @@ class X11Reach:
         for what, grabber in grabbed.items():
             if not self._is_own(what, grabber, window.window_id, pointer.mask):
                 return Obstacle.KEYBOARD if what == "keyboard" else Obstacle.POINTER
+        was_state, self._state = self._state, pointer.mask
         if is_moved:
             return Obstacle.MOVED
+        if is_hotkey is not None and (is_hotkey() or was_state != pointer.mask):
+            return Obstacle.HOTKEY
         self._was_pointer_free = "pointer" not in grabbed
         at_pointer = (pointer.root_x, pointer.root_y)
         if "keyboard" not in grabbed and not self._has_focus(focus, window.window_id, at_pointer):

@@ -93,10 +93,15 @@ class FocusGuard:
         window = self.find()
         return Misdirected.CLOSED if window is None else self.confirm(Aim(window, None))
 
-    def confirm(self, aim: Aim) -> Misdirected | Obstacle | None:
-        """Return what has come between since an aim was taken."""
+    def confirm(self, aim: Aim, code: int | None = None) -> Misdirected | Obstacle | None:
+        """Return what has come between since an aim was taken.
+
+        Args:
+            aim: where the event goes.
+            code: what the system calls the key that is to be pressed.
+        """
         with self._telling_of_loss():
-            obstacle = None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place)
+            obstacle = None if self._reach is None else self._reach.find_obstacle(aim.window, aim.place, code)
         # A window that closes loses the focus too, and its place; that it closed is what is to be said.
         return Misdirected.CLOSED if obstacle is not None and self.find() is None else obstacle
 

@@ -267,7 +267,7 @@ class Performer:
             return
         self._looked_ns = now_ns
         obstacle = self._around.guard.find_obstacle()
-        if obstacle is not None and obstacle is not Obstacle.MOVED:
+        if obstacle is not None and obstacle not in _PASSING:
             self._enter(State.PAUSED, str(obstacle))
 
     def _find_next(self, now_ns: int) -> int:
@@ -298,11 +298,13 @@ class Performer:
     def _send_aimed(self, planned: Planned, aim: Aim) -> None:
         """Inject, with a last look that nothing can come behind."""
         control = planned.control
+        code = None
         if control is not None:
             self._around.warn(control, True)
+            code = self._around.device.find(control).code if control.kind == "key" else None
         self._around.tell_hold(True)
         with self._around.guard.hold_still():
-            why = "stopped" if self._around.kill.stop is not None else self._around.guard.confirm(aim)
+            why = "stopped" if self._around.kill.stop is not None else self._around.guard.confirm(aim, code)
             sent_ns = self._inject(planned, aim) if why is None else None
         self._around.tell_hold(False)
         if sent_ns is not None:
@@ -367,7 +369,7 @@ class Performer:
             # What was seen is not there any more; the next frame will show how it is now.
             for other in self._queue.remove(releases=False, before_chunk=planned.chunk + 1):
                 self._drop(other, str(why))
-        elif isinstance(why, Misdirected | Obstacle) and why is not Obstacle.MOVED:
+        elif isinstance(why, Misdirected | Obstacle) and why not in _PASSING:
             self._enter(State.PAUSED, str(why))
 
     def _wait(self, until_ns: int) -> None:
@@ -438,6 +440,8 @@ class Performer:
                         self._around.device.release(control)
 
 
+_PASSING = (Obstacle.MOVED, Obstacle.HOTKEY)
+"""What keeps one event from the window and says nothing of the next."""
 _WORDS = {
     Obstacle.FOCUS: "the window has not got the focus",
     Obstacle.KEYBOARD: "another program has grabbed the keyboard",

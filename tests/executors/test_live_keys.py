@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -128,6 +129,31 @@ def test_a_killed_executors_key_is_let_go_though_the_layout_has_changed(x_displa
         set_layout("fr")
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: read_keys_down(x_display) == [], 2.0)
+
+
+def test_what_was_found_is_pressed_without_asking_a_server_that_is_held_still(x_display):
+    device, holder = XTestDevice(), connect()
+    key = Control("key", "a")
+
+    def press() -> None:
+        device.press(key)
+
+    for _ in range(2):  # the second time it was let go by somebody else
+        assert device.find(key).code == 38
+        holder.grab_server()
+        holder.sync()
+        pressing = threading.Thread(target=press, daemon=True)
+        pressing.start()
+        pressing.join(5)
+        is_stuck = pressing.is_alive()
+        holder.ungrab_server()
+        holder.sync()
+        assert not is_stuck
+        wait_for(lambda: read_keys_down(x_display) == [38])
+        xtest.fake_input(holder, X.KeyRelease, 38)
+        holder.sync()
+    holder.close()
+    device.close()
 
 
 def test_two_names_of_one_key_hold_it_together(x_display):

@@ -50,17 +50,22 @@ class XTestDevice:
         self._sent = sent or SentLog()
         self._held: dict[Control, int] = {}
         """Code with which each was pressed."""
+        self._last: dict[Control, int] = {}
+        """Codes that were asked for last."""
         self._found: Control | None = None
+        """What `press` takes without asking: the server may be held still by then, for everyone but the holder."""
 
     def find_missing(self, controls: list[Control]) -> list[Control]:
         """Return those of the controls that this server does not have."""
-        return [control for control in controls if self._find_code(control) is None]
+        codes = {control: self._find_code(control) for control in controls}
+        # What is there now may be pressed in a moment, though the layout changes until then.
+        self._last = {control: code for control, code in codes.items() if code is not None}
+        return [control for control in controls if codes[control] is None]
 
     def find(self, control: Control) -> Control:
         """Return a control with its code: the one it was pressed with, else the one that `press` will take next."""
-        if control in self._held:
-            return replace(control, code=self._held[control])
-        self._found = replace(control, code=self._find_code(control))
+        code = self._held.get(control) or self._find_code(control) or self._last.get(control)
+        self._found = replace(control, code=code)
         return self._found
 
     def list_names(self, control: Control) -> frozenset[str]:

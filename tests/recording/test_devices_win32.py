@@ -190,7 +190,7 @@ def test_the_window_is_followed_in_order_with_what_is_typed(user32: FakeUser32, 
         (ButtonChanged, (55, 66, "left", True)),
         (WindowShown, (False,)),
         (KeyChanged, ("c", True)),
-        (WindowClosed, ()),
+        (WindowClosed, ("the window was closed",)),
         (KeyChanged, ("d", True)),
     ]
     assert devices.is_ours(999, 0)

@@ -22,6 +22,7 @@ from vlm_agent.recording.stream import (
     DeviceItem,
     FocusChanged,
     KeyHeard,
+    ScreenChanged,
     WindowClosed,
     WindowMoved,
     WindowShown,
@@ -75,7 +76,12 @@ def test_every_kind_of_event_is_heard_in_the_servers_order(x_display: str) -> No
     ]
     wheel = [WheelTurned(0, 60, 70, dx, dy) for dx, dy in ((0, 1), (0, -1), (-1, 0), (1, 0))]
     keys = [KeyChanged(0, "minus", pressed=True), KeyChanged(0, "minus", pressed=False)]
-    expected = [WindowMoved(0, Rect(30, 40, 400, 300)), FocusChanged(0, "inside"), PointerMoved(0, 60, 70)]
+    expected = [
+        ScreenChanged(0, Rect(0, 0, 1280, 800)),
+        WindowMoved(0, Rect(30, 40, 400, 300)),
+        FocusChanged(0, "inside"),
+        PointerMoved(0, 60, 70),
+    ]
     expected += [*buttons, *wheel, *keys, WindowMoved(0, Rect(100, 90, 200, 150))]
     expected += [FocusChanged(0, "outside"), *keys, FocusChanged(0, "inside"), WindowShown(0, is_visible=False)]
     assert places[: len(expected)] == expected

@@ -96,6 +96,12 @@ class X11Clients:
             return True
         return any(self.is_same_program(one, target_id) and self._serves(one, target_id) for one in chain)
 
+    def is_pop_up(self, window_id: int) -> bool:
+        """Return whether a window manager has no say in a window (override-redirect): a menu, a notification."""
+        with contextlib.suppress(*GONE):
+            return bool(self._display.create_resource_object("window", window_id).get_attributes().override_redirect)
+        return False
+
     def _read_pid(self, window_id: int) -> int | None:
         window = self._display.create_resource_object("window", window_id)
         with contextlib.suppress(*GONE):

@@ -62,14 +62,14 @@ class X11Reach:
         point = place if isinstance(place, tuple) else None
         is_hotkey = ask_hotkey(self._display, code, self._state) if code is not None and self._is_held else None
         try:
-            grabbed, focus, pointer, over, is_moved = self._ask(window, point)
+            grabbed, focus, pointer, over, rect = self._ask(window.window_id, point)
         except GONE:
             return Obstacle.MOVED
         for what, grabber in grabbed.items():
             if not self._is_own(what, grabber, window.window_id, pointer.mask):
                 return Obstacle.KEYBOARD if what == "keyboard" else Obstacle.POINTER
         was_state, self._state = self._state, pointer.mask
-        if is_moved:
+        if rect != window.rect:
             return Obstacle.MOVED
         if is_hotkey is not None and (is_hotkey() or was_state != pointer.mask):
             return Obstacle.HOTKEY
@@ -83,6 +83,31 @@ class X11Reach:
         if is_free and not self._is_over(pointer.child, at_pointer, window.window_id):
             return Obstacle.COVERED
         return None
+
+    def takes_click(self, target_id: int, point: tuple[int, int]) -> bool:
+        """Return whether a press at a point comes, or while its button is down has come, to a window."""
+        self._parts, self._places = {}, {}
+        grabbed, _, pointer, over, _ = self._ask(target_id, point)
+        grabber = grabbed.get("pointer")
+        if grabber is not None:
+            return self._is_own("pointer", grabber, target_id, pointer.mask)
+        # Somebody unknown has the pointer: as long as the button is down that may be whom the press came to.
+        if "pointer" in grabbed and not pointer.mask & _ANY_BUTTON:
+            return False
+        # Where nothing is now, nothing lay over it: it has moved since.
+        return isinstance(over, int) or self._is_over(over, point, target_id)
+
+    def find_keyboard(self, target_id: int) -> tuple[int | None, bool | None]:
+        """Return the window that has the focus, if one has, and whether a window's program has grabbed the keyboard.
+
+        The latter is None where nobody has.
+        """
+        self._parts, self._places = {}, {}
+        grabbed, focus, pointer, _, _ = self._ask(target_id, None)
+        focused_id = None if isinstance(focus, int) else int(focus.id)
+        if "keyboard" not in grabbed:
+            return focused_id, None
+        return focused_id, self._is_own("keyboard", grabbed["keyboard"], target_id, pointer.mask)
 
     @contextlib.contextmanager
     def hold_still(self) -> Iterator[None]:
@@ -100,10 +125,10 @@ class X11Reach:
         """Follow grabs no more; harmless the second time."""
         self._grabs.close()
 
-    def _ask(self, window: WindowInfo, point: tuple[int, int] | None) -> tuple[Any, Any, Any, Any, bool]:
-        """Return who has grabbed what, the focus, the pointer, the topmost at the point, and if the window moved."""
+    def _ask(self, window_id: int, point: tuple[int, int] | None) -> tuple[Any, Any, Any, Any, Rect]:
+        """Return who has grabbed what, the focus, the pointer, the topmost at the point, and where the window is."""
         asking: dict[str, Any] = {"display": self._display.display, "defer": True}
-        root_id, window_id = self._root.id, window.window_id
+        root_id = self._root.id
         trials = self._grabs.ask()
         focus = request.GetInputFocus(**asking)
         pointer = request.QueryPointer(window=root_id, **asking)
@@ -117,7 +142,7 @@ class X11Reach:
         for one in (focus, pointer, geometry, origin):
             one.reply()
         rect = Rect(origin.x, origin.y, geometry.width, geometry.height)
-        return grabbed, focus.focus, pointer, over.child, rect != window.rect
+        return grabbed, focus.focus, pointer, over.child, rect
 
     def _is_own(self, what: Grabbable, grabber: Grabber | None, target_id: int, buttons: int) -> bool:
         if grabber is None:

@@ -46,6 +46,8 @@ class CoreEvent(NamedTuple):
     """Row on the screen."""
     group: int = 0
     """Which of its keyboard's groups of symbols was active."""
+    root_id: int = 0
+    """Root window of the screen that the pointer was on; 0 where the server does not say."""
 
 
 def kind_of(event: bytes) -> int:
@@ -55,8 +57,8 @@ def kind_of(event: bytes) -> int:
 
 def parse_core(event: bytes) -> CoreEvent:
     """Return a device event of 32 bytes."""
-    _, detail, _, server_ms, _, _, _, x, y, _, _, state, _ = _CORE.unpack(event)
-    return CoreEvent(kind_of(event), detail, server_ms, x, y, state >> _GROUP_AT & 3)
+    _, detail, _, server_ms, root_id, _, _, x, y, _, _, state, _ = _CORE.unpack(event)
+    return CoreEvent(kind_of(event), detail, server_ms, x, y, state >> _GROUP_AT & 3, root_id)
 
 
 class RecordThread:

@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from Xlib import X, Xatom
-from Xlib import error as xlib_error
 
 from vlm_agent.actions.events import PointerMoved, WheelTurned
 from vlm_agent.actions.placement import Rect
@@ -32,11 +31,14 @@ from vlm_agent.recording.stream import (
     Focus,
     FocusChanged,
     KeyHeard,
+    ScreenChanged,
     WindowClosed,
     WindowMoved,
+    WindowReplaced,
     WindowShown,
 )
 from vlm_agent.recording.x11_time import ServerClock, create_mark_window
+from vlm_agent.recording.x11_window import RecordedWindow
 from vlm_agent.sessions.types import RawMotion
 
 _BUTTONS = {number: name for name, number in BUTTONS.items()}
@@ -76,14 +78,15 @@ class X11Devices:
             ConfigError: the server has no XRecord, or is not there.
         """
         self._clock = clock
-        self._window_id = window_id
         self._stream: SimpleQueue[_Heard | _RawCounts | None] = SimpleQueue()
         self._desktop, self._watcher = X11Desktop(), connect()
+        self._window = None if window_id is None else RecordedWindow(self._desktop, self._watcher, window_id)
+        self._screen: Rect | None = None
+        self._pointer_root_id = 0
         self._server_clock = ServerClock.measure(self._watcher)
         self._keys = KeyTable(self._watcher)
         self._is_map_old = False
         self._root_id = self._watcher.screen().root.id
-        self._parent_id = self._root_id
         self._rect: Rect | None = None
         self._seen_elsewhere: Rect | None = None
         self._polled_s = time.monotonic()
@@ -94,7 +97,8 @@ class X11Devices:
         """Raw motion of which XRecord may still have to tell what came before."""
         self._mark = create_mark_window(self._watcher)
         self._is_mark_asked = False
-        self._watch_window()
+        if self._window is not None:
+            self._window.watch()
         self._record = RecordThread(
             self._watcher,
             lambda server_ms, event: self._stream.put(_Heard(server_ms, event)),
@@ -138,17 +142,8 @@ class X11Devices:
         return items + self._poll()
 
     def is_ours(self, x: int, y: int) -> bool:
-        """Return whether what lies topmost at a point of the screen belongs to the recorded window.
-
-        Another window of the same process (a menu) does, and so does what a window manager does not list.
-        """
-        if self._window_id is None:
-            return True
-        found = self._desktop.find_at(x, y)
-        if found is None or found == self._window_id:
-            return True
-        window, other = self._desktop.describe(self._window_id), self._desktop.describe(found)
-        return bool(window and other and window.pid is not None and window.pid == other.pid)
+        """Return whether a press at a point of the screen comes to the recorded window, its menus and its dialogs."""
+        return self._window is None or self._window.takes_click(x, y)
 
     def hears(self, name: str) -> bool:
         """Return whether the keyboard has a key of a name."""
@@ -170,38 +165,26 @@ class X11Devices:
     def close(self) -> None:
         """Let go of the desktop; stops listening if that goes on."""
         self.stop()
+        if self._window is not None:
+            self._window.close()
         self._desktop.close()
         self._keys.close()
 
-    def _watch_window(self) -> None:
-        if self._window_id is None:
-            return
-        window = self._watcher.create_resource_object("window", self._window_id)
-        try:
-            window.change_attributes(event_mask=X.StructureNotifyMask | X.FocusChangeMask)
-            # Who has the keyboard where no window has it is told to the root alone.
-            self._watcher.screen().root.change_attributes(event_mask=X.FocusChangeMask)
-            self._parent_id = window.query_tree().parent.id
-        except xlib_error.BadWindow as error:
-            raise ConfigError("the window was closed before the recording began") from error
-
     def _tell_how_it_stands(self) -> None:
         """Say at the start what later only changes are told of; asked after listening began, so no change is missed."""
-        if self._window_id is None:
-            return
         now_ns = self._clock.now_ns()
-        window = self._desktop.describe(self._window_id)
+        self._pointer_root_id = int(self._watcher.screen().root.query_pointer().root.id)
+        self._screen = self._desktop.screen
+        self._pending.append(ScreenChanged(now_ns, self._screen))
+        if self._window is None:
+            return
+        window = self._window.describe()
         if window is None:
             self._pending.append(WindowShown(now_ns, is_visible=False))
         else:
             self._rect = window.rect
             self._pending.append(WindowMoved(now_ns, window.rect))
-        self._pending.append(FocusChanged(now_ns, self._find_focus()))
-
-    def _find_focus(self) -> Focus:
-        if self._watcher.get_input_focus().focus == X.PointerRoot:
-            return "pointer"
-        return "inside" if self._desktop.find_focused() == self._window_id else "outside"
+        self._pending.append(FocusChanged(now_ns, self._window.find_focus()))
 
     def _translate(self, heard: _Heard | _RawCounts | None) -> list[DeviceItem]:
         if heard is None:
@@ -231,8 +214,15 @@ class X11Devices:
         if kind in (X.FocusIn, X.FocusOut):
             is_root = x11_wire.subject_of(heard) == self._root_id
             focus = x11_wire.parse_focus(heard, is_root=is_root)
-            return [] if focus is None else [FocusChanged(t_ns, focus)]
+            if focus is None:
+                return []
+            return [FocusChanged(t_ns, self._follow_focus(focus, heard))]
         return self._window_item(t_ns, kind, heard)
+
+    def _follow_focus(self, focus: Focus, heard: bytes) -> Focus:
+        if self._window is None:
+            return focus
+        return self._window.follow_focus(focus, is_grab=x11_wire.is_by_grab(heard))
 
     def _raw_until(self, t_ns: int) -> list[DeviceItem]:
         """Return the raw motion that came until a moment up to which XRecord has told everything."""
@@ -258,10 +248,14 @@ class X11Devices:
         return self._last_ns
 
     def _device_item(self, t_ns: int, event: CoreEvent) -> list[DeviceItem]:
+        is_pointer = event.kind not in (X.KeyPress, X.KeyRelease)
+        self._pointer_root_id = event.root_id or self._pointer_root_id  # only motion tells
+        if is_pointer and self._pointer_root_id != self._root_id:
+            return []  # on another screen of the server, whose places have the same numbers
         if event.kind == X.MotionNotify:
             return [PointerMoved(t_ns, event.x, event.y)]
         is_press = event.kind in (X.KeyPress, X.ButtonPress)
-        if event.kind in (X.KeyPress, X.KeyRelease):
+        if not is_pointer:
             return self._key_item(t_ns, event, is_press)
         if event.detail in _WHEEL:
             return [WheelTurned(t_ns, event.x, event.y, *_WHEEL[event.detail])] if is_press else []
@@ -276,18 +270,27 @@ class X11Devices:
                 self._keys.reload()
         keys = self._keys.in_group(event.group)
         name = keys.find_name(event.detail)
-        return [] if name is None else [KeyHeard(t_ns, name, is_press, event.detail, keys.list_names(event.detail))]
+        lost: list[DeviceItem] = []
+        if is_press and self._window is not None and self._window.has_lost_keys():
+            lost = [FocusChanged(t_ns, "outside")]
+        if name is None:
+            return lost
+        return [*lost, KeyHeard(t_ns, name, is_press, event.detail, keys.list_names(event.detail))]
 
     def _window_item(self, t_ns: int, kind: int, event: bytes) -> list[DeviceItem]:
         match kind:
             case X.DestroyNotify:
-                return [WindowClosed(t_ns)]
+                # Perhaps another takes its place; what is pressed meanwhile belongs to none.
+                if self._window is not None:
+                    self._window.end()
+                return [WindowShown(t_ns, is_visible=False)]
             case X.UnmapNotify:
                 return [WindowShown(t_ns, is_visible=False)]
             case X.MapNotify:
                 return [WindowShown(t_ns, is_visible=True)]
             case X.ReparentNotify:
-                self._parent_id = x11_wire.parse_parent(event)
+                if self._window is not None:
+                    self._window.parent_id = x11_wire.parse_parent(event)
             case X.ConfigureNotify:
                 placed = x11_wire.parse_configure(event)
                 if placed is not None:
@@ -295,10 +298,10 @@ class X11Devices:
         return []
 
     def _is_on_screen(self, placed: x11_wire.Configured) -> bool:
-        return placed.is_sent or self._parent_id == self._root_id
+        return placed.is_sent or self._window is None or self._window.parent_id == self._root_id
 
     def _ask_rect(self) -> Rect | None:
-        window = self._desktop.describe(self._window_id) if self._window_id is not None else None
+        window = None if self._window is None else self._window.describe()
         return None if window is None else window.rect
 
     def _moved(self, t_ns: int, rect: Rect | None) -> list[DeviceItem]:
@@ -315,12 +318,30 @@ class X11Devices:
         with _telling_of_loss():
             while self._watcher.pending_events():
                 self._watcher.next_event()
+            items = self._ask_screen() + self._look_for_next()
             rect = self._ask_rect()
             self._watcher.sync()
         # Once may be a change whose event is still on its way; twice the same is one that had none.
         is_untold = rect is not None and rect != self._rect and rect == self._seen_elsewhere
         self._seen_elsewhere = rect
-        return self._moved(self._clock.now_ns(), rect) if is_untold else []
+        return items + (self._moved(self._clock.now_ns(), rect) if is_untold else [])
+
+    def _ask_screen(self) -> list[DeviceItem]:
+        screen = self._desktop.screen
+        if screen == self._screen:
+            return []
+        self._screen = screen
+        return [ScreenChanged(self._clock.now_ns(), screen)]
+
+    def _look_for_next(self) -> list[DeviceItem]:
+        if self._window is None or not self._window.has_ended:
+            return []
+        found, now_ns = self._window.find_next(), self._clock.now_ns()
+        if found is None:
+            return [WindowClosed(now_ns, self._window.explain_end())] if self._window.is_over else []
+        self._rect = found.rect
+        items: list[DeviceItem] = [WindowReplaced(now_ns), WindowMoved(now_ns, found.rect)]
+        return [*items, WindowShown(now_ns, is_visible=True), FocusChanged(now_ns, self._window.find_focus())]
 
 
 @contextlib.contextmanager

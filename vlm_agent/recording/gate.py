@@ -8,7 +8,7 @@ the layout has changed since. Knows no system and no thread: items in, events ou
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar, assert_never
@@ -19,8 +19,11 @@ from vlm_agent.recording.stream import (
     DeviceItem,
     Focus,
     FocusChanged,
+    ScreenChanged,
     WindowClosed,
+    WindowItem,
     WindowMoved,
+    WindowReplaced,
     WindowShown,
     identify,
 )
@@ -30,6 +33,9 @@ DISCARD_NS = 10_000_000_000
 """How far back `discard` may reach."""
 _ASK_NS = 100_000_000
 """How often moves over a window without the keyboard are asked about: whether another lies above it."""
+
+ON_ANOTHER_WINDOW = "press_on_another_window"
+"""Reason of a press where another program's window lies over the recorded one, or has the mouse."""
 
 Kept = InputEvent | RawMotion
 
@@ -64,6 +70,8 @@ class Gate:
         """The window is gone."""
         self.is_visible = True
         """The window can be seen."""
+        self.left_out: Counter[str] = Counter()
+        """Presses in the frame that were not for the window, by reason."""
         self._focus = focus
         self._has_window = has_window
         self._is_ours = is_ours
@@ -79,30 +87,21 @@ class Gate:
     def feed(self, item: DeviceItem) -> list[Kept]:
         """Return what is recorded of an item: the event in frame pixels, or nothing."""
         match item:
-            case FocusChanged():
-                self._focus = item.focus
-            case WindowMoved():
-                old = self.placement
-                self.placement = Placement.fit(item.rect, old.frame_width_px, old.frame_height_px, old.scale)
-            case WindowShown():
-                self.is_visible = item.is_visible
-            case WindowClosed():
-                self.is_closed = True
             case KeyChanged():
-                return self._press(item, ("key", item.key), keep=self._takes_keys())
+                return self._press(item, ("key", item.key), keep=item.pressed and self._takes_keys())
             case ButtonChanged():
                 self._pointer = item.x, item.y
-                return self._press(item, ("button", item.button), keep=self._takes_point(item.x, item.y))
+                return self._press(item, ("button", item.button), keep=item.pressed and self._takes_press(item))
             case WheelTurned():
                 self._pointer = item.x, item.y
-                return [self._placed(item)] if self._takes_point(item.x, item.y) else []
+                return [self._placed(item)] if self._takes_press(item) else []
             case PointerMoved():
                 self._pointer = item.x, item.y
                 return [self._placed(item)] if self._takes_move(item) else []
             case RawMotion():
                 return [item] if self._takes_keys() else []
             case _:
-                assert_never(item)
+                self._follow(item)
         return []
 
     def shut(self, t_ns: int) -> list[InputEvent]:
@@ -162,17 +161,38 @@ class Gate:
             return KeyChanged(t_ns, press.key, pressed=False)
         return ButtonChanged(t_ns, *self.placement.to_frame(*self._pointer), press.button, pressed=False)
 
+    def _follow(self, item: WindowItem) -> None:
+        match item:
+            case FocusChanged():
+                self._focus = item.focus
+            case WindowMoved():
+                old = self.placement
+                self.placement = Placement.fit(item.rect, old.frame_width_px, old.frame_height_px, old.scale)
+            case WindowShown():
+                self.is_visible = item.is_visible
+            case WindowClosed():
+                self.is_closed = True
+            case WindowReplaced() | ScreenChanged():
+                pass  # for a person to know
+            case _:
+                assert_never(item)
+
+    def _takes_press(self, event: ButtonChanged | WheelTurned) -> bool:
+        if not self._is_on_frame(event.x, event.y):
+            return False
+        is_ours = not self._has_window or self._is_ours(event.x, event.y)
+        self.left_out[ON_ANOTHER_WINDOW] += not is_ours
+        return is_ours
+
     def _takes_keys(self) -> bool:
         if not self._is_open or not self.is_visible:
             return False
         if not self._has_window or self._focus == "inside":
             return True
-        return self._focus == "pointer" and self._takes_point(*self._pointer)
+        return self._focus == "pointer" and self._is_on_frame(*self._pointer) and self._is_ours(*self._pointer)
 
-    def _takes_point(self, x: int, y: int) -> bool:
-        if not self._is_open or not self.is_visible or not self.placement.holds(x, y):
-            return False
-        return not self._has_window or self._is_ours(x, y)
+    def _is_on_frame(self, x: int, y: int) -> bool:
+        return self._is_open and self.is_visible and self.placement.holds(x, y)
 
     def _takes_move(self, move: PointerMoved) -> bool:
         if not self._is_open or not self.is_visible:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from vlm_agent.recording.pipeline import CaptureState, Pipeline
 from vlm_agent.recording.screens import Grabber
 from vlm_agent.recording.state_sources import Exported, StateSource
 from vlm_agent.recording.stream import DeviceItem, DeviceSource
+from vlm_agent.recording.surroundings import Surroundings
 from vlm_agent.recording.targets import Target
 from vlm_agent.recording.watch import Vitals, Watch, WatchLimits
 from vlm_agent.recording.workers import Workers
@@ -36,7 +38,7 @@ READ_S = 0.05
 """How long devices are waited for at a time."""
 TICK_S = 0.1
 """How often the recording is looked after."""
-PAUSED, HIDDEN, DISCARDED = "paused", "hidden", "discarded"
+PAUSED, HIDDEN, OFF_SCREEN, DISCARDED = "paused", "hidden", "off_screen", "discarded"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Counts:
         """Frames."""
         self.states = states
         """Game states."""
+        self.left_out: Counter[str] = Counter()
+        """Input that was not recorded though it was in the frame, by reason."""
         self.events = 0
         """Input events written, raw motion not counted."""
         self.raw_motions = 0
@@ -120,8 +124,10 @@ class Recorder:
         )
         self._feed = self._make_feed()
         self.counts = Counts(self._pipeline.state, self._feed.state if self._feed else FeedState())
+        self.counts.left_out = self._gate.left_out
         self._marks = GoalMarks(plan.goals, plan.goal, self._started_ns)
         self._watch = Watch(plan.limits)
+        self._surroundings = Surroundings()
         self._holes: dict[str, int] = {}
         """Why nothing is recorded at the moment, and since when."""
         self._input_ns: int | None = self._started_ns
@@ -225,6 +231,14 @@ class Recorder:
                 self._put_placement(item.t_ns)
             if self._gate.is_visible != was_visible:
                 (self._reopen if self._gate.is_visible else self._close)(HIDDEN, item.t_ns)
+            self._follow_window(item)
+
+    def _follow_window(self, item: DeviceItem) -> None:
+        told = self._surroundings.hear(item, self._gate.placement.screen)
+        if told is not None:
+            self._notices.put(told)
+        if self._surroundings.is_off_screen != (OFF_SCREEN in self._holes):
+            (self._close if self._surroundings.is_off_screen else self._reopen)(OFF_SCREEN, item.t_ns)
 
     def _take_typed(self) -> None:
         while True:

@@ -52,7 +52,7 @@ def describe(counts: Counts, seconds: float, size_bytes: int) -> str:
     parts = [
         f"{counts.paused or 'recording'} {minutes}:{rest:02d}",
         f"{counts.capture.frames} frames ({counts.capture.dropped} dropped)",
-        f"{counts.events} events",
+        f"{counts.events} events" + (f" ({left_out} left out)" if (left_out := counts.left_out.total()) else ""),
     ]
     if counts.raw_motions:
         parts.append(f"{counts.raw_motions} raw motions")
@@ -69,7 +69,11 @@ def describe(counts: Counts, seconds: float, size_bytes: int) -> str:
 def describe_oddities(counts: Counts) -> list[str]:
     """Return what was left out, mended and lost, by reason: a line each, for the end."""
     states = counts.states
-    lines = (("game states left out", states.left_out), ("in game states that were kept", states.mended))
+    lines = (
+        ("input left out", counts.left_out),
+        ("game states left out", states.left_out),
+        ("in game states that were kept", states.mended),
+    )
     return [
         f"{what}: " + ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(found.items()))
         for what, found in lines

@@ -67,6 +67,26 @@ class WindowClosed:
 
     t_ns: int
     """Time on the session's clock, nanoseconds."""
+    reason: str = "the window was closed"
+    """Why, and what to do, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReplaced:
+    """The recorded window was closed, and its program made it anew: the new one is recorded."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenChanged:
+    """The screen has another size from now on."""
+
+    t_ns: int
+    """Time on the session's clock, nanoseconds."""
+    screen: Rect
+    """All of it, device pixels."""
 
 
 def identify(event: KeyChanged | ButtonChanged) -> tuple[str, int | str]:
@@ -75,7 +95,8 @@ def identify(event: KeyChanged | ButtonChanged) -> tuple[str, int | str]:
     return kind, event.code if isinstance(event, KeyHeard | ButtonHeard) else name
 
 
-DeviceItem = InputEvent | RawMotion | FocusChanged | WindowMoved | WindowShown | WindowClosed
+WindowItem = FocusChanged | WindowMoved | WindowShown | WindowClosed | WindowReplaced | ScreenChanged
+DeviceItem = InputEvent | RawMotion | WindowItem
 """Points of input events are on the screen here, in units of pointer events."""
 
 
@@ -94,7 +115,7 @@ class DeviceSource(Protocol):
         """
 
     def is_ours(self, x: int, y: int) -> bool:
-        """Return whether what lies topmost at a point of the screen belongs to the recorded window."""
+        """Return whether a press at a point of the screen comes to the recorded window, its menus and its dialogs."""
 
     def hears(self, name: str) -> bool:
         """Return whether the keyboard has a key of a name."""

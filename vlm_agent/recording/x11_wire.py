@@ -82,6 +82,11 @@ def parse_focus(event: bytes, *, is_root: bool) -> Focus | None:
     return "inside" if detail == X.NotifyInferior else None
 
 
+def is_by_grab(event: bytes) -> bool:
+    """Return whether a FocusIn or FocusOut tells that somebody grabbed the keyboard, not that the focus went."""
+    return bool(_FOCUS.unpack(event)[4] == X.NotifyGrab)
+
+
 def parse_raw(data: bytes) -> RawValues | None:
     """Return an XI_RawMotion from the data of a GenericEvent, beyond its first ten bytes; None if it is cut short."""
     if len(data) < _RAW.size:

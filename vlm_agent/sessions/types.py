@@ -62,8 +62,8 @@ class Excluded(NamedTuple):
     stop_ns: int
     """First moment after it."""
     reason: str
-    """`discarded` by the player, `paused`, `hidden` (the recorded window could not be seen), `off_screen` (no part of it
-    was on the screen), or `elsewhere`: another was active."""
+    """`discarded` by the player, `paused`, `hidden` (the recorded window could not be seen), `off_screen` (no part
+    of it was on the screen), or `elsewhere`: another was active."""
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ from vlm_agent.evaluation.offline.reading import WindowReader, plan_readings, re
 from vlm_agent.evaluation.offline.readouts import ReadoutStore
 from vlm_agent.evaluation.offline.scores import tally_sessions
 from vlm_agent.evaluation.offline.tallies import Tally
+from vlm_agent.files import write_text
 from vlm_agent.models.loading import load_model
 from vlm_agent.observations import Observer
 from vlm_agent.policies import VlmPolicy
 from vlm_agent.rollouts.recording import DemonstrationConfig, record_demonstrations
 from vlm_agent.training.adapters import ADAPTER_FOLDER, train_adapter
 from vlm_agent.training.config import EvaluationSettings, TrainConfig
-from vlm_agent.training.files import write_text
 from vlm_agent.training.metrics import METRICS_FILE, MetricsLog
 from vlm_agent.training.moments import spread
 

@@ -26,6 +26,7 @@ from vlm_agent.dataset.manifest import DatasetManifest
 from vlm_agent.dataset.recordings import Recording, choose_spec, cut_recording, read_recording
 from vlm_agent.dataset.windows import WindowConfig
 from vlm_agent.errors import DataError
+from vlm_agent.locks import only_writer
 from vlm_agent.models.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
@@ -122,11 +123,12 @@ def label_and_build(args: LabelArgs, *, labeler: Labeler | None = None, console:
     Raises:
         DataError: a session is missing or damaged, a label file is broken, or no window is left.
         ModelError: the labeler's checkpoint can't be used.
+        BusyError: another process writes into `args.out`.
     """
     paths = find_sessions(args.sessions)
     if labeler is None and args.labeler not in _MODELLESS:
         find_checkpoint(args.labeler)  # a wrong name is told at once, not after all sessions are read
-    with _bars(console) as start_bar:
+    with only_writer(args.out), _bars(console) as start_bar:
         advance = start_bar("reading", len(paths))
         recordings = [_read(path, args.dataset.horizon_ms, advance) for path in paths]
         spec = choose_spec(recordings, args.dataset.horizon_ms)

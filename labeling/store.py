@@ -7,7 +7,6 @@ it is made anew. What a person wrote is never made anew.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from vlm_agent.clips import Clip, LabeledClip
 from vlm_agent.errors import DataError
+from vlm_agent.files import write_text
 from vlm_agent.sessions.types import Goal, GoalSource
 
 SUFFIX = ".jsonl"
@@ -91,18 +91,9 @@ class LabelStore:
 
     def write(self, session: str, labels: Iterable[Label]) -> None:
         """Replace a session's labels; whoever reads sees all the old ones or all the new ones."""
-        path = self.path(session)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".jsonl.tmp")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                for label in sorted(labels, key=lambda label: label.start_ns):
-                    file.write(json.dumps(asdict(label), ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        ordered = sorted(labels, key=lambda label: label.start_ns)
+        lines = [json.dumps(asdict(label), ensure_ascii=False) + "\n" for label in ordered]
+        write_text(self.path(session), "".join(lines))
 
     def sort_stored(self, session: str, clips: Iterable[Clip], labeler: str, recording: str) -> StoredLabels:
         """Return which stored labels of a session need not be made anew.

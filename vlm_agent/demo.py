@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_agent.errors import ConfigError
+from vlm_agent.locks import only_writer
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,18 @@ def run(config: DemoConfig) -> None:
         ("train: tune the bundled model in 4-bit on those sessions", _train),
         ("compare: base and tuned on scenes neither has seen, and what there is to know of tuned", _compare),
     )
-    for number, (title, stage) in enumerate(stages, 1):
-        console.rule(f"{number}/{len(stages)} {title}", align="left")
-        stage(config)
+    with only_writer(config.out):
+        for number, (title, stage) in enumerate(stages, 1):
+            console.rule(f"{number}/{len(stages)} {title}", align="left")
+            stage(config)
     console.print(f"Open {config.out / 'report' / 'index.html'}")
 
 
 def prepare(config: DemoConfig) -> None:
     """Record, label and train, as far as that is not done."""
-    for stage in (_record, _label, _train):
-        stage(config)
+    with only_writer(config.out):
+        for stage in (_record, _label, _train):
+            stage(config)
 
 
 def _record(config: DemoConfig) -> None:

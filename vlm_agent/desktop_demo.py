@@ -28,8 +28,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_agent.errors import ConfigError, VlmAgentError
+from vlm_agent.files import write_text
+from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
+    from vlm_agent.terminal import PlainConsole
     from rich.console import Console
 
     from vlm_agent.evaluation.agreement import Agreement, PressAgreement, Spread
@@ -81,14 +84,19 @@ def run(config: DesktopDemoConfig) -> None:
         ConfigError: there is no Xvfb.
         StageFailedError: a command ended with an error.
     """
-    from vlm_agent.desktop.virtual import open_virtual_screen, require_virtual_screen
-    from vlm_agent.evaluation.agreement import measure_presses
-    from vlm_agent.sessions.reader import SessionReader
+    from vlm_agent.desktop.virtual import require_virtual_screen
     from vlm_agent.terminal import PlainConsole
 
     require_virtual_screen()
-    console = PlainConsole()
-    config.out.mkdir(parents=True, exist_ok=True)
+    with only_writer(config.out):
+        _run_stages(config, PlainConsole())
+
+
+def _run_stages(config: DesktopDemoConfig, console: PlainConsole) -> None:
+    from vlm_agent.desktop.virtual import open_virtual_screen
+    from vlm_agent.evaluation.agreement import measure_presses
+    from vlm_agent.sessions.reader import SessionReader
+
     console.rule("1/3 record: the demonstrator plays the window, recorded from inside and from outside", align="left")
     with open_virtual_screen() as display, console.status(f"playing for {config.seconds:g} s"):
         inside, outside = _record_twice(config, display)
@@ -103,7 +111,7 @@ def run(config: DesktopDemoConfig) -> None:
     console.print(_tabulate_play(played))
     figures = {"presses": presses.to_json(), "agreement": agreement.to_json(), "play": played}
     path = config.out / "figures.json"
-    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(figures, indent=2) + "\n")
     console.print(f"figures: {path}")
 
 

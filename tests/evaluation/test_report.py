@@ -30,13 +30,14 @@ from vlm_agent.evaluation.offline.metrics import ScoreConfig
 from vlm_agent.evaluation.offline.section import write_section
 from vlm_agent.evaluation.offline.worst import WorstWindow
 from vlm_agent.evaluation.parts import Parts
-from vlm_agent.evaluation.report import render_report, write_comparison, write_refusal, write_report, write_whole
+from vlm_agent.evaluation.report import render_report, write_comparison, write_refusal, write_report
 from vlm_agent.evaluation.scalars import list_scalars, write_scalars
 from vlm_agent.evaluation.sections import PlainTable, Section
 from vlm_agent.evaluation.summary import write_markdown
 from vlm_agent.evaluation.terminal import print_comparison
 from vlm_agent.evaluation.verdicts import write_not_applied, write_verdict
 from vlm_agent.evaluation.videos import encode_video
+from vlm_agent.files import write_text
 
 # The smallest JPEG there is would do; browsers refuse broken ones.
 PIXEL = base64.b64decode(
@@ -177,9 +178,9 @@ def test_files_are_written_whole(comparison: Comparison, tmp_path: Path) -> None
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "comparison.json"
-    write_whole(path, "before")
+    write_text(path, "before")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "half a text, then \ud800")
+        write_text(path, "half a text, then \ud800")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -8,10 +8,10 @@ import os
 import shutil
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.manifest import MANIFEST_NAME, DatasetManifest
@@ -19,6 +19,8 @@ from vlm_agent.dataset.pictures import frame_path, name_picture, write_jpeg
 from vlm_agent.dataset.rows import WindowCodec, row_schema
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
+from vlm_agent.files import begin_folder, publish_folder
+from vlm_agent.locks import only_maker
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -42,17 +44,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     """Writes a dataset beside its place; `finish` puts it there, leaving the block without it removes all traces."""
 
     def __init__(self, out: Path, spec: ActionSpec, history_ms: int) -> None:
-        """Begin an empty dataset.
-
-        Raises:
-            DataError: something that is not a dataset is in its place.
-        """
-        if out.exists() and not (out / MANIFEST_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-            raise DataError(f"{out} exists and is not a dataset; name another folder")
+        """Take the place of the dataset, and what its windows need to be written; entering begins it."""
         self._out = out
-        self._building = out.with_name(f"{out.name}.building")
-        shutil.rmtree(self._building, ignore_errors=True)
-        (self._building / "windows").mkdir(parents=True)
         self._codec = WindowCodec(spec, history_ms)
         self._tables: dict[str, pq.ParquetWriter] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -62,6 +55,26 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         # Compressing a picture takes longer than decoding it, and lets other threads run meanwhile.
         self._writers = ThreadPoolExecutor(os.cpu_count(), "picture")
         self._unwritten: deque[Future[None]] = deque()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Begin an empty dataset.
+
+        Raises:
+            DataError: something that is not a dataset is in its place.
+            BusyError: another process writes it.
+        """
+        with ExitStack() as held:
+            held.enter_context(only_maker(self._out))
+            is_empty = self._out.is_dir() and not any(self._out.iterdir())
+            if self._out.exists() and not is_empty and not (self._out / MANIFEST_NAME).is_file():
+                raise DataError(f"{self._out} exists and is not a dataset; name another folder")
+            self._building = begin_folder(self._out)
+            held.callback(shutil.rmtree, self._building, ignore_errors=True)
+            held.callback(self._writers.shutdown, cancel_futures=True)
+            (self._building / "windows").mkdir()
+            self._held = held.pop_all()
+        return self
 
     @property
     def frames(self) -> int:
@@ -109,18 +122,12 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         (self._building / "README.md").write_text(_CARD.format(files=files), encoding="utf-8")
         text = json.dumps(manifest.to_json(), indent=1, sort_keys=False)
         (self._building / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
-        old = self._out.with_name(f"{self._out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self._out.exists():
-            self._out.rename(old)
-        self._building.rename(self._out)
-        shutil.rmtree(old, ignore_errors=True)
+        publish_folder(self._building, self._out)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writers.shutdown(cancel_futures=True)
-        shutil.rmtree(self._building, ignore_errors=True)
+        self._held.__exit__(kind, error, trace)
 
     def _await_pictures(self, left: int) -> None:
         while len(self._unwritten) > left:

@@ -21,6 +21,8 @@ from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk, Click
 from vlm_agent.errors import DataError
+from vlm_agent.files import write_file
+from vlm_agent.locks import only_maker
 
 if TYPE_CHECKING:
     from vlm_agent.chat import Recipe
@@ -164,6 +166,5 @@ def draw_aims(aims: Sequence[Aim], screenshot: NDArray[np.uint8], path: Path) ->
         picture = Image.new("RGB", (before.width + _GAP_PX + live.width, max(before.height, live.height)), "white")
         picture.paste(before, (0, 0))
         picture.paste(live, (before.width + _GAP_PX, 0))
-    partial = path.with_name(path.name + ".part")
-    picture.save(partial, "PNG")
-    partial.replace(path)
+    with only_maker(path):
+        write_file(path, lambda beside: picture.save(beside, "PNG"))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from vlm_agent.errors import ConfigError, ModelError
 from vlm_agent.evaluation.command_lines import check_least, write_command
+from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.comparison import Comparison, Setting
@@ -141,15 +142,10 @@ def run(config: CompareConfig) -> Comparison:
         ModelError: a model can't be found or loaded, is tuned from another base, or its adapter changes nothing (which
             is then what the report says).
         DataError: `config.out` holds episodes of another comparison, or the dataset can't be read.
+        BusyError: another process writes into `config.out`.
     """
-    from vlm_agent.evaluation.collecting import collect_parts
-    from vlm_agent.evaluation.comparison import compare_rollouts
-    from vlm_agent.evaluation.films import RECORDED
-    from vlm_agent.evaluation.matches import plan_models, plan_others, play_matches
-    from vlm_agent.evaluation.metrics import find_metric
     from vlm_agent.evaluation.scalars import check_tensorboard
     from vlm_agent.evaluation.sides import match_sides, tell_notes
-    from vlm_agent.evaluation.terminal import MatchProgress
 
     if config.tensorboard is not None:
         check_tensorboard()
@@ -157,6 +153,18 @@ def run(config: CompareConfig) -> Comparison:
     _check_given(config)
     pair = match_sides(config.base, config.tuned, config.recipe)
     tell_notes(pair.tuned)
+    with only_writer(config.out):
+        return _compare(config, pair, terms)
+
+
+def _compare(config: CompareConfig, pair: Pair, terms: Terms) -> Comparison:
+    from vlm_agent.evaluation.collecting import collect_parts
+    from vlm_agent.evaluation.comparison import compare_rollouts
+    from vlm_agent.evaluation.films import RECORDED
+    from vlm_agent.evaluation.matches import plan_models, plan_others, play_matches
+    from vlm_agent.evaluation.metrics import find_metric
+    from vlm_agent.evaluation.terminal import MatchProgress
+
     made, setting = _prepare(config, pair, terms)
     plans = [*plan_models(pair, terms), *plan_others(terms)]
     with MatchProgress(plans) as progress:
@@ -175,15 +183,16 @@ def run(config: CompareConfig) -> Comparison:
 
 
 def _write_all(config: CompareConfig, comparison: Comparison, parts: Parts) -> None:
-    from vlm_agent.evaluation.report import write_comparison, write_report, write_whole
+    from vlm_agent.evaluation.report import write_comparison, write_report
     from vlm_agent.evaluation.scalars import write_scalars
     from vlm_agent.evaluation.summary import write_markdown
     from vlm_agent.evaluation.terminal import print_comparison
     from vlm_agent.evaluation.verdicts import write_verdict
+    from vlm_agent.files import write_text
 
     verdict = write_verdict(comparison, parts)
     write_comparison(config.out / "comparison.json", comparison, verdict, parts)
-    write_whole(config.out / "report.md", write_markdown(comparison, verdict, parts))
+    write_text(config.out / "report.md", write_markdown(comparison, verdict, parts))
     write_report(config.out / "index.html", comparison, verdict, parts)
     if config.tensorboard is not None:
         steps = comparison.made["tuned"]["training_steps"] or 0

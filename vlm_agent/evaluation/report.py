@@ -14,6 +14,7 @@ from vlm_agent.evaluation.intervals import Interval
 from vlm_agent.evaluation.parts import Parts
 from vlm_agent.evaluation.plots import draw_plots
 from vlm_agent.evaluation.verdicts import Verdict
+from vlm_agent.files import write_text
 from vlm_agent.rollouts.episodes import Outcome
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -32,7 +33,7 @@ def write_comparison(path: Path, comparison: Comparison, verdict: Verdict, parts
 
 def write_report(path: Path, comparison: Comparison, verdict: Verdict, parts: Parts | None = None) -> None:
     """Write the HTML report, whole or not at all."""
-    write_whole(path, render_report(comparison, verdict, parts or Parts()))
+    write_text(path, render_report(comparison, verdict, parts or Parts()))
 
 
 def write_refusal(folder: Path, goal: str, verdict: Verdict, made: dict[str, Any]) -> None:
@@ -41,10 +42,10 @@ def write_refusal(folder: Path, goal: str, verdict: Verdict, made: dict[str, Any
         folder / "comparison.json",
         {"format": FORMAT_VERSION, "goal": goal, "made": made, "verdict": verdict.to_json()},
     )
-    write_whole(folder / "report.md", f"# {verdict.headline}\n\n{verdict.text}\n")
+    write_text(folder / "report.md", f"# {verdict.headline}\n\n{verdict.text}\n")
     facts = list(_flatten("", made))
     page = _make_templates().get_template("not_applied.html.j2").render(goal=goal, verdict=verdict, facts=facts)
-    write_whole(folder / "index.html", page)
+    write_text(folder / "index.html", page)
 
 
 def render_report(comparison: Comparison, verdict: Verdict, parts: Parts) -> str:
@@ -112,18 +113,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     Raises:
         DataError: a number in it is not finite.
     """
-    write_whole(path, dump_finite(path, value))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file by a text in one step; a failure leaves what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, dump_finite(path, value))
 
 
 def _flatten(name: str, value: Any) -> list[tuple[str, str]]:

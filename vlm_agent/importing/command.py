@@ -85,9 +85,9 @@ def import_recordings(
     from vlm_agent.importing.session_files import publish, refuse_existing, staging, write_session
 
     names = [source.session for source in sources]
-    refuse_existing(out, names)
     reports = []
     with staging(out) as folder:
+        refuse_existing(out, names)
         for source in sources:
             report = SessionReport(source.session, source.kind, str(source.path), str(out / f"{source.session}.mcap"))
             incoming = open_source(source, options, report)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.errors import DataError
+from vlm_agent.files import flush_folder
 from vlm_agent.importing.limits import MAX_SPAN_NS
 from vlm_agent.importing.report import NO_DATASET, SessionReport
+from vlm_agent.locks import only_writer
 from vlm_agent.sessions.types import Controller, Excluded, Frame, Goal, RawMotion
 from vlm_agent.sessions.writer import SessionWriter, session_paths
 
+_STAGED, _WHOLE = ".importing-", ".imported-"
+"""Begin the names of folders of sessions that are being written, and that only have to be moved to their place."""
 _PROGRESS_NS = 10 * 10**9
 _NO_FRAME_LEAST_PX, _NO_FRAME_MOST_PX = 16, 4096
 
@@ -82,22 +86,28 @@ def with_goal(entries: Iterator[Entry], text: str) -> Iterator[Entry]:
 def staging(out: Path) -> Iterator[Path]:
     """Give a folder beside the sessions that are to come; nothing is left of it, nor of a new `out` that stays empty.
 
+    One import at a time writes into `out`, the next one waits. What a killed one left is put right first.
+
     Raises:
-        DataError: `out` can't be made.
+        DataError: `out` can't be made or written.
     """
-    is_new = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".importing-", dir=out))
-    except OSError as error:
-        raise DataError(f"{out} can't be written: {error.strerror}; name a folder with --out") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if is_new:
-            with suppress(OSError):
-                out.rmdir()
+    with only_writer(out, waits=True):
+        for left in out.glob(f"{_WHOLE}*"):
+            _move_out(left, out)
+        for left in out.glob(f"{_STAGED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
+        try:
+            yield folder
+        except DataError as error:
+            if str(folder) not in str(error):
+                raise
+            # What it names, and says how to save, is gone in a moment.
+            reason = error.__cause__ or error.__context__ or error
+            told = getattr(reason, "strerror", None) or str(reason).rpartition(": ")[2]
+            raise DataError(f"{out} can't be written: {told}; nothing was imported, make room and try again") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_existing(out: Path, sessions: Sequence[str]) -> None:
@@ -117,22 +127,29 @@ def refuse_existing(out: Path, sessions: Sequence[str]) -> None:
 def publish(folder: Path, out: Path, sessions: Sequence[str]) -> None:
     """Move whole sessions to their place, the `.mcap` of each last; none is overwritten.
 
+    From the moment that the folder has its new name all of them are imported: the next import moves what a kill left.
+
     Raises:
         DataError: One has come to be there in the meantime, or the disk refuses.
     """
     refuse_existing(out, sessions)
-    moved: list[Path] = []
+    whole = folder.with_name(_WHOLE + folder.name.removeprefix(_STAGED))
     try:
-        for name in sessions:
-            for source, target in zip(
-                reversed(session_paths(folder / name)), reversed(session_paths(out / name)), strict=True
-            ):
-                source.rename(target)
-                moved.append(target)
+        folder.rename(whole)
+        _move_out(whole, out)
     except OSError as error:
-        for path in moved:
-            path.unlink(missing_ok=True)
         raise DataError(f"can't finish {out}: {error.strerror}") from error
+
+
+def _move_out(whole: Path, out: Path) -> None:
+    """Give sessions their place; raises DataError where something else has come to be there."""
+    for source in sorted(whole.iterdir(), key=lambda path: (path.suffix == ".mcap", path.name)):
+        target = out / source.name
+        if target.exists():
+            raise DataError(f"{target} is there already, and another one of that name in {whole}; remove one of them")
+        source.rename(target)
+    flush_folder(out)
+    whole.rmdir()
 
 
 def write_session(

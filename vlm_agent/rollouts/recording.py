@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.actions.events import InputEvent
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.locks import only_writer
 from vlm_agent.rollouts.parallel import run_beside
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def record_demonstrations(
 ) -> list[Path]:
     """Record one session of the demonstrator for every seed, and return their `.mcap` files in the order of the seeds.
 
-    A session that is there already is kept; one that was cut off is recorded again.
+    A session that is there already is kept; one that was cut off is recorded again. Another process that records into
+    the folder is waited for.
 
     Args:
         out: folder for the sessions, named `ringcraft-<seed>`.
@@ -80,12 +82,12 @@ def record_demonstrations(
         DataError: a session can't be written.
     """
     config = config or DemonstrationConfig()
-    out.mkdir(parents=True, exist_ok=True)
     stems = [out / f"ringcraft-{seed}" for seed in seeds]
     jobs = list(zip(stems, seeds, strict=True))
-    for path in _record_all(jobs, config, workers):
-        if on_session is not None:
-            on_session(path)
+    with only_writer(out, waits=True):
+        for path in _record_all(jobs, config, workers):
+            if on_session is not None:
+                on_session(path)
     return [_mcap(stem) for stem in stems]
 
 
@@ -94,22 +96,27 @@ def record_demonstration(stem: Path, seed: int, config: DemonstrationConfig) -> 
     from vlm_agent.games.ringcraft.core import Ringcraft
     from vlm_agent.games.ringcraft.demonstrator import Demonstrator, demonstrate
     from vlm_agent.games.ringcraft.trip_scenes import trip_scene
+    from vlm_agent.sessions.appending import remove_unfinished
 
     path = _mcap(stem)
     if path.exists():
         return path
     for left_over in (".mcap.part", ".mkv.part", ".mkv"):
-        stem.with_name(stem.name + left_over).unlink(missing_ok=True)
+        remove_unfinished(stem.with_name(stem.name + left_over))
     game = trip_scene(seed) if config.starts == "anywhere" else Ringcraft(seed)
     with _open_session(stem, seed, {"player": f"demonstrator {config.player}"}, config.fps) as writer:
         demonstrator = Demonstrator(seed, player=config.player)
         recorder = GameRecorder(writer, LONG_GOAL, lambda _: demonstrator.current_goal, fps=config.fps)
-        demonstrate(
-            game,
-            demonstrator,
-            round(config.minutes * 60_000),
-            on_tick=lambda _, events: recorder.write_tick(game, events),
-        )
+        try:
+            demonstrate(
+                game,
+                demonstrator,
+                round(config.minutes * 60_000),
+                on_tick=lambda _, events: recorder.write_tick(game, events),
+            )
+        except KeyboardInterrupt:
+            writer.discard()  # under its name it would be taken for a whole one
+            raise
     return path
 
 

@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.executors.in_game import Environment
+from vlm_agent.files import write_text
 from vlm_agent.policies import Decision, Policy
 from vlm_agent.rollouts.episodes import Episode
 from vlm_agent.rollouts.parallel import run_beside
 from vlm_agent.rollouts.playing import EpisodeConfig, EpisodeRecorder, run_episode
+from vlm_agent.sessions.appending import TakenError, remove_unfinished
 from vlm_agent.sessions.types import Controller
+
+if TYPE_CHECKING:
+    from vlm_agent.sessions.writer import SessionWriter
+
+_SUFFIXES = (".mcap", ".mcap.part", ".mkv", ".mkv.part")
+"""Of a session's files, finished or not."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ def run_rollouts(
         raise ConfigError(f"workers must be at least 1, got {workers}")
     shelves = [_Shelf(plan, store) for plan, store in zip(plans, stores or [None] * len(plans), strict=True)]
     for shelf in shelves:
+        shelf.clear()
         for episode in shelf.finished.values():
             _call(on_episode, shelf.plan.name, episode)
     makers = [plan.make_policy for plan in plans]
@@ -140,6 +151,14 @@ class _Shelf:
         self.finished = {seed: self._done[seed] for seed in plan.seeds if seed in self._done}
         self.missing = [seed for seed in plan.seeds if seed not in self.finished]
 
+    def clear(self) -> None:
+        """Remove recordings of episodes that a kill kept out of the store: they are played again."""
+        if self._store is None or self.plan.sessions is None:
+            return
+        for seed in self.missing:
+            for suffix in _SUFFIXES:
+                remove_unfinished(self.plan.sessions / f"{_name(self.plan, seed)}{suffix}")
+
     def add(self, episode: Episode) -> None:
         self.finished[episode.seed] = episode
         if self._store is not None:
@@ -162,10 +181,9 @@ def play_recorded(
     from vlm_agent.sessions.writer import SessionWriter
 
     plan.sessions.mkdir(parents=True, exist_ok=True)
-    stem = _free_stem(plan.sessions, f"{plan.name}-{seed}")
     spec = env.spec_actions
-    with SessionWriter(
-        stem,
+    open_session = partial(
+        SessionWriter,
         width_px=spec.extent_width,
         height_px=spec.extent_height,
         fps=1000 / spec.horizon_ms,
@@ -178,18 +196,25 @@ def play_recorded(
             "action_spec": spec.to_json(),
             **plan.about,
         },
-    ) as writer:
+    )
+    with _open_free(open_session, plan.sessions / _name(plan, seed)) as writer:
         recorder = EpisodeRecorder(writer, plan.goal, plan.controller)
         episode = run_episode(env, policy, plan.goal, seed, plan.episode, recorder=recorder, on_tick=on_tick)
-    return replace(episode, session=str(stem))
+    return replace(episode, session=str(writer.path.with_suffix("")))
 
 
-def _free_stem(folder: Path, name: str) -> Path:
-    """A name that no session has, finished or cut off: an episode played again does not overwrite the one before."""
+def _name(plan: RolloutPlan, seed: int) -> str:
+    return f"{plan.name}-{seed}"
+
+
+def _open_free(open_session: Callable[[Path], SessionWriter], stem: Path) -> SessionWriter:
+    """Begin a session of a name that none has, finished or cut off: an episode played again overwrites none before."""
     for number in count(1):
-        free = name if number == 1 else f"{name}-{number}"
-        if not any((folder / f"{free}{suffix}").exists() for suffix in (".mcap", ".mcap.part", ".mkv", ".mkv.part")):
-            return folder / free
+        free = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        if any(free.with_name(free.name + suffix).exists() for suffix in _SUFFIXES):
+            continue
+        with suppress(TakenError):  # another process was quicker
+            return open_session(free)
     raise AssertionError("counting never ends")
 
 
@@ -272,10 +297,4 @@ def _read_store(path: Path, plan: RolloutPlan) -> dict[int, Episode]:
 
 def _write_store(path: Path, plan: RolloutPlan, episodes: dict[int, Episode]) -> None:
     lines = [{"rollout": _describe(plan)}, *(episode.to_json() for _, episode in sorted(episodes.items()))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)  # on a full disk nothing half-written stays behind
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

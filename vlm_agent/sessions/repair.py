@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import DataError
-from vlm_agent.sessions.appending import PART_SUFFIX, REPAIR_SUFFIX, AppendedFile, part_path
+from vlm_agent.locks import is_locked
+from vlm_agent.sessions.appending import PART_SUFFIX, REPAIR_SUFFIX, AppendedFile, check_unlocked, part_path
 from vlm_agent.sessions.damage import DamagedError
 from vlm_agent.sessions.matroska import MatroskaWriter, read_codec_private
 from vlm_agent.sessions.mcap_scan import McapIndex
@@ -31,6 +32,8 @@ from vlm_agent.sessions.topics import FORMAT_VERSION, LIBRARY, PROFILE, ScreenRe
 from vlm_agent.sessions.types import RepairReport
 from vlm_agent.sessions.writer import make_channel, session_paths
 
+_ALONE_SUFFIX = ".repairing-alone"
+"""Of the output of a repair that writes no video; what stands beside it is somebody else's."""
 _HEAD_BYTES = 4096
 """More than the header of any of our videos."""
 
@@ -53,6 +56,10 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
         DataError: If nothing is intact, or the result can't be written; no half-written result is left.
     """
     source = _find_source(path)
+    if is_locked(source):
+        raise DataError(f"{source} is being written by another process; end that one first")
+    for left in [out] if out else _possible_outs(source):
+        _clear_killed(left)
     out = out or _default_out(source)
     if out.suffix != ".mcap":
         raise DataError(f"the repaired session must end in .mcap, got {out}")
@@ -91,11 +98,29 @@ def _find_source(path: Path) -> Path:
     return source
 
 
-def _default_out(source: Path) -> Path:
+def _possible_outs(source: Path) -> list[Path]:
     stem = source.name.removesuffix(PART_SUFFIX).removesuffix(".mcap")
+    return [source.with_name(f"{stem}.mcap"), source.with_name(f"{stem}.repaired.mcap")]
+
+
+def _default_out(source: Path) -> Path:
+    named, beside = _possible_outs(source)
     # A recorder killed between its last two steps has named its video already.
-    is_name_free = source.suffix == PART_SUFFIX and not source.with_name(stem + ".mkv").exists()
-    return source.with_name(f"{stem}.mcap" if is_name_free else f"{stem}.repaired.mcap")
+    is_name_free = source.suffix == PART_SUFFIX and not named.with_suffix(".mkv").exists()
+    return named if is_name_free else beside
+
+
+def _clear_killed(out: Path) -> None:
+    """Remove what a killed repair left where the next one writes; raises TakenError where one is under way."""
+    video = session_paths(out.with_suffix(""))[1]
+    half = out.with_name(out.name + REPAIR_SUFFIX)
+    if half.exists():
+        # Files of both kinds were begun together, so the one that has its name already is of the same repair.
+        check_unlocked(half)
+        video.unlink(missing_ok=True)
+    for left in (video.with_name(video.name + REPAIR_SUFFIX), half, out.with_name(out.name + _ALONE_SUFFIX)):
+        check_unlocked(left)
+        left.unlink(missing_ok=True)
 
 
 def _find_video(path: Path) -> Path | None:
@@ -173,8 +198,9 @@ def _rewrite(
     out, video_out = session_paths(out.with_suffix(""))
     files: list[AppendedFile] = []
     try:
-        for path in (video_out, out) if "codec_private" in session else (out,):
-            files.append(AppendedFile(path, suffix=REPAIR_SUFFIX))
+        if "codec_private" in session:
+            files += [AppendedFile(video_out, suffix=REPAIR_SUFFIX)]
+        files += [AppendedFile(out, suffix=REPAIR_SUFFIX if files else _ALONE_SUFFIX)]
         if "codec_private" in session:
             _rewrite_video(files[0], clusters, session)
         tally = _rewrite_messages(files[-1], salvage, session, kept_ms, video_out.name)
@@ -182,7 +208,7 @@ def _rewrite(
             raise DamagedError("no complete chunk of messages is intact")
         for file in files:
             file.finish()
-    except DataError:
+    except (DataError, KeyboardInterrupt):
         for file in files:
             file.discard()
         raise
@@ -251,7 +277,7 @@ def _repair_foreign(source: Path, out: Path, salvage: ChunkSalvage) -> RepairRep
     if out.parent.resolve() != source.parent.resolve():
         raise DataError(f"{out}: another recorder's session is repaired in its own folder, beside its video")
     tally = _Tally()
-    file = AppendedFile(out, suffix=REPAIR_SUFFIX)
+    file = AppendedFile(out, suffix=_ALONE_SUFFIX)
     try:
         writer = McapWriter(file, profile=PROFILE, library=f"{LIBRARY}, repaired")
         with PictureSource(source.parent, None, Counter()) as pictures:
@@ -263,7 +289,7 @@ def _repair_foreign(source: Path, out: Path, salvage: ChunkSalvage) -> RepairRep
             raise DataError(f"{source}: {reason}; nothing in it is intact")
         writer.finish()
         file.finish()
-    except DataError:
+    except (DataError, KeyboardInterrupt):
         file.discard()
         raise
     return _report(source, out, salvage, None, tally, f"{reason}; the video has no checksums and was left as it is")

@@ -259,6 +259,13 @@ class SessionWriter:
         self._guard(self._video.finish, self._mcap.finish, self._video_file.finish, self._mcap_file.finish)
         self._is_open = False
 
+    def discard(self) -> None:
+        """Remove both files, unless they are finished: half of it is of no use to anybody."""
+        if self._is_open:
+            self._is_open = False
+            self._mcap_file.discard()
+            self._video_file.discard()
+
     def __enter__(self) -> Self:
         return self
 

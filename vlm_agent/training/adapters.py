@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from peft import PeftModel
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset, open_dataset
 from vlm_agent.errors import ConfigError
+from vlm_agent.locks import only_writer
 from vlm_agent.models.adapters import attach_lora
 from vlm_agent.models.checkpoints import MODEL_FOLDER
 from vlm_agent.models.loading import LoadedModel
@@ -90,7 +92,20 @@ def train_adapter(
         DataError: there is no usable dataset there, or it was built for another action spec than the adapter.
         ConfigError: `out` holds a run with other settings, or settings, recipe and engine don't go together.
         ModelError: the loss is no longer a number, or the model can't be shown conversations.
+        BusyError: another process writes into `out`.
     """
+    with only_writer(out) if find_processes().is_first else nullcontext():
+        return _train_adapter(dataset, loaded, config, out, settings, watcher)
+
+
+def _train_adapter(
+    dataset: Path,
+    loaded: LoadedModel,
+    config: TrainConfig,
+    out: Path,
+    settings: RecipeSettings | None,
+    watcher: Watcher | None,
+) -> TrainResult:
     engine = _settle_engine(loaded, config)
     config = replace(config, engine=engine)
     store = open_dataset(dataset)

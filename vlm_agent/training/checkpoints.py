@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vlm_agent.errors import DataError
+from vlm_agent.files import PARTIAL_SUFFIX, write_folder
 from vlm_agent.models.adapters import WEIGHTS_FILE
-from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.optimizers import flatten_state, restore_state
+from vlm_agent.training.tensors import write_tensors
 from vlm_agent.training.trained import TrainedWeights, Weights
 
 BEST_FILE = "best.safetensors"
@@ -75,9 +76,16 @@ def save_checkpoint(
         (beside / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
     write_folder(place, fill)
+    prune_checkpoints(folder)
+    return place
+
+
+def prune_checkpoints(folder: Path) -> None:
+    """Remove those that are no longer needed, and what a kill left of such a one, or of one that was not finished."""
     for old in list_checkpoints(folder)[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
-    return place
+    for left in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        shutil.rmtree(left)
 
 
 def checkpoint_name(state: RunState) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from vlm_agent.locks import only_writer
 from vlm_agent.training.config import EngineName, RecipeSettings, TrainConfig
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def run(args: TrainArgs) -> None:
         DataError: there is no usable dataset.
         ModelError: there is no such model, or it can't be used as asked.
         ConfigError: `out` holds another run, or the engine can't be had.
+        BusyError: another process writes into `out`.
     """
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.terminal import PlainConsole
@@ -63,10 +65,12 @@ def run(args: TrainArgs) -> None:
     from vlm_agent.training.progress import ProgressWatcher, SilentWatcher
 
     open_dataset(args.dataset)  # a wrong path should not wait for a large model to load
-    with join_processes(args.device) as (processes, device):
+    with join_processes(args.device) as (processes, device), ExitStack() as held:
         if args.dry_run:
             _try_out(args, processes, device, engine)
             return
+        # Before a large model is loaded for nothing; the first process writes.
+        held.enter_context(only_writer(args.out) if processes.is_first else nullcontext())
         loaded = load_model(
             args.model,
             quantization=args.quantization,

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from vlm_agent.errors import ConfigError
+from vlm_agent.files import write_folder
+from vlm_agent.locks import only_maker
 from vlm_agent.training.config import RecipeSettings, TrainConfig
-from vlm_agent.training.files import write_folder
 
 if TYPE_CHECKING:
     from vlm_agent.chat import Recipe
@@ -58,6 +59,7 @@ def run(args: ExportArgs) -> None:
         DataError: there is no usable dataset, or it is of another action spec than the run.
         ModelError: there is no such model, or it can't be asked.
         ConfigError: `out` is there already.
+        BusyError: another process makes it.
     """
     from vlm_agent.dataset.store import open_dataset
     from vlm_agent.terminal import PlainConsole
@@ -65,11 +67,12 @@ def run(args: ExportArgs) -> None:
     from vlm_agent.training.windows import settle_recipe
 
     dataset = open_dataset(args.dataset)
-    if args.out.exists():
-        raise ConfigError(f"--out {args.out}: is there already; give a new folder")
-    candidate = read_candidate(args.model, "nf4")
-    recipe = settle_recipe(candidate.recipe, candidate, dataset, args.recipe)
-    counts = write_export(dataset, recipe, args.out, args.form)
+    with only_maker(args.out):
+        if args.out.exists():
+            raise ConfigError(f"--out {args.out}: is there already; give a new folder")
+        candidate = read_candidate(args.model, "nf4")
+        recipe = settle_recipe(candidate.recipe, candidate, dataset, args.recipe)
+        counts = write_export(dataset, recipe, args.out, args.form)
     told = ", ".join(f"{count} rows in {split}.jsonl" for split, count in counts.items())
     size = f"{recipe.image_width_px}x{recipe.image_height_px} px"
     PlainConsole().print(f"{args.out}: {told}; pictures of {size}")

@@ -24,6 +24,7 @@ from vlm_agent.training.checkpoints import (
     RunState,
     list_checkpoints,
     load_checkpoint,
+    prune_checkpoints,
     save_checkpoint,
 )
 from vlm_agent.training.config import PassLayout, TrainConfig
@@ -175,6 +176,7 @@ class TrainingLoop:
         if checkpoints:
             self._state, self._best = load_checkpoint(checkpoints[-1], self._trained, self._optimizer)
         if self._processes.is_first:
+            prune_checkpoints(self._checkpoints)
             self._metrics.rewind(self._state.step if checkpoints else -1)
 
     @property

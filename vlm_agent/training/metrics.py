@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import DataError
-from vlm_agent.training.files import write_text
+from vlm_agent.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -14,11 +14,12 @@ from typing import Any
 from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import Dataset
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.files import PARTIAL_SUFFIX, write_text
+from vlm_agent.locks import LOCK_FILE
 from vlm_agent.models.identity import name_differences, read_digests
 from vlm_agent.models.loading import LoadedModel
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.differences import find_differences
-from vlm_agent.training.files import PARTIAL_SUFFIX, write_text
 
 RUN_FILE = "run.json"
 RUN_FORMAT = 1
@@ -94,7 +95,8 @@ def check_run(folder: Path, record: dict[str, Any]) -> bool:
     if path.is_file():
         _check_same_run(path, read_run(folder), record)
         return True
-    if folder.exists() and any(path for path in folder.iterdir() if not path.name.endswith(PARTIAL_SUFFIX)):
+    left = (path.name for path in folder.iterdir()) if folder.exists() else ()
+    if any(name != LOCK_FILE and not name.endswith(PARTIAL_SUFFIX) for name in left):
         raise ConfigError(f"--out {folder}: is not empty and holds no run")
     return False
 

@@ -13,12 +13,13 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 
+from vlm_agent.files import write_folder
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
 from vlm_agent.models.chat_templates import write_chat_template
 from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import LoadedModel
-from vlm_agent.training.files import write_folder, write_tensors
 from vlm_agent.training.loop import LoopResult
+from vlm_agent.training.tensors import write_tensors
 from vlm_agent.training.trained import Weights, copy_whole
 
 _PRECISION_FIELDS = ("dtype", "torch_dtype")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vlm_agent.errors import ConfigError
 from vlm_agent.evaluation.command_lines import check_least, write_command
+from vlm_agent.locks import only_writer
 from vlm_agent.training.config import RecipeSettings, TrainConfig
 
 if TYPE_CHECKING:
@@ -96,19 +97,22 @@ def run(config: CurveConfig) -> Curve:
         ConfigError: unknown environment or goal, demonstrated seeds, too many sessions, or `out` holds another curve.
         DataError: there is no usable dataset, or `out` holds something broken.
         ModelError: the base can't be found or used.
+        BusyError: another process writes into `config.out`.
     """
     from vlm_agent.evaluation.curves.playing import play_curve
     from vlm_agent.evaluation.curves.section import write_section
     from vlm_agent.evaluation.curves.tuning import plan_tuning, train_missing
-    from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.evaluation.report import write_json
+    from vlm_agent.files import write_text
     from vlm_agent.terminal import PlainConsole
 
-    tuning = plan_tuning(config)
-    train_missing(tuning, config, PlainConsole("error"))
-    curve = play_curve(tuning, config, made=_describe(config))
-    section = write_section(curve)
-    write_json(config.out / "curve.json", curve.to_json())
-    write_whole(config.out / "curve.md", section.to_markdown())
+    with only_writer(config.out):
+        tuning = plan_tuning(config)
+        train_missing(tuning, config, PlainConsole("error"))
+        curve = play_curve(tuning, config, made=_describe(config))
+        section = write_section(curve)
+        write_json(config.out / "curve.json", curve.to_json())
+        write_text(config.out / "curve.md", section.to_markdown())
     console = PlainConsole()
     for sentence in section.sentences:
         console.print(f"- {sentence}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.evaluation.curves.command import CurveConfig
-from vlm_agent.evaluation.report import write_whole
+from vlm_agent.files import write_text
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.differences import find_differences
 
@@ -156,7 +156,7 @@ def _settle(path: Path, settings: dict[str, Any]) -> None:
     """Write down what all runs have in common, or check that the folder's runs have the same."""
     wanted = json.loads(json.dumps(settings))
     if not path.exists():
-        write_whole(path, json.dumps(wanted, indent=2) + "\n")
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

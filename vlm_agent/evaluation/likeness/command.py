@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.command_lines import check_least
+from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
     from vlm_agent.evaluation.likeness.likeness import Likeness
@@ -49,12 +50,14 @@ def run(config: LikenessConfig) -> Likeness:
 
     Raises:
         DataError: a folder holds too few sessions, a damaged one, or one of the other side.
+        BusyError: another process writes into `config.out`.
     """
     from vlm_agent.evaluation.likeness.contrasts import Effort
     from vlm_agent.evaluation.likeness.measuring import count_steps, measure_likeness
     from vlm_agent.evaluation.likeness.section import write_section
     from vlm_agent.evaluation.progress import make_progress
-    from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.evaluation.report import write_json
+    from vlm_agent.files import write_text
     from vlm_agent.terminal import PlainConsole
     from vlm_agent.training.moments import spread
 
@@ -62,7 +65,7 @@ def run(config: LikenessConfig) -> Likeness:
     agent = spread(find_sessions(config.agent, "--agent", config.policy), config.most_sessions)
     player = spread(find_sessions(config.player, "--player"), config.most_sessions)
     effort = Effort(splits=config.splits, permutations=config.permutations)
-    with make_progress(console, transient=True) as progress:
+    with only_writer(config.out), make_progress(console, transient=True) as progress:
         task = progress.add_task("reading", total=count_steps(len(agent) + len(player)))
         likeness = measure_likeness(
             agent,
@@ -71,9 +74,9 @@ def run(config: LikenessConfig) -> Likeness:
             seed=config.seed,
             on_step=lambda done: progress.update(task, advance=1, description=done),
         )
-    section = write_section(likeness)
-    write_json(config.out / "likeness.json", likeness.to_json())
-    write_whole(config.out / "likeness.md", section.to_markdown())
+        section = write_section(likeness)
+        write_json(config.out / "likeness.json", likeness.to_json())
+        write_text(config.out / "likeness.md", section.to_markdown())
     for table in section.tables:
         console.print(table.to_rich())
     for sentence in section.sentences:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from vlm_agent.errors import DataError
 from vlm_agent.evaluation.command_lines import check_least
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -64,6 +65,7 @@ def run(config: AuditConfig) -> list[Finding]:
     Raises:
         DataError: there is no such dataset or split, too few sessions in it, or `out` holds another audit.
         ModelError: there is no such model, or it can't be used.
+        BusyError: another process writes into `config.out`.
     """
     from vlm_agent.evaluation.offline.audit_section import write_section
     from vlm_agent.evaluation.progress import make_progress
@@ -72,7 +74,7 @@ def run(config: AuditConfig) -> list[Finding]:
 
     console = PlainConsole()
     tell_notes(find_side(config.model, config.recipe))
-    with make_progress(console) as progress:
+    with only_writer(config.out), make_progress(console) as progress:
         findings = audit_model(config, progress)
     section = write_section(findings, config.score)
     for table in section.tables:
@@ -100,8 +102,9 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
     from vlm_agent.evaluation.offline.audit_section import write_section
     from vlm_agent.evaluation.offline.contenders import make_model
     from vlm_agent.evaluation.offline.predictions import PredictionStore
-    from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.evaluation.report import write_json
     from vlm_agent.evaluation.sides import find_side
+    from vlm_agent.files import write_text
     from vlm_agent.observations import Observer
 
     side = find_side(config.model, config.recipe)
@@ -132,7 +135,7 @@ def audit_model(config: AuditConfig, progress: Progress | None = None) -> list[F
         "sentences": list(section.sentences),
     }
     write_json(config.out / "audit.json", value)
-    write_whole(config.out / "audit.md", section.to_markdown())
+    write_text(config.out / "audit.md", section.to_markdown())
     return findings
 
 

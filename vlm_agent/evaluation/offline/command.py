@@ -21,6 +21,7 @@ from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.evaluation.command_lines import check_least
 from vlm_agent.evaluation.offline.contenders import list_contenders, read_also, sort_names
 from vlm_agent.evaluation.offline.metrics import ScoreConfig
+from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -97,6 +98,7 @@ def run(config: EvalConfig) -> OfflineEvaluation:
     Raises:
         DataError: there is no such dataset or split, or `out` holds predictions of something else.
         ModelError: there is no such model, or it can't be used.
+        BusyError: another process writes into `config.out`.
     """
     from vlm_agent.evaluation.offline.table import make_tables
     from vlm_agent.evaluation.progress import make_progress
@@ -106,7 +108,7 @@ def run(config: EvalConfig) -> OfflineEvaluation:
     console = PlainConsole()
     if not config.rescore:
         tell_notes(find_side(config.model, config.recipe))
-    with make_progress(console) as progress:
+    with only_writer(config.out), make_progress(console) as progress:
         evaluation, _ = evaluate_model(config, progress)
     for table in make_tables(evaluation):
         console.print(table)
@@ -130,12 +132,13 @@ def evaluate_model(config: EvalConfig, progress: Progress) -> tuple[OfflineEvalu
     """
     from vlm_agent.evaluation.offline.evaluation import evaluate
     from vlm_agent.evaluation.offline.table import write_markdown
-    from vlm_agent.evaluation.report import write_json, write_whole
+    from vlm_agent.evaluation.report import write_json
+    from vlm_agent.files import write_text
 
     asked = _read_all(config.out) if config.rescore else _ask_all(config, progress)
     evaluation = evaluate(asked.predictions, asked.about, config.score, asked.readouts)
     write_json(config.out / "evaluation.json", evaluation.to_json())
-    write_whole(config.out / "evaluation.md", write_markdown(evaluation))
+    write_text(config.out / "evaluation.md", write_markdown(evaluation))
     return evaluation, asked
 
 

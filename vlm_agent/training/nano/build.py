@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from vlm_agent.chat import PromptInput, render_answer, render_prompt
+from vlm_agent.files import write_folder
 from vlm_agent.models.nano_config import IMAGE_SETTINGS, nano_config, train_tokenizer
 from vlm_agent.training.nano import scenes
 
@@ -60,13 +60,12 @@ def _sine_positions(weight: torch.Tensor) -> None:
 
 def export_nano(model: Any, tokenizer: Any, out: Path) -> Path:
     """Write the checkpoint folder that ships: half-precision safetensors, config, tokenizer, picture settings."""
-    beside = out.with_name(out.name + ".tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.half().save_pretrained(beside)
-    model.float()
-    tokenizer.save_pretrained(beside)
-    settings = json.dumps(IMAGE_SETTINGS.to_preprocessor_json(), indent=2)
-    (beside / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    beside.replace(out)
-    return out
+
+    def fill(beside: Path) -> None:
+        model.half().save_pretrained(beside)
+        model.float()
+        tokenizer.save_pretrained(beside)
+        settings = json.dumps(IMAGE_SETTINGS.to_preprocessor_json(), indent=2)
+        (beside / "preprocessor_config.json").write_text(settings + "\n", encoding="utf-8")
+
+    return write_folder(out, fill)

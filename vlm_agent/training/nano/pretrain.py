@@ -28,6 +28,8 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from vlm_agent.errors import ModelError
+from vlm_agent.files import write_file, write_folder
+from vlm_agent.locks import only_writer
 from vlm_agent.models.checkpoints import find_checkpoint
 from vlm_agent.models.loading import pick_compute_dtype, read_tokenizer
 from vlm_agent.terminal import LineColumn, PlainConsole, make_bars
@@ -89,7 +91,7 @@ class Run:
         folder = self.config.out / "tokenizer"
         if not folder.exists():
             made = make_tokenizer(self.config.seed) if start is None else read_tokenizer(start)
-            made.save_pretrained(folder)
+            write_folder(folder, made.save_pretrained)
         return AutoTokenizer.from_pretrained(folder)
 
     def _take_weights(self, start: Path) -> None:
@@ -140,9 +142,8 @@ class Run:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        path = self.config.out / "checkpoint.safetensors"
-        save_file(tensors, path.with_suffix(".tmp"), metadata={"progress": json.dumps(asdict(self.progress))})
-        path.with_suffix(".tmp").replace(path)
+        told = {"progress": json.dumps(asdict(self.progress))}
+        write_file(self.config.out / "checkpoint.safetensors", lambda beside: save_file(tensors, beside, metadata=told))
 
     def _load(self) -> None:
         path = self.config.out / "checkpoint.safetensors"
@@ -180,7 +181,17 @@ def _read_progress(path: Path) -> dict[str, Any]:
 
 
 def run(config: PretrainConfig) -> Path:
-    """Train nano and export it; returns the folder of the finished checkpoint."""
+    """Train nano and export it; returns the folder of the finished checkpoint.
+
+    Raises:
+        ModelError: what it starts from is no nano.
+        BusyError: another process writes into `config.out`.
+    """
+    with only_writer(config.out):
+        return _pretrain(config)
+
+
+def _pretrain(config: PretrainConfig) -> Path:
     current = Run(config)
     with make_bars(
         LineColumn("{task.description}"),

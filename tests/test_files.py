@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_agent.training import files
-from vlm_agent.training.files import write_folder, write_text
+from vlm_agent import files
+from vlm_agent.files import write_folder, write_text
 
 
 @pytest.fixture

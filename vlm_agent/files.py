@@ -22,8 +22,7 @@ _MOST_SINGLY = 200
 
 def write_text(place: Path, text: str) -> None:
     """Replace a file by a text in one step; a failure leaves what was there before."""
-    content = text.encode()
-    write_file(place, lambda beside: _write_bytes(beside, content))
+    write_file(place, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def write_file(place: Path, fill: Callable[[Path], object]) -> None:
@@ -104,7 +103,3 @@ def _flush_tree(folder: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("r+b") as file:  # Windows flushes only what may be written
         os.fsync(file.fileno())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

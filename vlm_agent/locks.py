@@ -30,6 +30,9 @@ _WIN32_BYTE = 1 << 30
 _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 """Locks of whoever asks: a stage inside a command has what the command has, another thread has not."""
 
+_ours: set[Path] = set()
+"""Files that this process holds, or held: nobody else asks after them here."""
+
 
 class BusyError(VlmAgentError):
     """Another process is writing there."""
@@ -59,8 +62,17 @@ def only_maker(place: Path) -> Iterator[None]:
         yield
 
 
+def hold(file: int, path: Path) -> None:
+    """Lock an open file that nobody else writes, until it is closed: `is_locked` then says so to other processes."""
+    while not try_lock(file):
+        time.sleep(0.001)  # somebody looks whether it is locked
+    _ours.add(path.resolve())
+
+
 def is_locked(path: Path) -> bool:
-    """Tell whether a process that is alive holds the lock on a file; it is not made, nor locked."""
+    """Tell whether another process that is alive holds the lock on a file; it is not made, nor locked."""
+    if path.resolve() in _ours:
+        return False
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:

@@ -207,7 +207,7 @@ def test_an_older_dataset_is_replaced_only_by_a_whole_one(sessions, tmp_path, mo
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("vlm_agent.dataset.writer.write_jpeg", no_space)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DataError, match=r"dataset: No space left on device; make room"):
         build(sessions, out)
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
     assert open_dataset(out).manifest == before

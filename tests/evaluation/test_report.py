@@ -37,7 +37,6 @@ from vlm_agent.evaluation.summary import write_markdown
 from vlm_agent.evaluation.terminal import print_comparison
 from vlm_agent.evaluation.verdicts import write_not_applied, write_verdict
 from vlm_agent.evaluation.videos import encode_video
-from vlm_agent.files import write_text
 
 # The smallest JPEG there is would do; browsers refuse broken ones.
 PIXEL = base64.b64decode(
@@ -174,15 +173,6 @@ def test_files_are_written_whole(comparison: Comparison, tmp_path: Path) -> None
     write_report(tmp_path / "out" / "index.html", comparison, verdict, PARTS)
     jsonschema.validate(json.loads((tmp_path / "out" / "comparison.json").read_text()), read_schema())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "index.html"]
-
-
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "comparison.json"
-    write_text(path, "before")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half a text, then \ud800")
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_numbers_that_are_none_are_not_written(comparison: Comparison, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vlm_agent.importing.session_files import (
     State,
     publish,
     size_without_frames,
+    staging,
     with_goal,
     write_session,
 )
@@ -111,4 +112,37 @@ def test_a_sessions_messages_are_moved_after_its_video(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "rename", note)
     publish(tmp_path / "made", tmp_path, ["a", "b"])
-    assert moved == ["a.mkv", "a.mcap", "b.mkv", "b.mcap"]
+    assert moved == [".imported-made", "a.mkv", "a.mcap", "b.mkv", "b.mcap"]
+
+
+def test_what_killed_imports_left_is_put_right_by_the_next(tmp_path: Path) -> None:
+    half, whole = tmp_path / ".importing-abc", tmp_path / ".imported-xyz"
+    half.mkdir()
+    (half / "b.mcap.part").write_text("half")
+    whole.mkdir()
+    for name in ("a", "c"):
+        write(whole / name, Entry(0, Frame(0, picture(0))))
+    (whole / "c.mkv").rename(tmp_path / "c.mkv")  # killed between two of its moves
+    with staging(tmp_path) as folder:
+        there = sorted(path.name for path in tmp_path.iterdir() if path.suffix in (".mcap", ".mkv"))
+        assert there == ["a.mcap", "a.mkv", "c.mcap", "c.mkv"]
+        assert not half.exists()
+        assert not whole.exists()
+        assert folder.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_a_full_disk_names_what_is_still_there(tmp_path: Path) -> None:
+    def fill() -> None:
+        with staging(tmp_path / "out") as folder:
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise DataError(f"can't write {folder}/a.mcap.part: full; `vlm-agent repair {folder}`") from error
+
+    with pytest.raises(
+        DataError, match=r"out: can't write it \(No space left on device\); nothing was imported"
+    ) as told:
+        fill()
+    assert ".importing" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ def test_a_failed_write_leaves_the_old_labels(tmp_path, monkeypatch):
     def no_space(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("labeling.store.os.fsync", no_space)
+    monkeypatch.setattr("vlm_agent.files.os.fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         store.write("s", [])
     assert store.read("s") == [LABEL]

@@ -93,7 +93,7 @@ def staging(out: Path) -> Iterator[Path]:
     """
     with only_writer(out, waits=True):
         for left in out.glob(f"{_WHOLE}*"):
-            _move_out(left, out)
+            _move_out(left, out, [])
         for left in out.glob(f"{_STAGED}*"):
             shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
@@ -105,7 +105,7 @@ def staging(out: Path) -> Iterator[Path]:
             # What it names, and says how to save, is gone in a moment.
             reason = error.__cause__ or error.__context__ or error
             told = getattr(reason, "strerror", None) or str(reason).rpartition(": ")[2]
-            raise DataError(f"{out} can't be written: {told}; nothing was imported, make room and try again") from error
+            raise DataError(f"{out}: can't write it ({told}); nothing was imported, make room and try again") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,20 +134,25 @@ def publish(folder: Path, out: Path, sessions: Sequence[str]) -> None:
     """
     refuse_existing(out, sessions)
     whole = folder.with_name(_WHOLE + folder.name.removeprefix(_STAGED))
+    moved: list[Path] = []
     try:
         folder.rename(whole)
-        _move_out(whole, out)
-    except OSError as error:
-        raise DataError(f"can't finish {out}: {error.strerror}") from error
+        _move_out(whole, out, moved)
+    except (OSError, DataError) as error:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        shutil.rmtree(whole, ignore_errors=True)
+        raise DataError(f"can't finish {out}: {getattr(error, 'strerror', error)}") from error
 
 
-def _move_out(whole: Path, out: Path) -> None:
-    """Give sessions their place; raises DataError where something else has come to be there."""
-    for source in sorted(whole.iterdir(), key=lambda path: (path.suffix == ".mcap", path.name)):
+def _move_out(whole: Path, out: Path, moved: list[Path]) -> None:
+    """Give sessions their place, and tell which have it; raises DataError where another has come to be there."""
+    for source in sorted(whole.iterdir(), key=lambda path: (path.stem, path.suffix == ".mcap")):
         target = out / source.name
         if target.exists():
             raise DataError(f"{target} is there already, and another one of that name in {whole}; remove one of them")
         source.rename(target)
+        moved.append(target)
     flush_folder(out)
     whole.rmdir()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vlm_agent.errors import DataError
 from vlm_agent.files import flush_folder
-from vlm_agent.locks import is_locked, try_lock
+from vlm_agent.locks import hold, is_locked
 
 PART_SUFFIX = ".part"
 """Marks a file whose writer has not finished."""
@@ -75,11 +75,10 @@ class AppendedFile:
             self._file = self._part.open("xb", buffering=0)
         except FileExistsError as error:
             check_unlocked(self._part)
-            raise TakenError(f"{self._part} is there: unfinished; repair or delete it") from error
+            raise TakenError(f"{self._part} is there: unfinished, or being written; repair or delete it") from error
         except OSError as error:
             raise DataError(f"can't create {self._part}: {error.strerror}") from error
-        while not try_lock(self._file.fileno()):
-            time.sleep(0.001)  # somebody looks whether it is locked
+        hold(self._file.fileno(), self._part)
 
     def append(self, piece: bytes) -> None:
         """Write one piece.

@@ -32,11 +32,10 @@ from vlm_agent.files import write_text
 from vlm_agent.locks import only_writer
 
 if TYPE_CHECKING:
-    from vlm_agent.terminal import PlainConsole
     from rich.console import Console
 
     from vlm_agent.evaluation.agreement import Agreement, PressAgreement, Spread
-    from vlm_agent.terminal import TextTable
+    from vlm_agent.terminal import PlainConsole, TextTable
 
 GOAL = "craft sapphire rings"
 """What demonstrator and agent are after."""

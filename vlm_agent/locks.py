@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from vlm_agent.errors import DataError, VlmAgentError
+from vlm_agent.visible import say
 
 LOCK_FILE = ".vlm-agent.lock"
 """Its name in a folder that is being written."""
@@ -156,7 +157,7 @@ def _take(path: Path, place: Path, made: list[Path], *, waits: bool) -> int:
             )
         if not is_told:
             is_told = True
-            sys.stderr.write(f"waiting: {place} is being written by {holder}\n")
+            say(f"waiting: {place} is being written by {holder}", stream="error")
         time.sleep(_POLL_S)
 
 

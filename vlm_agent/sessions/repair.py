@@ -105,9 +105,10 @@ def _possible_outs(source: Path) -> list[Path]:
 
 def _default_out(source: Path) -> Path:
     named, beside = _possible_outs(source)
-    # A recorder killed between its last two steps has named its video already.
-    is_name_free = source.suffix == PART_SUFFIX and not named.with_suffix(".mkv").exists()
-    return named if is_name_free else beside
+    # A recorder killed between its last two steps has named its video already. Where both have their names, all of it
+    # was repaired before, and a second copy is not made unasked.
+    is_name_free = named.exists() or not named.with_suffix(".mkv").exists()
+    return named if source.suffix == PART_SUFFIX and is_name_free else beside
 
 
 def _clear_killed(out: Path) -> None:

@@ -156,6 +156,11 @@ def test_how_a_picture_looks_hangs_on_seed_epoch_and_picture_alone(windows):
     assert [one.find_change(key) for key in keys] == [same.find_change(key) for key in keys]
     assert len({one.find_change(key) for key in keys}) == len(set(keys)) == 3 * len({w.frame_id for w in windows})
     assert all(one.find_change(key) != other.find_change(key) for key in keys)
+    brighter, stronger = zip(*(one.find_change(key).factors for key in keys), strict=True)
+    for name, share, factors in (("brightness", 0.3, brighter), ("saturation", 0.5, stronger)):
+        assert {found for found, _ in factors} == {name}
+        assert all(1 - share <= factor <= 1 + share for _, factor in factors)
+        assert min(factor for _, factor in factors) < 1 < max(factor for _, factor in factors)
     assert one.find_change(windows[0].frame_id) is None
     assert [is_changed(keys[0]), is_changed(windows[0].frame_id)] == [True, False]
 
@@ -184,6 +189,14 @@ def test_a_click_on_the_last_pixel_stays_in_the_picture(windows):
     assert {(cut.right, cut.bottom) for cut in cuts} == {(0, 0)}
     assert max(cut.left for cut in cuts) == 9
     assert max(cut.top for cut in cuts) == 6
+
+
+def test_a_picture_of_several_windows_keeps_what_each_of_them_needs(windows):
+    left, right = (replace(windows[0], target=ActionChunk((Click(10, x, 32),)), recent=()) for x in (2, 93))
+    for shown in ([left, right], [right, left]):
+        augmentation = Augmentation(shown, CROPPED, SPEC)
+        cuts = [augmentation.find_change(name_change(left.frame_id, epoch)).cut for epoch in range(40)]
+        assert max(cut.left for cut in cuts) == max(cut.right for cut in cuts) == 2
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,17 @@ class FakeDesktop:
         self.pointer = (300, 200)
         self.grabbed: Obstacle | None = None
         self.is_held = False
+        self.is_there = False
+        self.others: list[WindowInfo] = []
 
     def list_windows(self) -> list[WindowInfo]:
-        return [self.window] if self.window else []
+        return [self.window, *self.others] if self.window else self.others
 
     def describe(self, window_id: int) -> WindowInfo | None:
         return self.window
+
+    def exists(self, window_id: int) -> bool:
+        return self.is_there
 
     def find_focused(self) -> int | None:
         return self.focused

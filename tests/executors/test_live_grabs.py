@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from x_server import ListeningWindow, read_keys_down
@@ -195,11 +195,23 @@ def test_another_programs_window_over_the_place_is_not_clicked(x_display, tmp_pa
         assert not [one for one in window.heard if one.kind.startswith("Button")]
 
 
-def test_a_window_that_is_hidden_or_closed_pauses_with_that_word(x_display, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "words"), [("hidden", ": it is hidden"), ("closed", ""), ("made anew", ": a new one of that name is there")]
+)
+def test_a_window_that_ends_pauses_with_the_reason(x_display, tmp_path, how, words):
     with ListeningWindow(x_display, TITLE) as window, live(tmp_path, leases=PATIENT) as client:
         assert play_live(client, Key(0, "w", "down"))["ok"]
         wait_for(lambda: read_keys_down(x_display))
-        window.do("unmap")
+        other = ListeningWindow(x_display, TITLE, x=500)
+        if how == "hidden":
+            window.do("unmap")
+        else:
+            with other if how == "made anew" else nullcontext():
+                window.do("destroy")
+                wait_for(lambda: not read_keys_down(x_display))
+                wait_for_state(client.connection, {"paused"}, 1)
         told = wait_for_state(client.connection, {"paused"}, 1)
-        assert told["reason"] == "window_closed"
+        assert told["reason"].startswith(f"window_closed{words}")
+        assert words or told["reason"] == "window_closed"
         assert read_keys_down(x_display) == []
+        assert not [one for one in other.heard if one.kind.endswith("Press")]

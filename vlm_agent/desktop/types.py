@@ -88,6 +88,9 @@ class Desktop(Protocol):
     def describe(self, window_id: int) -> WindowInfo | None:
         """Return how a window is now; None where it is closed or hidden."""
 
+    def exists(self, window_id: int) -> bool:
+        """Return whether a window is there at all, shown or not."""
+
     def find_focused(self) -> int | None:
         """Return the top-level window that the keyboard goes to; None where no window has it."""
 

@@ -164,6 +164,10 @@ class Win32Desktop:
         rect = Rect(origin.x, origin.y, area.right, area.bottom)
         return WindowInfo(window_id, title.value, rect, self._find_app(pid.value), pid.value or None)
 
+    def exists(self, window_id: int) -> bool:
+        """Return whether a window is there at all, shown or not."""
+        return bool(self._user32.IsWindow(window_id))
+
     def find_focused(self) -> int | None:
         """Return the top-level window that the keyboard goes to; None where no window has it."""
         return self._user32.GetForegroundWindow() or None

@@ -84,6 +84,13 @@ class X11Desktop:
         """Return how a window is now; None where it is closed or hidden."""
         return self._describe(self._display.create_resource_object("window", window_id))
 
+    def exists(self, window_id: int) -> bool:
+        """Return whether a window is there at all, shown or not."""
+        with contextlib.suppress(*GONE):
+            self._display.create_resource_object("window", window_id).get_attributes()
+            return True
+        return False
+
     def find_focused(self) -> int | None:
         """Return the top-level window that the keyboard goes to; None where no window has it."""
         focus = self._display.get_input_focus().focus

@@ -17,7 +17,7 @@ class Misdirected(StrEnum):
     """Why an event would not reach the window."""
 
     CLOSED = "window_closed"
-    """It is closed, hidden, or another program's now."""
+    """It is closed, or hidden, or another program's now."""
     RESIZED = "window_resized"
     """It has another size than when the frame was captured, so that its content is laid out differently."""
     OFF_SCREEN = "off_screen"
@@ -87,6 +87,19 @@ class FocusGuard:
         if now is None or (now.pid, now.app) != (self.window.pid, self.window.app):
             return None
         return now
+
+    def explain_absence(self) -> str:
+        """Return `window_closed`, and for a person in which way it is gone."""
+        with self._telling_of_loss():
+            if self._desktop.describe(self.window.window_id) is not None:
+                return f"{Misdirected.CLOSED}: it is another program's now"
+            if self._desktop.exists(self.window.window_id):
+                return f"{Misdirected.CLOSED}: it is hidden or minimized"
+            gone = (self.window.title, self.window.app, self.window.pid)
+            # Games that go to the full screen may make their window anew.
+            if any((other.title, other.app, other.pid) == gone for other in self._desktop.list_windows()):
+                return f"{Misdirected.CLOSED}: a new one of that name is there; start again to act on it"
+        return str(Misdirected.CLOSED)
 
     def find_obstacle(self) -> Misdirected | Obstacle | None:
         """Return why a key would not come to the window now; None where it would."""

@@ -268,7 +268,7 @@ class Performer:
         self._looked_ns = now_ns
         obstacle = self._around.guard.find_obstacle()
         if obstacle is not None and obstacle not in _PASSING:
-            self._enter(State.PAUSED, str(obstacle))
+            self._pause(obstacle)
 
     def _find_next(self, now_ns: int) -> int:
         idle_ns = now_ns + 50 * NS_PER_MS
@@ -370,7 +370,10 @@ class Performer:
             for other in self._queue.remove(releases=False, before_chunk=planned.chunk + 1):
                 self._drop(other, str(why))
         elif isinstance(why, Misdirected | Obstacle) and why not in _PASSING:
-            self._enter(State.PAUSED, str(why))
+            self._pause(why)
+
+    def _pause(self, why: Misdirected | Obstacle) -> None:
+        self._enter(State.PAUSED, self._around.guard.explain_absence() if why is Misdirected.CLOSED else str(why))
 
     def _wait(self, until_ns: int) -> None:
         self._around.clock.wait_until(until_ns, lambda: self._around.kill.stop is not None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from recorder_support import Hand, wait_until
-from x_server import ListeningWindow
+from x_server import ListeningWindow, run_x_server
 
 from vlm_agent.cli import run_command
 from vlm_agent.clips import CutConfig
@@ -160,6 +160,33 @@ def test_what_cannot_be_recorded_is_one_line_and_leaves_nothing(
         run_command(["record", *arguments, "--out", str(out)])
     assert "\n" not in str(caught.value)
     assert not out.exists()
+
+
+def test_a_screen_that_can_not_be_seen_is_refused_before_there_is_a_session(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with run_x_server(400, 300, depth=30) as name, ListeningWindow(name, title="A game"):
+        monkeypatch.setenv("DISPLAY", name)
+        for arguments in (["--window", "A game"], ["--rect", "0,0,50,50"], []):
+            with pytest.raises(ConfigError, match="not 30; set it to a color depth of 24"):
+                run_command(["record", *arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_of_a_recording_of_nothing(
+    window: ListeningWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="nothing was recorded"):
+        run(RecordConfig(window="A game", out=tmp_path / "a", seconds=0.3, wait=True))
+    monkeypatch.setattr("vlm_agent.desktop.screen.ScreenGrabber.grab_frame", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(RecordConfig(window="A game", out=tmp_path / "a", seconds=5))
+    assert not list((tmp_path / "a").iterdir())
+
+
+def test_words_with_half_a_character_are_mended(window: ListeningWindow, tmp_path: Path) -> None:
+    path = run(RecordConfig(window="A game", out=tmp_path, seconds=0.4, goal="chop \udcff trees \ud83d"))
+    assert [goal.text for goal in SessionReader(path).goals()] == ["chop \ufffd trees \ufffd"]
 
 
 def test_wayland_says_what_to_do(window: ListeningWindow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

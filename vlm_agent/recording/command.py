@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlm_agent.errors import ConfigError
 from vlm_agent.recording.config import RecordConfig
+from vlm_agent.sessions.plain_json import mend_text
 from vlm_agent.visible import say
 
 if TYPE_CHECKING:
@@ -88,7 +90,14 @@ def _record(config: RecordConfig, plan: Plan, target: Target, preset: Preset, co
                     recorder.stop()
                 status.update()
 
-            recorder.run(tick)
+            try:
+                recorder.run(tick)
+            finally:
+                is_empty = not recorder.counts.capture.frames and not recorder.counts.events
+                if is_empty:
+                    writer.discard()
+    if is_empty:
+        raise ConfigError("nothing was recorded, so nothing is kept: it was paused or hidden, or ended at once")
     ended = (
         describe(recorder.counts, time.monotonic() - began_s, writer.size_bytes),
         *describe_oddities(recorder.counts),
@@ -120,7 +129,7 @@ def _make_plan(config: RecordConfig) -> Plan:
         config.fps,
         config.make_hotkeys(),
         goals=tuple(config.read_goals()),
-        goal=config.goal,
+        goal=None if config.goal is None else mend_text(config.goal),
         is_waiting=config.wait,
         seconds=config.seconds,
         state_ms=config.gamestate_ms,
@@ -145,7 +154,7 @@ def _describe(config: RecordConfig, target: Target, devices: DeviceSource) -> di
             "system": sys.platform,
             "target": "window" if target.window_id is not None else "screen",
             "screen": [rect.x, rect.y, rect.width, rect.height],
-            "gamestate": config.gamestate,
+            "gamestate": None if config.gamestate is None else mend_text(config.gamestate),
             "notes": devices.notes,
             "hotkeys": {
                 "start": config.hotkey_start,

@@ -31,6 +31,7 @@ from vlm_agent.recording.surroundings import Surroundings
 from vlm_agent.recording.targets import Target
 from vlm_agent.recording.watch import Vitals, Watch, WatchLimits
 from vlm_agent.recording.workers import Workers
+from vlm_agent.sessions.plain_json import mend_text
 from vlm_agent.sessions.types import Excluded, Goal, RawMotion
 from vlm_agent.sessions.writer import SessionWriter
 
@@ -140,7 +141,7 @@ class Recorder:
 
     def type_goal(self, text: str) -> None:
         """Tell a goal that a person typed; may be called by any thread."""
-        self._typed.put(text)
+        self._typed.put(mend_text(text))
 
     def read_notices(self) -> list[str]:
         """Return what a person should know and was not told yet."""

@@ -11,6 +11,7 @@ from vlm_agent.desktop.types import Desktop
 from vlm_agent.desktop.windows import choose_window, is_wayland, open_desktop
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording.config import RecordConfig
+from vlm_agent.sessions.plain_json import mend_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _refuse_xwayland() -> None:
 def _choose(config: RecordConfig, desktop: Desktop) -> Target:
     if config.window is not None:
         window = choose_window(desktop, config.window)
-        return Target(window.rect, window.title, window.app, window.window_id)
+        return Target(window.rect, mend_text(window.title), mend_text(window.app), window.window_id)
     rect = config.parse_rect()
     if rect is not None:
         if desktop.screen.intersect(rect) is None:

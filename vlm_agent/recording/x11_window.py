@@ -7,6 +7,7 @@ program do, another program's notification over it does not.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -67,7 +68,8 @@ class RecordedWindow:
         """
         window = self._watcher.create_resource_object("window", self.window_id)
         try:
-            window.change_attributes(event_mask=X.StructureNotifyMask | X.FocusChangeMask)
+            watched = X.StructureNotifyMask | X.FocusChangeMask
+            window.change_attributes(event_mask=watched, onerror=xlib_error.CatchError())
             # Who has the keyboard where no window has it is told to the root alone.
             self._watcher.screen().root.change_attributes(event_mask=X.FocusChangeMask)
             self.parent_id = window.query_tree().parent.id
@@ -115,7 +117,9 @@ class RecordedWindow:
 
     def end(self) -> None:
         """Note that it was closed."""
-        self._ended_s = time.monotonic()
+        # A window without a class has no other that is surely its successor.
+        has_class = self._last is not None and bool(self._last.app)
+        self._ended_s = time.monotonic() if has_class else -math.inf
 
     def find_next(self) -> WindowInfo | None:
         """Return the window that has taken its place and make it the recorded one; None where there is none (yet).
@@ -162,7 +166,7 @@ class RecordedWindow:
         elif focused_id is not None and self._is_part(focused_id) and not self._is_within(focused_id):
             with _unless_gone():
                 dialog = self._watcher.create_resource_object("window", focused_id)
-                dialog.change_attributes(event_mask=X.FocusChangeMask)
+                dialog.change_attributes(event_mask=X.FocusChangeMask, onerror=xlib_error.CatchError())
                 self._watcher.sync()
             # It may have lost it before it was listened to; from now on it tells.
             self._is_asked = self._find_keyboard() == (focused_id, None)

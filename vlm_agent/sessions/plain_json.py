@@ -74,6 +74,11 @@ def check_text(value: Any) -> None:
         raise LeftOutError("has_half_a_character", "a text that was cut inside a character") from error
 
 
+def mend_text(text: str) -> str:
+    """Return a text that can be written: what is half a character, or a byte that is none, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _is_too_large(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)

@@ -15,8 +15,9 @@ import hashlib
 import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vlm_agent.actions.codecs import make_codec
 from vlm_agent.actions.schema import action_table
@@ -97,6 +98,21 @@ def load_prompt(name: str) -> PromptTemplate:
     raise ConfigError(f"no prompt {name!r}: expected {name}.txt in {' or '.join(map(str, _PROMPT_FOLDERS))}")
 
 
+_MOST = {
+    **dict.fromkeys(("image_width_px", "image_height_px"), 8192),
+    **dict.fromkeys(("history_ticks", "max_recent_actions", "conversation_turns"), 1024),
+    "history_frames": 64,
+    "state_text_max_chars": 1_000_000,
+}
+_MOST_OF_SPEC = {
+    **dict.fromkeys(("extent_width", "extent_height", "max_offset"), 65_536),
+    **dict.fromkeys(("max_actions", "max_scroll"), 1024),
+    "horizon_ms": 600_000,
+}
+"""What a recipe may ask for; an adapter of a stranger brings one along, and memory and time are taken by it."""
+_MOST_TEXTS, _MOST_TEXT_CHARS = 10_000, 1_000_000
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides how a window becomes text for one model; an adapter carries it."""
@@ -137,7 +153,8 @@ class Recipe:
     asked alone."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError where extent, picture size or placeholders don't agree."""
+        """Raise ConfigError where a size is out of bounds, or extent, picture size or placeholders don't agree."""
+        self._check_sizes()
         if min(self.image_width_px, self.image_height_px) < 1:
             raise ConfigError(f"image size must be at least 1x1, got {self.image_width_px}x{self.image_height_px}")
         want = self._extent()
@@ -208,14 +225,32 @@ class Recipe:
             ConfigError: a field is unknown or missing, or a prompt text no longer has the fingerprint stored with it.
         """
         try:
+            if not all(isinstance(value[name], list | tuple) for name in ("long_goals", "steps")):
+                raise ConfigError("recipe: long_goals and steps must be lists")
             prompts = {name: PromptTemplate(value[name]["text"]) for name in ("system", "turn", "step")}
             for name, prompt in prompts.items():
                 if prompt.sha256 != value[name]["sha256"]:
                     raise ConfigError(f"recipe: the {name} prompt was changed after its sha256 was written")
             texts = {name: tuple(value[name]) for name in ("long_goals", "steps")}
             return cls(**{**value, **prompts, **texts, "spec": ActionSpec.from_json(value["spec"])})
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"not a recipe: {error}") from error
+
+    def _check_sizes(self) -> None:
+        sizes = {name: (getattr(self, name), most) for name, most in _MOST.items()}
+        sizes |= {f"spec.{name}": (getattr(self.spec, name), most) for name, most in _MOST_OF_SPEC.items()}
+        for name, (value, most) in sizes.items():
+            if not isinstance(value, Integral) or isinstance(value, bool) or int(value) > most:
+                raise ConfigError(f"recipe: {name} must be a whole number up to {most}, got {value!r:.40}")
+        if not isinstance(self.codec, str) or self.coordinates not in get_args(CoordinateConvention):
+            raise ConfigError(f"recipe: no such codec or coordinates: {self.codec!r:.40}, {self.coordinates!r:.40}")
+        texts = (*self.long_goals, *self.steps, *(prompt.text for prompt in (self.system, self.turn, self.step)))
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigError("recipe: goals, steps and prompts must be texts")
+        if len(texts) > _MOST_TEXTS or sum(map(len, texts)) > _MOST_TEXT_CHARS:
+            raise ConfigError(f"recipe: more than {_MOST_TEXTS} goals and steps, or {_MOST_TEXT_CHARS} characters")
+        if self.long_goals and not self.steps:
+            raise ConfigError("recipe: names goals that are reached in steps, but no steps")
 
     def _check_conversation(self) -> None:
         if "goal" not in self.system.variables or self.turn.variables != ("state",):

@@ -182,6 +182,10 @@ OTHERS = {
 """What it doesn't."""
 
 
+CHANGING = ("pissa", "olora")
+"""Ways to begin that change the base; as long as they aren't converted, what is saved is of another base."""
+
+
 @pytest.mark.parametrize("name", [*LORAS, *OTHERS])
 def test_every_form_of_lora_is_computed(bases, tmp_path, name):
     options = {"task_type": "CAUSAL_LM", "target_modules": LAYERS, "r": 4, **{**LORAS, **OTHERS}[name]}
@@ -189,6 +193,11 @@ def test_every_form_of_lora_is_computed(bases, tmp_path, name):
     check(bases["none"], loaded)
     assert isinstance(make_stack(loaded), LeanStack) == (name in LORAS)
     assert adapts_vision(loaded.peft) == (name in ("all linear", "saved tower", "tower", "tower alone"))
+    if name in CHANGING:
+        loaded.peft.save_pretrained(tmp_path)
+        with pytest.raises(ModelError, match="would change the base"):
+            load_adapter(copy.deepcopy(bases["none"].model), tmp_path)
+        return
     check_saved(bases["none"], loaded, tmp_path)
 
 

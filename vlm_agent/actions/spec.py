@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from typing import Any, Literal
 
 from vlm_agent.errors import ConfigError
@@ -12,6 +13,12 @@ PointerKind = Literal["absolute", "relative", "none"]
 
 EventName = Literal["CLICK", "KEY", "SCROLL", "MOVE"]
 
+MAX_NAMES = 512
+"""Keys or buttons of one spec; a keyboard has about a hundred."""
+
+_NUMBERS = (
+    *("extent_width", "extent_height", "horizon_ms", "time_unit_ms", "max_actions", "max_scroll", "max_offset"),
+)
 _NAME = re.compile(r"[a-z0-9_]{1,32}")
 
 
@@ -44,6 +51,7 @@ class ActionSpec:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a spec that can't be meant."""
+        self._check_types()
         if self.extent_width < 1 or self.extent_height < 1:
             raise ConfigError(f"extent must be at least 1x1, got {self.extent_width}x{self.extent_height}")
         if self.time_unit_ms < 1 or self.horizon_ms % self.time_unit_ms:
@@ -56,8 +64,15 @@ class ActionSpec:
             raise ConfigError("max_scroll and horizon_ms must be at least 0, max_offset at least 1")
         for name in (*self.keys, *self.buttons):
             # The codecs write names bare: a quote, a space or a dot in one would end it early.
-            if not _NAME.fullmatch(name):
-                raise ConfigError(f"key and button names are 1 to 32 of a-z, 0-9 and _, got {name!r}")
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ConfigError(f"key and button names are 1 to 32 of a-z, 0-9 and _, got {name!r:.60}")
+
+    def _check_types(self) -> None:
+        for name in _NUMBERS:
+            if not isinstance(getattr(self, name), Integral) or isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be a whole number, got {getattr(self, name)!r:.40}")
+        if max(len(self.keys), len(self.buttons)) > MAX_NAMES:
+            raise ConfigError(f"{len(self.keys)} keys and {len(self.buttons)} buttons: expected at most {MAX_NAMES}")
 
     @property
     def events(self) -> tuple[EventName, ...]:

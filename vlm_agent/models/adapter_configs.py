@@ -1,10 +1,10 @@
-"""Reading an `adapter_config.json`, whoever wrote it: as peft reads it, but nothing in it is passed over in silence."""
+"""Reading an `adapter_config.json`, whoever wrote it: within bounds, and nothing in it is passed over in silence."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,34 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner
 
 from vlm_agent.errors import ModelError
-from vlm_agent.models.checkpoints import ADAPTER_CONFIG
+from vlm_agent.models.checkpoints import ADAPTER_CONFIG, MAX_CONFIG_BYTES
+from vlm_agent.regular_files import read_json
 
 _SAYS_NOTHING = ("peft_version", "auto_mapping", "runtime_config")
 """Fields that change no number."""
+
+MAX_RANK = 4096
+"""Of a low-rank adapter, and of whatever else a kind counts: an adapter of the width of its layers is none."""
+MAX_NUMBER = 1e9
+"""Of every other number in a config, either way."""
+
+_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""Ways to begin a LoRA that leave its base as it is: what was drawn is overwritten by what is saved."""
+
+_PLAIN_LORA = frozenset(
+    (
+        *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "r", "lora_alpha"),
+        *("lora_dropout", "target_modules", "exclude_modules", "target_parameters", "modules_to_save"),
+        *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "trainable_token_indices"),
+        *("fan_in_fan_out", "bias", "lora_bias", "use_rslora", "use_dora", "ensure_weight_tying"),
+    )
+)
+"""The options of a LoRA that are followed; all others stay as they are in a config that doesn't name them."""
+_BEGINNING = frozenset(("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config"))
+"""Options of a LoRA's first moment, which is over."""
+_NO_NUMBERS = re.compile(r"seed|key|step|tinit|tfinal")
+"""Names of numbers that measure nothing."""
+_LITERAL = re.compile(r"[\w.\-]+")
 
 _WHOLE = ("r", "rank_pattern")
 """Fields that hold whole numbers; some write 4.0."""
@@ -55,7 +79,7 @@ def read_adapter_config(folder: Path) -> PeftConfig:
     """
     path = folder / ADAPTER_CONFIG
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: missing or broken; the adapter can't be read: {error}") from error
     if not isinstance(fields, dict):
@@ -67,6 +91,7 @@ def read_adapter_config(folder: Path) -> PeftConfig:
     _check_kind(kind, folder)
     if any(isinstance(value, float) and not math.isfinite(value) for value in _list_values(fields)):
         raise ModelError(f"{path}: holds a number that is not finite; the adapter can't be read")
+    _check_sizes(fields, path)
     known = {field.name for field in dataclasses.fields(config_class)}
     # A number or a switch that is off may belong to an option that is not used; what is asked for must be known.
     asked = sorted(
@@ -84,6 +109,8 @@ def read_adapter_config(folder: Path) -> PeftConfig:
         for name, value in fields.items()
         if name in known and name not in _SAYS_NOTHING
     }
+    if kind == "LORA":
+        given = _settle_lora(given, config_class, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -94,15 +121,60 @@ def read_adapter_config(folder: Path) -> PeftConfig:
     return config
 
 
+def _settle_lora(given: dict[str, Any], config_class: Any, path: Path) -> dict[str, Any]:
+    """Return the options of a LoRA that are followed; how it was begun is over, and is never done again.
+
+    Raises:
+        ModelError: it was begun in a way that changes its base, or asks for what is not followed here.
+    """
+    start = given.get("init_lora_weights")
+    if not isinstance(start, (bool, str, type(None))) or start not in _PLAIN_STARTS:
+        raise ModelError(
+            f"{path}: init_lora_weights is {start!r:.40}, which would change the base; save the adapter converted to a"
+            " plain LoRA (peft's save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    usual = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in dataclasses.fields(config_class)
+    }
+    others = given.keys() - _PLAIN_LORA - _BEGINNING
+    if asked := sorted(name for name in others if given[name] and given[name] != usual[name]):
+        raise ModelError(f"{path}: asks for {', '.join(asked)}, which is not followed here; give a plain LoRA")
+    return {name: value for name, value in given.items() if name in _PLAIN_LORA}
+
+
+def _check_sizes(fields: dict[str, Any], path: Path) -> None:
+    """Raise ModelError for numbers that no adapter has, or that are none, and for names that are expressions."""
+    for name, value in fields.items():
+        numbers = [one for one in _list_values(value) if isinstance(one, (int, float)) and not isinstance(one, bool)]
+        if any(abs(one) > MAX_NUMBER for one in numbers) and not _NO_NUMBERS.search(name):
+            raise ModelError(f"{path}: {name} holds a number above {MAX_NUMBER:.0e}; the adapter can't be read")
+    for name in ("r", "rank_pattern", "lora_alpha", "alpha_pattern", "lora_dropout"):
+        held = _list_values(fields[name]) if name in fields else ()
+        for value in held:
+            is_rank = name in _WHOLE
+            if value is None:
+                continue
+            if isinstance(value, (bool, str)) or (is_rank and not 0 <= value <= MAX_RANK):
+                expected = f"0 to {MAX_RANK}" if is_rank else "a number"
+                raise ModelError(f"{path}: {name} must be {expected}, got {value!r:.40}")
+    for name in ("modules_to_save", "layers_pattern"):
+        held = fields.get(name) or ()
+        for value in [held] if isinstance(held, str) else held:
+            # Peft takes these for regular expressions.
+            if not isinstance(value, str) or not _LITERAL.fullmatch(value):
+                raise ModelError(f"{path}: {name} must name modules, got {value!r:.40}")
+
+
 def _list_values(value: Any) -> Iterator[Any]:
     """Yield every value of a JSON document that is neither object nor list."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _list_values(part)
-        return
-    yield value
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)):
+            waiting += one.values() if isinstance(one, dict) else one
+        else:
+            yield one
 
 
 def _as_whole(value: Any) -> Any:

@@ -37,6 +37,12 @@ def settle_names(weights: dict[str, Tensor], config: PeftConfig, model: Any) -> 
     return renamed
 
 
+def list_names(model: Any) -> list[str]:
+    """Return the names of all modules of a model, and those that they had in transformers 4."""
+    names = [name for name, _ in model.named_modules() if name]
+    return list(dict.fromkeys((*names, *map(_age, names))))
+
+
 def _renew(name: str) -> str:
     bare = name.removeprefix(_PREFIX)
     if bare.startswith("visual."):

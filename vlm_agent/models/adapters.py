@@ -21,9 +21,10 @@ from torch import Tensor
 
 from vlm_agent.errors import ModelError
 from vlm_agent.models.adapter_configs import read_adapter_config
-from vlm_agent.models.adapter_names import settle_names
+from vlm_agent.models.adapter_names import list_names, settle_names
 from vlm_agent.models.checkpoints import RECIPE_FILE as RECIPE_FILE
 from vlm_agent.models.dropout import seed_dropout
+from vlm_agent.models.module_patterns import settle_patterns
 
 TARGET_MODULES = r"model\.language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 """Full names of the adapted layers. A list of short names would also hit Qwen2.5-VL's vision tower."""
@@ -82,7 +83,10 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> PeftMo
     config = read_adapter_config(folder)
     if trainable and config.peft_type != "LORA":
         raise ModelError(f"{folder}: an adapter of kind {config.peft_type} can be played, but not trained further here")
-    weights = settle_names(_read_weights(folder), config, model)
+    weights = _read_weights(folder)
+    names = list_names(model)
+    settle_patterns(config, names, folder, trusted=(choose_modules(vision=False), choose_modules(vision=True)))
+    weights = settle_names(weights, config, model)
     config.inference_mode = not trainable
     # Peft would go by its name and warn where a folder has moved.
     config.base_model_name_or_path = None
@@ -129,13 +133,20 @@ def read_lora_rank(folder: Path) -> int:
     return int(getattr(read_adapter_config(folder), "r", 0))
 
 
+_UNUSABLE = (
+    *(ValueError, TypeError, AttributeError, LookupError, RuntimeError, ImportError, ArithmeticError),
+    *(MemoryError, AssertionError, NotImplementedError),
+)
+"""What peft raises for a config that can't be."""
+
+
 def _wrap(model: Any, config: PeftConfig) -> PeftModel:
     with warnings.catch_warnings():
         # peft asks the model about activation checkpointing by a name that transformers has replaced.
         warnings.simplefilter("ignore", FutureWarning)
         try:
             return get_peft_model(model, config)
-        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError) as error:
+        except _UNUSABLE as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ModelError(
                 f"{type(model).__name__}: has no layers that an adapter can be put on: {reason}"

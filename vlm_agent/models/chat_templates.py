@@ -3,7 +3,7 @@
 A template is a program that somebody else wrote, and it decides what a model sees. So it is held against a short probe:
 texts and picture must stand in the prompt as they were given, and the prompt must end where the answer begins. A
 template that opens a thought there gets it closed, the same way in training and in play: actions are written straight
-away. Rendering is transformers' own, in its sandbox.
+away. Rendering is transformers' own, in its sandbox, after a process with limits has seen what it takes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.bounded_child import LimitError, run_bounded
+from vlm_agent.regular_files import read_json, read_text
 
 IMAGE_TOKEN = "<|image_pad|>"
 """Stands for one merged patch."""
@@ -37,6 +40,13 @@ _RENDERING_ERRORS = (
 )
 """What a template may end in: Jinja's own errors, and those of the operations on values that it asks for."""
 
+MAX_TEMPLATE_CHARS = 1 << 18
+"""Of a template; the longest published ones have some ten thousand."""
+MAX_PROMPT_CHARS = 1 << 20
+"""Of what comes of a probe."""
+
+_EFFORT_PROGRAM = Path(__file__).with_name("child_templates.py")
+_LONG_TURNS = 16
 _DEFAULT = "default"
 _PICTURE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
 _SYSTEM, _ASKED = "The table of actions.", "What is to be done now?"
@@ -158,7 +168,7 @@ def _read_json(path: Path) -> Iterator[_Candidate]:
     if not path.is_file():
         return
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: can't be read ({_describe(error)}); fetch it again") from error
     # A file of templates alone may hold the named list itself.
@@ -171,7 +181,7 @@ def _read_jinja(folder: Path) -> Iterator[_Candidate]:
     for number, path in enumerate(paths):
         if path.is_file():
             try:
-                text = path.read_text(encoding="utf-8")
+                text = read_text(path)
             except (OSError, ValueError) as error:
                 raise ModelError(f"{path}: can't be read ({_describe(error)}); fetch it again") from error
             yield _Candidate(path.name, path.stem if number else _DEFAULT, text)
@@ -194,6 +204,8 @@ def _list_templates(held: Any, file: str, where: str) -> Iterator[_Candidate]:
 def _choose(found: Sequence[_Candidate], tokenizer: Any, where: str) -> ChatTemplate:
     # An empty file is none, as for transformers; and Jinja knows one kind of line break.
     filled = [replace(one, text=re.sub("\r\n?", "\n", one.text)) for one in found if one.text.strip()]
+    for one in filled:
+        _check_effort(one, tokenizer, where)
     ordered = sorted(filled, key=lambda one: one.name != _DEFAULT)
     if not ordered:
         raise ModelError(f"{where}: has no chat template in chat_template.json, chat_template.jinja or its tokenizer")
@@ -206,6 +218,34 @@ def _choose(found: Sequence[_Candidate], tokenizer: Any, where: str) -> ChatTemp
     prompts = {one.source: _render(one.text, tokenizer, _probe()) for one in usable}
     rivals = tuple(source for source, prompt in prompts.items() if prompt != prompts[chosen.source])
     return replace(chosen, rivals=rivals)
+
+
+def _check_effort(candidate: _Candidate, tokenizer: Any, where: str) -> None:
+    """Raise ModelError where a template is too long, or takes too long or too much to be rendered."""
+    told = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    if len(candidate.text) > MAX_TEMPLATE_CHARS:
+        reason = f"has {len(candidate.text)} characters: expected at most {MAX_TEMPLATE_CHARS}"
+    else:
+        reason = _find_effort(candidate.text, json.dumps(told, sort_keys=True))
+    if reason:
+        raise ModelError(f"{where}: {candidate.source}: the chat template {reason}; take the published one")
+
+
+@lru_cache(maxsize=64)
+def _find_effort(text: str, special_tokens: str) -> str:
+    """Return what is too much in the rendering of a template; empty where nothing is."""
+    conversation = _probe()
+    conversations = [conversation]
+    for number in range(_LONG_TURNS):
+        said = {"role": "assistant", "content": [{"type": "text", "text": _ANSWERS[0]}]}
+        conversation = [*conversation, said, _ask(f"{_ASKED} {'x' * 1000} ({number})")]
+    conversations.append(conversation)
+    values = {**json.loads(special_tokens), "add_generation_prompt": True, "tools": None, "documents": None}
+    try:
+        answer = run_bounded(_EFFORT_PROGRAM, {"text": text, "conversations": conversations, "values": values})
+    except LimitError as error:
+        return str(error)
+    return f"writes {answer['chars']} characters" if answer["chars"] > MAX_PROMPT_CHARS else ""
 
 
 def _find_fault(text: str, tokenizer: Any) -> str:

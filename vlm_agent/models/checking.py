@@ -44,13 +44,13 @@ def _check_adapter(folder: Path, recipe: Path | None) -> str:
     if not weights.is_file():
         raise ModelError(f"{folder}: {WEIGHTS_FILE} is missing")
     read_header(weights)
-    base = _check_base(record["base"]["source"], folder, record["base"])
+    base = _check_base(record["base"]["source"], folder, record["base"], told_by=folder)
     of_the_base = record.get("note", f"of the base {base.folder}")
     return f"adapter, {_describe([weights])}, {folder}, {of_the_base}"
 
 
-def _check_base(name: str, tuned: Path | None, trained: dict[str, Any] | None) -> Base:
-    _, folder = find_checkpoint(name, with_weights=False)
+def _check_base(name: str, tuned: Path | None, trained: dict[str, Any] | None, told_by: Path | None = None) -> Base:
+    _, folder = find_checkpoint(name, with_weights=False, told_by=told_by)
     base = inspect_base(folder, "none" if trained is not None and trained["quantization"] == "none" else "nf4")
     require_weights(base)
     read_model_config(base)

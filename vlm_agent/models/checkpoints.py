@@ -15,6 +15,8 @@ BUNDLED_FOLDER = Path(__file__).parent / "nano"
 """Its weights."""
 
 ADAPTER_CONFIG = "adapter_config.json"
+MAX_CONFIG_BYTES = 4 << 20
+"""Of a JSON file that describes a model or an adapter; those that name every layer have some ten thousand."""
 MODEL_FOLDER = "model"
 """Where a run of full training leaves its checkpoint."""
 RECIPE_FILE = "recipe.json"
@@ -27,12 +29,13 @@ _BLOCK_BYTES = 1 << 20
 _BLOCK_STRIDE_BYTES = 64 << 20
 
 
-def find_checkpoint(name: str, *, with_weights: bool = True) -> tuple[str, Path]:
+def find_checkpoint(name: str, *, with_weights: bool = True, told_by: Path | None = None) -> tuple[str, Path]:
     """Return (the name to write into recipes, the folder) of a model.
 
     Args:
         name: bundled, a folder, or on the hub.
         with_weights: whether weights are fetched from the hub too.
+        told_by: the file or folder that names it, where it was no person: nothing is fetched on a file's word.
 
     Raises:
         ModelError: it is neither bundled, nor a folder, nor to be had from the hub.
@@ -51,7 +54,7 @@ def find_checkpoint(name: str, *, with_weights: bool = True) -> tuple[str, Path]
         raise ModelError(f"{name}: expected a model folder, got a file")
     if not _HUB_NAME.fullmatch(name) or Path(name).parent.is_dir():
         raise ModelError(f"{name}: no such model folder; give a folder, a run, a hub name, or 'nano'")
-    return name, _fetch(name, with_weights=with_weights)
+    return name, _fetch(name, with_weights=with_weights, told_by=told_by)
 
 
 def _enter_hub_cache(folder: Path) -> Path:
@@ -114,12 +117,18 @@ def _feed(digest: hashlib._Hash, path: Path) -> None:
             digest.update(file.read(_BLOCK_BYTES))
 
 
-def _fetch(name: str, *, with_weights: bool) -> Path:
+def _fetch(name: str, *, with_weights: bool, told_by: Path | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES if with_weights else _HUB_DESCRIPTIONS))
+        patterns = _HUB_FILES if with_weights else _HUB_DESCRIPTIONS
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=told_by is not None))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        if told_by is not None:
+            raise ModelError(
+                f"{told_by}: its base is {name} on the hub, which is not on this machine; nothing is fetched because a"
+                f" file says so: if you trust it, run `hf download {name}` and try again"
+            ) from error
         reason = type(error).__name__
         raise ModelError(f"{name}: not a folder here, and the hub did not give it ({reason})") from error

@@ -7,7 +7,6 @@ This module does not know prompts or tokens.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.models.checkpoints import MAX_CONFIG_BYTES
+from vlm_agent.regular_files import read_json
 
 RgbFrame = NDArray[np.uint8]
 """A picture of shape (height, width, 3), RGB."""
 
 CHANNELS = 3
 
+_MOST_SIDE = 256
 _BICUBIC = int(Image.Resampling.BICUBIC)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -169,7 +171,7 @@ def _read_processor(folder: Path) -> tuple[Path, dict[str, Any]]:
         if not path.is_file():
             continue
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = read_json(path, MAX_CONFIG_BYTES)
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: can't be read ({error}); fetch it again") from error
         if name == "processor_config.json" and isinstance(config, dict):
@@ -185,6 +187,8 @@ def _read_processor(folder: Path) -> tuple[Path, dict[str, Any]]:
 def _find_fault(settings: ImageSettings, given: dict[str, Any]) -> str:
     """Return what keeps settings from being used, or what they ask for that is not done here; empty if nothing."""
     sizes = (settings.patch_px, settings.merge, settings.temporal_patch, settings.min_pixels)
+    if max(settings.patch_px, settings.merge, settings.temporal_patch) > _MOST_SIDE:
+        return f"patches, merges and temporal patches are at most {_MOST_SIDE}, got {settings}"
     if min(sizes) < 1 or settings.max_pixels < settings.min_pixels:
         return f"sizes must be at least 1, and the largest picture not below the smallest, got {settings}"
     if not all(map(math.isfinite, settings.mean + settings.std)) or min(settings.std) <= 0:

@@ -220,7 +220,8 @@ def load_model(  # noqa: PLR0913 - each is a setting of its own
     place = pick_device(device)
     if trainable and place.type == "cpu":
         share_one_heap()
-    loaded = _load_base(name, quantization, place, library, in_float32=in_float32)
+    told_by = tuned if record is not None and is_adapter and adapter is None else None
+    loaded = _load_base(find_checkpoint(name, told_by=told_by), quantization, place, library, in_float32=in_float32)
     if tuned is None or record is None:
         return loaded
     check_trained_template(loaded.encoder.template, record["base"], tuned)
@@ -248,9 +249,9 @@ def _find_record(name: str, tuned: Path | None, recipe: Path | None, *, trainabl
 
 
 def _load_base(
-    name: str, quantization: Quantization, device: torch.device, library: Library, *, in_float32: bool
+    found: tuple[str, Path], quantization: Quantization, device: torch.device, library: Library, *, in_float32: bool
 ) -> LoadedModel:
-    source, folder = find_checkpoint(name)
+    source, folder = found
     base = inspect_base(folder, quantization)
     require_weights(base)
     config = read_model_config(base)
@@ -318,6 +319,9 @@ _UNREADABLE = (
     AttributeError,
     AssertionError,
     RuntimeError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
     StrictDataclassError,
 )
 """What transformers raises on a config or tokenizer that can't be."""

@@ -7,12 +7,12 @@ then not be checked, and that is told.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import ModelError
-from vlm_agent.models.checkpoints import ADAPTER_CONFIG, MODEL_FOLDER, RECIPE_FILE, find_checkpoint
+from vlm_agent.models.checkpoints import ADAPTER_CONFIG, MAX_CONFIG_BYTES, MODEL_FOLDER, RECIPE_FILE, find_checkpoint
+from vlm_agent.regular_files import read_json
 
 _PLACES = (RECIPE_FILE, f"adapter/{RECIPE_FILE}", f"{MODEL_FOLDER}/{RECIPE_FILE}", "run.json")
 """Where a run's folder says how its model is asked."""
@@ -29,6 +29,7 @@ def read_adapter_recipe(folder: Path) -> dict[str, Any]:
     base = record.get("base")
     if not isinstance(base, dict) or not {"source", "fingerprint", "quantization"} <= base.keys():
         raise ModelError(f"{path}: tells no base of this adapter")
+    _check_base(base, path)
     return record
 
 
@@ -85,6 +86,8 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     record = _read_json(path)
     if not isinstance(record.get("recipe"), dict):
         raise ModelError(f"--recipe {path}: tells no recipe; give the {RECIPE_FILE} of a run")
+    if isinstance(record.get("base"), dict):
+        _check_base(record["base"], path)
     return record
 
 
@@ -97,6 +100,14 @@ def list_record_notes(record: dict[str, Any], folder: Path) -> list[str]:
     return [f"{folder}: was trained by an earlier version, so its base was held against its weights alone"]
 
 
+def _check_base(base: dict[str, Any], path: Path) -> None:
+    for name in ("source", "fingerprint"):
+        if not isinstance(base.get(name, ""), str):
+            raise ModelError(f"{path}: the base's {name} must be a text, got {base[name]!r:.40}")
+    if base.get("quantization", "nf4") not in ("nf4", "none"):
+        raise ModelError(f"{path}: the base's quantization must be nf4 or none, got {base['quantization']!r:.40}")
+
+
 def _find_base(folder: Path, named: Any, recipes: Any) -> tuple[str, str]:
     """Return the name of an adapter's base, and who says so."""
     said = [(named, f"named by its {ADAPTER_CONFIG}"), (recipes, "the recipe's base")]
@@ -104,7 +115,7 @@ def _find_base(folder: Path, named: Any, recipes: Any) -> tuple[str, str]:
         if not isinstance(name, str) or not name:
             continue
         try:
-            return find_checkpoint(name, with_weights=False)[0], who
+            return find_checkpoint(name, with_weights=False, told_by=folder)[0], who
         except ModelError:
             continue  # it lay elsewhere when the adapter was trained
     raise ModelError(
@@ -115,7 +126,7 @@ def _find_base(folder: Path, named: Any, recipes: Any) -> tuple[str, str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: missing or broken; an adapter needs it to tell its base and prompt") from error
     return value if isinstance(value, dict) else {}

@@ -6,14 +6,15 @@ Needs no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from vlm_agent.errors import ModelError
+from vlm_agent.models.checkpoints import MAX_CONFIG_BYTES
 from vlm_agent.models.packed import StoredWeights, read_stored
+from vlm_agent.regular_files import read_json
 
 Quantization = Literal["nf4", "none"]
 """`nf4`: language layers in 4 bits; `none`: all weights as they are."""
@@ -72,6 +73,7 @@ def inspect_base(folder: Path, quantization: Quantization) -> Base:
     config = read_config(folder)
     _check_family(config, folder)
     _check_form(config, folder)
+    _check_sizes(config, folder)
     base = Base(folder, config, read_stored(folder))
     _check_quantization(base)
     if base.is_packed and quantization == "none":
@@ -107,7 +109,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: not a model folder: config.json is missing or broken") from error
     if not isinstance(config, dict):
@@ -142,6 +144,28 @@ def _check_form(config: Mapping[str, Any], folder: Path) -> None:
         found = config.get(key)
         if not isinstance(found, dict) and not (may_lack and found is None):
             raise ModelError(f"{folder}: config.json can't be used: {key} must be an object, got {found!r:.40}")
+
+
+_MOST = {
+    **dict.fromkeys(("num_hidden_layers", "depth", "num_attention_heads", "num_key_value_heads", "num_heads"), 1024),
+    **dict.fromkeys(("patch_size", "spatial_patch_size", "spatial_merge_size", "temporal_patch_size"), 256),
+    **dict.fromkeys(("in_channels", "in_chans"), 256),
+    **dict.fromkeys(("hidden_size", "out_hidden_size", "head_dim", "num_position_embeddings"), 1 << 17),
+    **dict.fromkeys(("intermediate_size", "vocab_size"), 1 << 22),
+}
+"""Sizes in config.json, each some times that of the largest published model; a model is made from them before its
+weights are read."""
+
+
+def _check_sizes(config: Mapping[str, Any], folder: Path) -> None:
+    for where, part in (("", config), *((f"{key}.", config.get(key)) for key in ("text_config", "vision_config"))):
+        for name, most in _MOST.items():
+            value = part.get(name) if isinstance(part, dict) else None
+            if isinstance(value, (int, float)) and not 1 <= value <= most:
+                raise ModelError(f"{folder}: config.json has {where}{name} {value}: expected 1 to {most}")
+        indexes = part.get("deepstack_visual_indexes") if isinstance(part, dict) else None
+        if isinstance(indexes, list) and len(indexes) > _MOST["depth"]:
+            raise ModelError(f"{folder}: config.json has {len(indexes)} {where}deepstack_visual_indexes")
 
 
 def _check_quantization(base: Base) -> None:

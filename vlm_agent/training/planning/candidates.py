@@ -60,7 +60,7 @@ def read_candidate(name: str, quantization: Quantization) -> Candidate:
         recipe, quantization = Recipe.from_json(record.get("recipe", {})), record["base"]["quantization"]
     if adapter is not None:
         rank, base = read_lora_rank(adapter), record["base"]["source"]
-    _, folder = find_checkpoint(base, with_weights=False)
+    _, folder = find_checkpoint(base, with_weights=False, told_by=adapter)
     described = inspect_base(folder, quantization)
     shape, encoder = read_shape(folder), read_encoder(folder)
     if tuned is not None:

@@ -76,6 +76,17 @@ def test_bad_states_and_pictures_are_left_out(tmp_path):
     assert reader.frame_size == (WIDTH_PX, HEIGHT_PX)
 
 
+def test_states_and_rows_of_another_age_are_left_out_and_begin_no_session(tmp_path):
+    rows = [row(EPOCH_MS + 100 * step, "move", step, 1) for step in range(9)]
+    tree = write_tree(tmp_path / "tree", [row(5, "move", 1, 1), *rows, row(EPOCH_MS * 2, "move", 1, 1)])
+    for name in (0, EPOCH_MS // 1000, EPOCH_MS + 10**9):
+        (tree / "gamestates" / f"{name}.json").write_text("{}")
+    report, reader = import_one(tree, tmp_path / "out", goal="craft a ring")
+    assert report.left_out == {"more_than_24_hours_from_the_rest": 5}
+    assert reader.info().duration_s < 60
+    assert [goal.text for goal in reader.goals()] == ["craft a ring"]
+
+
 def test_clocks_that_do_not_fit_are_refused(tmp_path):
     tree = write_tree(tmp_path / "tree", [row(16_776, "move", 1, 1)])
     with pytest.raises(DataError, match="can't be laid together"):

@@ -32,7 +32,7 @@ from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.pictures import PictureFiles
 from vlm_agent.importing.reading import check_file, read_lines, read_whole
 from vlm_agent.importing.report import SessionReport
-from vlm_agent.importing.session_files import Entry, Incoming, State, size_without_frames, with_goal
+from vlm_agent.importing.session_files import Entry, Incoming, State, keep_near, size_without_frames, with_goal
 from vlm_agent.sessions.game_states import parse_state
 from vlm_agent.sessions.plain_json import MAX_JSON_BYTES
 
@@ -97,12 +97,14 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     shift_y_px = _y_shift(survey, clock, options, report)
     log = _events(source, survey.columns, clock, EventReader(clicks, shift_y_px, report.repaired, report.kept), report)
     streams = [_states(source, states, clocks["game states"], report), pictures.entries(clocks["pictures"]), log]
+    dated = next((name for name, numbers in firsts.items() if numbers), None)
+    middle_ns = None if dated is None else clocks[dated].to_ns(median(firsts[dated]))
     width_px, height_px = pictures.size or size_without_frames(survey.reach)
     return Incoming(
         width_px,
         height_px,
         pictures.rate(clocks["pictures"]),
-        with_goal(merge(*streams, key=lambda entry: entry.t_ns), options.goal),
+        with_goal(keep_near(merge(*streams, key=lambda entry: entry.t_ns), middle_ns, report), options.goal),
         {"title": source.session, "imported": {"kind": source.kind, "source": source.path.name}},
     )
 

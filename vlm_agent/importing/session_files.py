@@ -74,6 +74,18 @@ def size_without_frames(reach: tuple[int, int]) -> tuple[int, int]:
     return width_px, height_px
 
 
+def keep_near(entries: Iterator[Entry], near_ns: int | None, report: SessionReport) -> Iterator[Entry]:
+    """Yield the entries within 24 hours of a moment of the recording, all where none is known.
+
+    One state of a loading screen, dated 1970, must not be the beginning of a session.
+    """
+    for entry in entries:
+        if near_ns is not None and abs(entry.t_ns - near_ns) > MAX_SPAN_NS:
+            report.left_out["more_than_24_hours_from_the_rest"] += 1
+        else:
+            yield entry
+
+
 def with_goal(entries: Iterator[Entry], text: str) -> Iterator[Entry]:
     """Yield entries, and before the first the goal of the whole play, if there is one."""
     for place, entry in enumerate(entries):

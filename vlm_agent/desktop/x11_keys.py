@@ -74,7 +74,7 @@ _SYMBOLS: dict[str, str] = {
     **{name: name for name in KEY_CODES if len(name) == 1 and name.isalnum()},
 }
 BUTTONS = {"left": 1, "middle": 2, "right": 3, "x1": 8, "x2": 9}
-"""Mouse button -> its number; 4 to 7 are the wheel."""
+"""Mouse button -> its number as a program gets it; 4 to 7 are the wheel. A person may have buttons swapped."""
 _ONE_OF_A_PAIR = {f"{side}{name}": name for side in ("left", "right") for name in ("shift", "ctrl", "alt")}
 """Sides of a pair are heard as the same key, as the games and the action specs name them."""
 _ALTGR = "rightalt"

@@ -46,7 +46,6 @@ class XTestDevice:
         if not self._display.has_extension("XTEST"):
             raise ConfigError("the X server has no XTEST extension; start it with +extension XTEST")
         self._keys = KeyTable(self._display)
-        self._num_buttons = len(self._display.get_pointer_mapping())
         self._sent = sent or SentLog()
         self._held: dict[Control, int] = {}
         """Code with which each was pressed."""
@@ -105,19 +104,19 @@ class XTestDevice:
         """Turn the wheel; a notch is a press of a button of its own."""
         turns = [(dy, _WHEEL_UP, _WHEEL_DOWN), (dx, _WHEEL_RIGHT, _WHEEL_LEFT)]
         for notches, positive, negative in turns:
-            button = positive if notches > 0 else negative
+            button = self._find_button(positive if notches > 0 else negative) if notches else None
+            if button is None:
+                continue
             for _ in range(abs(notches)):
                 self._send(X.ButtonPress, button, Signal("button", button, is_down=True))
                 self._send(X.ButtonRelease, button, Signal("button", button))
 
     def is_down(self, control: Control) -> bool:
         """Return whether a key or button is down on the server, whoever pressed it."""
+        if control.kind == "button":
+            return bool(self._display.screen().root.query_pointer().mask >> (7 + BUTTONS[control.name]) & 1)
         code = self._find_code(control)
-        if code is None:
-            return False
-        if control.kind == "key":
-            return bool(self._display.query_keymap()[code // 8] >> code % 8 & 1)
-        return bool(self._display.screen().root.query_pointer().mask >> (7 + code) & 1)
+        return code is not None and bool(self._display.query_keymap()[code // 8] >> code % 8 & 1)
 
     def insist(self) -> None:
         """Go on being heard while another client holds the server still."""
@@ -151,13 +150,20 @@ class XTestDevice:
     def _find_code(self, control: Control) -> int | None:
         """Return the code at this moment: the layout may have changed since the last one."""
         if control.kind == "button":
-            number = BUTTONS.get(control.name)
-            return number if number is not None and number <= self._num_buttons else None
+            return self._find_button(BUTTONS.get(control.name, 0))
         try:
             self._keys.follow()
         except SERVER_GONE as error:
             raise _tell_gone(error) from error
         return self._keys.find_code(control.name)
+
+    def _find_button(self, number: int) -> int | None:
+        """Return the button of the device that programs get as a number; None where there is none."""
+        try:
+            mapping = list(self._display.get_pointer_mapping())
+        except SERVER_GONE as error:
+            raise _tell_gone(error) from error
+        return mapping.index(number) + 1 if number and number in mapping else None
 
     def _send(self, kind: int, detail: int, signal: Signal, x: int = 0, y: int = 0) -> None:
         try:

@@ -85,7 +85,9 @@ class X11Devices:
         self._pointer_root_id = 0
         self._server_clock = ServerClock.measure(self._watcher)
         self._keys = KeyTable(self._watcher)
-        self._is_map_old = False
+        self._buttons = list(self._watcher.get_pointer_mapping())
+        """What programs get for each button of a device: a person may have them swapped."""
+        self._are_maps_old = False
         self._root_id = self._watcher.screen().root.id
         self._rect: Rect | None = None
         self._seen_elsewhere: Rect | None = None
@@ -194,7 +196,7 @@ class X11Devices:
             return []
         kind = kind_of(heard.event)
         if kind == X.MappingNotify:
-            self._is_map_old = True
+            self._are_maps_old = True
             return []
         if kind == X.PropertyNotify:
             self._is_mark_asked = False
@@ -254,20 +256,27 @@ class X11Devices:
             return []  # on another screen of the server, whose places have the same numbers
         if event.kind == X.MotionNotify:
             return [PointerMoved(t_ns, event.x, event.y)]
+        self._read_maps()
         is_press = event.kind in (X.KeyPress, X.ButtonPress)
         if not is_pointer:
             return self._key_item(t_ns, event, is_press)
-        if event.detail in _WHEEL:
-            return [WheelTurned(t_ns, event.x, event.y, *_WHEEL[event.detail])] if is_press else []
-        name = _BUTTONS.get(event.detail, "unknown")
+        number = self._buttons[event.detail - 1] if event.detail <= len(self._buttons) else event.detail
+        if number in _WHEEL:
+            return [WheelTurned(t_ns, event.x, event.y, *_WHEEL[number])] if is_press else []
+        if not number:
+            return []  # nobody gets it
+        name = _BUTTONS.get(number, "unknown")
         return [ButtonHeard(t_ns, event.x, event.y, name, is_press, event.detail)]
 
-    def _key_item(self, t_ns: int, event: CoreEvent, is_press: bool) -> list[DeviceItem]:
-        if self._is_map_old:
-            # However many changes were told, the map is read once, when it counts.
-            self._is_map_old = False
+    def _read_maps(self) -> None:
+        """Read what keys and buttons are anew, where a change was told: once, however many there were."""
+        if self._are_maps_old:
+            self._are_maps_old = False
             with _telling_of_loss():
                 self._keys.reload()
+                self._buttons = list(self._watcher.get_pointer_mapping())
+
+    def _key_item(self, t_ns: int, event: CoreEvent, is_press: bool) -> list[DeviceItem]:
         keys = self._keys.in_group(event.group)
         name = keys.find_name(event.detail)
         lost: list[DeviceItem] = []

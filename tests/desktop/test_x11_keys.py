@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from Xlib import XK
 
 from vlm_agent.desktop.x11 import connect
 from vlm_agent.desktop.x11_keys import _NAMES, _NUMBERS, KeyNames, KeyTable
-from vlm_agent.desktop.xkb import KeyMap, KeySymbols, parse_names, parse_symbols
+from vlm_agent.desktop.xkb import KeyMap, KeySymbols, XkbConnection, parse_names, parse_symbols
 from vlm_agent.sessions.keys import KEY_CODES, key_code, key_name
 
 FIRST_CODE = 8
@@ -173,3 +174,18 @@ def test_replies_of_the_extension_are_read_by_their_layout() -> None:
 )
 def test_a_group_that_a_key_does_not_have_is_found_as_the_key_says(beyond: int, found: tuple[int, ...]) -> None:
     assert KeySymbols(((1, 0), (2, 0)), beyond).in_group(2) == found
+
+
+def test_a_server_without_the_extension_is_asked_by_the_core_protocol() -> None:
+    rows = [[97, 65, 97, 65], [0, 0, 0, 0], [0xFC, 0xDC]]
+    display = SimpleNamespace(
+        query_extension=lambda name: SimpleNamespace(present=0),
+        display=SimpleNamespace(info=SimpleNamespace(min_keycode=8, max_keycode=10)),
+        get_keyboard_mapping=lambda first, count: rows if (first, count) == (8, 3) else [],
+        sync=lambda: None,
+        pending_events=lambda: 0,
+    )
+    connection = XkbConnection(display)
+    assert (connection.ask_group(), connection.take_changes()) == (0, False)
+    names = KeyNames(connection.read())
+    assert [names.find_name(code) for code in (8, 9, 10)] == ["a", _NUMBERS[9], _NUMBERS[10]]

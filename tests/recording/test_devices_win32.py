@@ -226,6 +226,7 @@ def test_keys_of_one_name_are_told_apart_and_altgr_is_no_alt(user32: FakeUser32,
     press_key(user32, 0x0100, 0x0D, 0x1C, flags=1)  # the one of the number pad
     press_key(user32, 0x0104, 0xA5, 0x38, flags=1)
     press_key(user32, 0x0100, 0xA2, 0x21D)  # what Windows makes up before AltGr
+    press_key(user32, 0x0100, 0xE7, 0x41)  # a letter that a program sends as text
     press_key(user32, 0x0104, 0xA5, 0x38, flags=1)
     items = devices.read(0)
     assert [item.key for item in items if isinstance(item, KeyHeard)] == ["enter", "enter", "alt", "rightalt"]

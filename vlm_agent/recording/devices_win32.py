@@ -42,6 +42,8 @@ from vlm_agent.sessions.types import RawMotion
 _NOTCH = 120
 _SIDES = {f"{side}{name}": name for side in ("left", "right") for name in ("shift", "ctrl", "alt")}
 """Sides of a pair are heard as the same key, as on X11."""
+_NO_KEYS = (0x00, 0xE7, 0xFF)
+"""Codes of text that a program sends, and of what the keyboard's driver does not know."""
 _GA_ROOTOWNER = 3
 
 
@@ -151,7 +153,7 @@ class Win32Devices:
                 self._items.put(WheelTurned(t_ns, x, y, dx, dy))
 
     def _hear_key(self, message: int, info: KeyInfo) -> None:
-        if message not in KEYS:
+        if message not in KEYS or info.code in _NO_KEYS:
             return
         t_ns = self._clock.now_ns()
         self._look(t_ns)

@@ -97,6 +97,8 @@ def test_plain_peft_reads_the_adapter(models, run, dataset):
     wrapped = PeftModel.from_pretrained(plain.model, run / "adapter")
     ours = _losses(load_model(run, device="cpu"), dataset, recipe)
     torch.testing.assert_close(_losses(replace(plain, peft=wrapped), dataset, recipe), ours, rtol=0, atol=1e-4)
+    told = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert (told["r"], told["lora_alpha"], told["inference_mode"]) == (4, 16, True)
 
 
 def test_the_run_tells_what_it_was_made_of(models, run, dataset):

@@ -17,7 +17,7 @@ from tests.importing.made_imports import (
     write_tree,
 )
 from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, WheelTurned
-from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.errors import ConfigError
 from vlm_agent.importing.ilbot_events import BUTTON_LOST_NS, HOLD_NS
 from vlm_agent.importing.ilbot_rows import sort_rows
 

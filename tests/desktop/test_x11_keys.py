@@ -18,6 +18,9 @@ from vlm_agent.desktop.x11_keys import _NAMES, _NUMBERS, KeyNames, KeyTable
 from vlm_agent.desktop.xkb import KeyMap, KeySymbols, XkbConnection, parse_names, parse_symbols
 from vlm_agent.sessions.keys import KEY_CODES, key_code, key_name
 
+needs_setxkbmap = pytest.mark.skipif(
+    shutil.which("setxkbmap") is None, reason="no setxkbmap here (Debian: apt-get install x11-xkb-utils)"
+)
 FIRST_CODE = 8
 ROWS = [
     ["Escape"],
@@ -126,9 +129,7 @@ def test_every_key_of_any_map_has_a_name_that_leads_back(
             assert len(name) > 1, "two keys are one letter"
 
 
-@pytest.mark.skipif(
-    shutil.which("setxkbmap") is None, reason="no setxkbmap here (Debian: apt-get install x11-xkb-utils)"
-)
+@needs_setxkbmap
 def test_on_every_layout_each_key_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     with run_x_server() as name:
         display = connect(name)
@@ -189,3 +190,22 @@ def test_a_server_without_the_extension_is_asked_by_the_core_protocol() -> None:
     assert (connection.ask_group(), connection.take_changes()) == (0, False)
     names = KeyNames(connection.read())
     assert [names.find_name(code) for code in (8, 9, 10)] == ["a", _NUMBERS[9], _NUMBERS[10]]
+
+
+@needs_setxkbmap
+def test_a_map_is_read_anew_only_where_it_has_changed(x_display: str) -> None:
+    display = connect()
+    table = KeyTable(display)
+    first = table.in_group(0)
+    table.reload()
+    assert table.in_group(0) is first
+    subprocess.run(["setxkbmap", "us"], check=True)  # told as a change, and none
+    table.follow()
+    assert table.find_code("a") == 38
+    subprocess.run(["setxkbmap", "fr"], check=True)
+    assert table.find_code("a") == 38
+    table.follow()
+    assert table.find_code("a") == 24
+    assert table.in_group(0) is not first
+    table.close()
+    display.close()

@@ -241,13 +241,17 @@ class KeyTable:
         """
         self._xkb = XkbConnection(connect(display.get_display_name()))
         self._group = self._xkb.ask_group()
+        self._keymap = KeyMap({}, {})
+        self._by_group: dict[int, KeyNames] = {}
         self.reload()
 
     def reload(self) -> None:
         """Read the map again; to be called when the server says that it has changed."""
-        self._keymap = self._xkb.read()
+        # Changes that were told are taken first: one that comes while the map is read is told once more.
         self._xkb.take_changes()
-        self._by_group: dict[int, KeyNames] = {}
+        before, self._keymap = self._keymap, self._xkb.read()
+        if self._keymap is not before:
+            self._by_group.clear()
 
     def follow(self) -> None:
         """Ask the server which group is active, and read the map again where it has changed."""

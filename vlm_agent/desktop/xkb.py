@@ -73,6 +73,8 @@ class XkbConnection:
     def __init__(self, display: Any) -> None:
         """Take a connection that hears of nothing else."""
         self._display = display
+        self._raw: tuple[bytes, bytes] = (b"", b"")
+        self._keymap = KeyMap({}, {})
         found = display.query_extension(_NAME)
         self._opcode = found.major_opcode if found.present else None
         if self._opcode is not None:
@@ -106,7 +108,10 @@ class XkbConnection:
         return changed
 
     def read(self) -> KeyMap:
-        """Return the map as it is."""
+        """Return the map as it is: the very same object as long as nothing is different.
+
+        A change is told whenever another device than the last one is used, and then mostly nothing has changed.
+        """
         info = self._display.display.info
         first, last = info.min_keycode, info.max_keycode
         if self._opcode is None:
@@ -116,7 +121,10 @@ class XkbConnection:
         asked = {"display": self._display.display, "opcode": self._opcode, "device": _CORE_KEYBOARD}
         symbols = bytes(_GetMap(**asked, full=_SYMBOLS, partial=0).rest)
         names = bytes(_GetNames(**asked, which=_KEY_NAMES).rest)
-        return KeyMap(parse_symbols(symbols), parse_names(names))
+        if (symbols, names) != self._raw:
+            self._raw = symbols, names
+            self._keymap = KeyMap(parse_symbols(symbols), parse_names(names))
+        return self._keymap
 
     def close(self) -> None:
         """Give the connection back."""

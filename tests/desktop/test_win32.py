@@ -12,8 +12,8 @@ from typing import Any
 import vlm_agent
 from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop import win32
-from vlm_agent.desktop.types import WindowInfo
-from vlm_agent.desktop.win32 import Win32Desktop
+from vlm_agent.desktop.types import Obstacle, WindowInfo
+from vlm_agent.desktop.win32 import Win32Desktop, Win32Reach
 from vlm_agent.desktop.windows import choose_window
 
 
@@ -25,6 +25,7 @@ class FakeUser32:
     def __init__(self) -> None:
         self.hidden: set[int] = set()
         self.dpi: list[int] = []
+        self.foreground = 11
 
     def SetProcessDpiAwarenessContext(self, value: int) -> int:
         self.dpi.append(value)
@@ -60,15 +61,18 @@ class FakeUser32:
         pid._obj.value = self.windows[handle][2]
         return 1
 
+    def IsWindow(self, handle: int) -> bool:
+        return handle in self.windows
+
     def GetForegroundWindow(self) -> int:
-        return 11
+        return self.foreground
 
     def WindowFromPoint(self, point: Any) -> int:
-        return 110 if point.x < 0 else 0
+        return 110 if point.x < 0 else 0 if point.x < 9 else 12
 
     def GetAncestor(self, handle: int, kind: int) -> int:
-        assert (handle, kind) == (110, 2)
-        return 11
+        # A button lies in the game, and a dialog belongs to it.
+        return {2: {110: 11}, 3: {110: 11, 13: 11}}[kind].get(handle, handle)
 
     def GetCursorPos(self, point: Any) -> int:
         point._obj.x, point._obj.y = -3, 9
@@ -103,6 +107,7 @@ def test_windows_are_listed_from_below_with_their_client_area_and_program():
     assert kernel32.open == 0
     user32.hidden.add(11)
     assert desktop.describe(11) is None
+    assert (desktop.exists(11), desktop.exists(99)) == (True, False)
 
 
 def test_focus_pointer_and_the_window_at_a_point():
@@ -110,6 +115,25 @@ def test_focus_pointer_and_the_window_at_a_point():
     assert desktop.find_focused() == desktop.find_at(-400, 50) == 11
     assert desktop.find_at(5, 5) is None
     assert desktop.read_pointer() == (-3, 9)
+
+
+def test_input_comes_to_a_window_and_to_the_dialogs_that_it_owns():
+    user32 = FakeUser32()
+    reach, game = Win32Reach(user32), WindowInfo(11, "Game", Rect(-500, 40, 400, 300), "game.exe", 70)
+    assert reach.find_obstacle(game, None) is None
+    assert reach.find_obstacle(game, (-400, 50)) is None
+    assert reach.find_obstacle(game, "pointer") is None
+    assert reach.find_obstacle(game, (5, 50)) == Obstacle.COVERED
+    assert reach.find_obstacle(game, (50, 50)) == Obstacle.COVERED
+    user32.foreground = 13
+    assert reach.find_obstacle(game, None) is None
+    for foreground in (0, 12):
+        user32.foreground = foreground
+        assert reach.find_obstacle(game, (-400, 50)) == Obstacle.FOCUS
+    assert reach.client is None
+    with reach.hold_still():
+        pass
+    reach.close()
 
 
 def test_every_function_that_is_called_says_how_wide_its_handles_are(monkeypatch):

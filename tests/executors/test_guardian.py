@@ -1,4 +1,4 @@
-"""What a guardian releases: what was down when its pipe ended without a goodbye."""
+"""What a guardian releases: what is down when its pipe ends, and what is down for too long."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ TERMS = LeaseTerms(lease_ms=700, most_ms=5000)
         (["+key w\n"], [Control("key", "w")]),
         (["+key w\n", "-key w\n"], []),
         (["+key w\n", "+button left\n", "-key w\n"], [Control("button", "left")]),
-        (["+key w\n", "bye\n"], []),
+        (["+key w\n", "bye\n"], [Control("key", "w")]),
+        (["+key w\n", "-key w\n", "bye\n"], []),
         (["+key w\n", "+ke"], [Control("key", "w")]),
         (["+key w\n", ""], [Control("key", "w")]),
     ],

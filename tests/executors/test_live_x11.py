@@ -21,6 +21,7 @@ from tests.executors.acting import SPEC, TITLE, encode, live, play_live, policy_
 from vlm_agent.actions.placement import Placement, Rect
 from vlm_agent.actions.types import Click, Key, Move, Scroll
 from vlm_agent.desktop.x11 import connect
+from vlm_agent.desktop.x11_clients import X11Clients
 from vlm_agent.desktop.x11_keys import KeyTable
 from vlm_agent.errors import ConfigError
 from vlm_agent.executors.client import ExecutorConnection, wait_for_state
@@ -415,3 +416,19 @@ def test_a_frozen_executor_holds_nothing_for_longer_than_it_may_and_knows_it_aft
         assert read_keys_down(x_display) == []
         [answer] = ask_all("resume").answers
         assert answer[1]["ok"]
+
+
+def test_an_executor_that_is_cut_off_from_its_server_stops_and_its_guardian_lets_go(x_display, tmp_path):
+    person = connect(x_display)
+    clients = X11Clients(person)
+    with ListeningWindow(x_display, TITLE) as window, live(tmp_path) as client:
+        windows = [int(one.id) for one in person.screen().root.query_tree().children]
+        [own] = [one for one in windows if clients.find_pid(clients.find_client(one)) == client.pid]
+        assert play_live(client, Key(0, "w", "down"))["ok"]
+        window.wait_for(1)
+        person.create_resource_object("resource", own).kill_client()
+        person.sync()
+        wait_for(lambda: not read_keys_down(x_display))
+    assert client.counts is not None
+    assert client.counts["reason"] == "device_lost"
+    person.close()

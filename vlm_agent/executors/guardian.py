@@ -2,8 +2,9 @@
 
 The executor says on the guardian's standard input what it is about to press, before it presses it, and what it has
 released: lines of `+key w 25`, `-button left`, and `bye`. A key is released by that code, whatever the layout is by
-then. What is in the pipe survives who wrote it. When it ends without a goodbye, everything that is still down is
-released; twice, since the server may still hold a press of the dead one's.
+then. What is in the pipe survives who wrote it. When it ends, or goodbye is said, everything that is still down is
+released; twice, since the server may still hold a press of the dead one's. An executor that lost its display says
+goodbye and has let go of nothing.
 
 While something is down the executor gives signs of life (`.`), and tells when it holds the desktop still (`(` and `)`).
 Where they stay away, and where anything is down for longer than it may be, the guardian lets go and says so on its
@@ -111,7 +112,7 @@ class Guardian:
             return [control for line in lines if (control := _read_control(line.decode())) is not None]
 
     def close(self) -> None:
-        """Say goodbye, after everything was released; harmless the second time."""
+        """Say goodbye: what was not released by now, the guardian lets go of; harmless the second time."""
         with contextlib.suppress(OSError, ValueError):
             self._stdin.write("bye\n")
             self._stdin.close()
@@ -174,7 +175,6 @@ class Watchkeeper:
         self._heard_s = now_s
         if word == "bye":
             self.is_over = True
-            self._down.clear()
         elif word in ("(", ")"):
             self._is_holding = word == "("
         elif word.startswith("client "):

@@ -87,13 +87,13 @@ def _grid_point(rect: Rect, column: int, row: int) -> tuple[float, float]:
 def _roomiest(rect: Rect, hits: npt.NDArray[np.bool_]) -> Rect | None:
     """Return the square of grid cells that are all hits and lie furthest from any that is not."""
     room = np.zeros((GRID, GRID), dtype=int)
-    left = hits
-    while left.any():
-        # A cell's room grows for as long as its eight neighbors are still left.
-        room += left
-        rows = np.pad(left, 1)
+    still = hits
+    while still.any():
+        # A cell's room grows for as long as its eight neighbors are still there.
+        room += still
+        rows = np.pad(still, 1)
         rows = rows[:-2] & rows[1:-1] & rows[2:]
-        left = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+        still = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
     if not room.any():
         return None
     best = np.argwhere(room == room.max())

@@ -27,13 +27,21 @@ _KINDS = [
 ]
 
 
-@given(st.sampled_from(_KINDS), st.integers(0, 255), st.integers(0, 2**32 - 1), _PLACES, _PLACES, st.booleans())
-def test_device_events_are_read_as_python_xlib_writes_them(kind, detail, time_ms, x, y, is_sent):
-    windows = {"root": 1, "window": 2, "child": 3, "state": 4, "same_screen": 1}
+@given(
+    st.sampled_from(_KINDS),
+    st.integers(0, 255),
+    st.integers(0, 2**32 - 1),
+    _PLACES,
+    _PLACES,
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_device_events_are_read_as_python_xlib_writes_them(kind, detail, time_ms, x, y, is_sent, group):
+    windows = {"root": 1, "window": 2, "child": 3, "state": 4 | group << 13, "same_screen": 1}
     written = kind(detail=detail, time=time_ms, root_x=x, root_y=y, event_x=-7, event_y=9, **windows)
     data = written._binary
     data = bytes([data[0] | (SENT if is_sent else 0)]) + data[1:]
-    assert parse_core(data) == CoreEvent(kind._code, detail, time_ms, x, y)
+    assert parse_core(data) == CoreEvent(kind._code, detail, time_ms, x, y, group, root_id=1)
 
 
 @pytest.mark.parametrize(

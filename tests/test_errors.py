@@ -134,3 +134,15 @@ def test_signals_are_heard_before_libraries_are_imported(entry, number, tmp_path
         [sys.executable, *entry], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (128 + number, TOLD[signal.Signals(number)])
+
+
+@pytest.mark.parametrize(("code", "work"), [(0, "pass"), (130, "os.kill(os.getpid(), signal.SIGINT)")])
+def test_a_signal_while_python_is_taken_down_changes_nothing(code, work):
+    script = (
+        "import os, signal\nfrom vlm_agent.errors import run_program\n"
+        "class Last:\n    def __del__(self, kill=os.kill, pid=os.getpid()):\n"
+        "        kill(pid, 2)\n        kill(pid, 15)\n"
+        f"last = Last()\ndef main():\n    {work}\nrun_program(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, TOLD[signal.SIGINT] if code else "")

@@ -8,6 +8,7 @@ layer, and imports next to nothing: an entry point must be able to hear a signal
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -146,6 +147,8 @@ class _Ending:
             sys.stdout.flush()
         for number in self._before:
             signal.signal(number, lambda *_: os._exit(code))
+            # Python's last step is to give back its handlers, and a signal after that would kill without a word.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         now_s = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from vlm_agent.games.ringcraft import demonstrator
 from vlm_agent.games.ringcraft.core import Ringcraft
-from vlm_agent.rollouts.recording import DemonstrationConfig, GameRecorder, record_demonstration
+from vlm_agent.rollouts.recording import DemonstrationConfig, GameRecorder, record_demonstration, record_demonstrations
 
 
 class Written:
@@ -58,3 +60,24 @@ def test_a_player_has_habits_and_a_session_its_length(tmp_path, monkeypatch):
     monkeypatch.setattr(demonstrator, "demonstrate", lambda game, who, ms, on_tick: played.append(ms))
     record_demonstration(tmp_path / "one", 5, DemonstrationConfig(minutes=0.5, player=3))
     assert (made, played) == ([(5, 3)], [30_000])
+
+
+def test_a_session_that_was_interrupted_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
+    config = DemonstrationConfig(minutes=0.02)
+    write_tick, ticks = GameRecorder.write_tick, []
+
+    def interrupt(self, game, events):
+        write_tick(self, game, events)
+        ticks.append(game)
+        if len(ticks) == 20:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GameRecorder, "write_tick", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            record_demonstrations(tmp_path, (4,), config)
+    assert list(tmp_path.iterdir()) == []
+    for left in ("ringcraft-4.mkv", "ringcraft-4.mcap.part"):
+        (tmp_path / left).write_text("of a kill")
+    record_demonstrations(tmp_path, (4,), config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ringcraft-4.mcap", "ringcraft-4.mkv"]

@@ -12,6 +12,7 @@ from tests.canned_play import CLICK, CannedPolicy, SeededPolicy, make_env, say
 from vlm_agent.rollouts import running
 from vlm_agent.rollouts.playing import EpisodeConfig
 from vlm_agent.rollouts.running import RolloutPlan, play_recorded, run_rollout, run_rollouts
+from vlm_agent.sessions.appending import TakenError
 from vlm_agent.sessions.reader import SessionReader
 
 
@@ -77,3 +78,23 @@ def test_a_rollout_of_other_settings_is_another(tmp_path):
     assert told["about"] == {"adapter": "a"}
     for changes in ({"about": {"adapter": "b"}}, {"goal": "x"}, {"name": "x"}, {"episode": EpisodeConfig(max_ticks=3)}):
         assert running._describe(make_plan(**{"about": {"adapter": "a"}} | changes)) != told
+
+
+def test_recordings_of_episodes_that_a_kill_kept_out_of_the_store_are_made_anew(tmp_path):
+    plan, store = make_plan(sessions=tmp_path / "sessions"), tmp_path / "store.jsonl"
+    whole = run_rollout(plan, store=store)
+    recorded = {path.name for path in plan.sessions.iterdir()}
+    head, *lines = store.read_text().splitlines(keepends=True)
+    store.write_text("".join([head, *lines[:-1]]))
+    (plan.sessions / f"{plan.name}-{json.loads(lines[-1])['seed']}.mcap.part").write_text("half")
+    assert run_rollout(plan, store=store) == whole
+    assert {path.name for path in plan.sessions.iterdir()} == recorded
+
+
+def test_a_name_that_another_process_takes_in_that_moment_is_left_to_it(tmp_path):
+    def open_session(stem):
+        if stem.name == "a":
+            raise TakenError("a.mcap.part is being written by another process")
+        return stem
+
+    assert running._open_free(open_session, tmp_path / "a") == tmp_path / "a-2"

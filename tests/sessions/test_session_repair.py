@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -20,9 +21,11 @@ from mcap.writer import Writer
 from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
+from vlm_agent.sessions.appending import AppendedFile
 from vlm_agent.sessions.inspect import run_repair
 from vlm_agent.sessions.reader import SessionReader
 from vlm_agent.sessions.repair import repair
+from vlm_agent.sessions.writer import SessionWriter
 
 LoggedText = tuple[str, int, str]
 CASES = 200
@@ -318,3 +321,44 @@ def test_another_recorders_later_chunks_outlive_the_first(tmp_path: Path) -> Non
     assert list(SessionReader(tmp_path / "a.repaired.mcap").events()) == whole[second.message_start_time :]
     assert report.chunks == len(summary.chunk_indexes) - 1
     assert report.bytes_lost >= first.chunk_length
+
+
+def test_what_a_killed_repair_left_is_cleared_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10)
+    for step in range(10):
+        writer.write_frame(step * 100_000_000, np.full((32, 32, 3), step, np.uint8))
+    writer.flush()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    finish = AppendedFile.finish
+
+    class KilledError(Exception):
+        """Nothing clears up after a kill."""
+
+    def die(self: AppendedFile) -> None:
+        if self.path.suffix == ".mcap":
+            raise KilledError
+        finish(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AppendedFile, "finish", die)
+        with pytest.raises(KilledError):
+            repair(tmp_path / "a.mcap.part")
+    assert {path.name for path in tmp_path.iterdir()} == {*before, "a.mkv", "a.mcap.repairing"}
+    report = repair(tmp_path / "a.mcap.part")
+    assert report.out == str(tmp_path / "a.mcap")
+    assert {path.name for path in tmp_path.iterdir()} == {*before, "a.mkv", "a.mcap"}
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    with pytest.raises(DataError, match=r"a\.mkv already exists"):
+        repair(tmp_path / "a.mcap.part")
+
+
+def test_what_another_process_still_records_is_not_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tmp_path / "a.mcap.part"
+    part.touch()
+    with part.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"a\.mcap\.part is being written by another process"):
+            repair(part)
+        with pytest.raises(DataError, match=r"a\.mcap\.part is being written by another process"):
+            SessionWriter(tmp_path / "a", width_px=32, height_px=32, fps=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mcap.part"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from vlm_agent.chat import Recipe
 from vlm_agent.dataset.store import open_dataset
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import ConfigError, DataError, ModelError
+from vlm_agent.locks import LOCK_FILE, BusyError
 from vlm_agent.models.adapters import RECIPE_FILE, WEIGHTS_FILE
 from vlm_agent.models.loading import LoadedModel, load_model
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -24,6 +26,8 @@ from vlm_agent.training.adapters import train_adapter
 from vlm_agent.training.config import EvaluationSettings, LoraSettings, RecipeSettings, TrainConfig
 from vlm_agent.training.features import FeatureCache
 from vlm_agent.training.layouts import build_rows
+from vlm_agent.training.nano import pretrain
+from vlm_agent.training.nano.config import PretrainConfig
 from vlm_agent.training.passes import sum_losses
 from vlm_agent.training.rows import Row
 from vlm_agent.training.windows import FrameLoader, encode_window, encode_windows
@@ -310,3 +314,13 @@ def test_without_validation_windows_the_last_weights_are_taken(models, tmp_path)
     result = train_adapter(data, load_model(models["qwen3_vl"], device="cpu"), CONFIG, tmp_path / "run")
     assert (result.best_step, result.best_loss) == (None, None)
     assert result.adapter.is_dir()
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
+    with (tmp_path / LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="is being written by another process"):
+            train_adapter(tmp_path / "dataset", None, TrainConfig(), tmp_path)
+        with pytest.raises(BusyError, match="is being written by another process"):
+            pretrain.run(PretrainConfig(out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
 import numpy as np
 import pytest
 
@@ -10,6 +15,7 @@ from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, Wh
 from vlm_agent.errors import DataError
 from vlm_agent.importing.vpt import TICK_NS
 from vlm_agent.sessions.types import RawMotion
+from vlm_agent.sessions.upright import turn_upright
 
 CENTRE = (64, 36)
 TAP_NS = TICK_NS // 2
@@ -177,3 +183,93 @@ def test_a_video_of_an_unknown_codec_is_refused(tmp_path):
     log.with_suffix(".mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
     with pytest.raises(DataError, match="codec"):
         import_one(log, tmp_path / "out")
+
+
+# Videos that tell their own times, and how they are to be turned.
+
+
+def write_timed_video(path, times_ms, numbers=None, size=(128, 72)):
+    """Write an MP4 whose frames are shown at some times; each is `picture(number)`."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.thread_count = 1
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number, ms in zip(numbers or range(len(times_ms)), times_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture(number, size), format="rgb24")
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def shown(reader):
+    """Of each frame its tick, and which picture it is."""
+    found = []
+    for frame in reader.frames():
+        errors = [np.abs(frame.rgb.astype(int) - picture(number, (128, 72))).mean() for number in range(40)]
+        found.append((frame.t_ns // TICK_NS, int(np.argmin(errors))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "ticks", "places"),
+    [
+        ([50 * n for n in range(10)], 10, list(range(10))),
+        ([0, 50, 100, 600, 650, 700], 16, [0, 1, 2, 12, 13, 14]),  # left out while nothing changed
+        ([2 + 50 * n for n in range(12)], 13, list(range(12))),  # rounded by the container
+        ([300 + 50 * n for n in range(6)], 14, list(range(6, 12))),  # begins late
+        ([33 * n for n in range(10)], 10, list(range(10))),  # another rate, a frame for each line
+        ([25 * n for n in range(20)], 10, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # twice as many
+    ],
+)
+def test_a_frame_belongs_to_the_line_of_its_time(tmp_path, times_ms, ticks, places):
+    log = write_ticks(tmp_path / "a", [tick(["w"])] * ticks, frames=0)
+    write_timed_video(log.with_suffix(".mp4"), times_ms)
+    report, reader = import_one(log, tmp_path / "out")
+    found = shown(reader)
+    assert [place for place, _ in found] == places
+    if len(times_ms) == len(places):
+        assert [number for _, number in found] == list(range(len(places)))
+    else:
+        left_out = report.left_out["frame_between_ticks"] + report.left_out["frame_without_tick"]
+        assert left_out == len(times_ms) - len(places)
+    assert len(list(reader.events())) == 2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turned"),
+    [
+        ((1, 0, 0, 1), lambda rgb: rgb),
+        ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, -1)),
+        ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, 1)),
+        ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
+        ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),
+        ((1, 0, 0, -1), lambda rgb: rgb[::-1]),
+        ((0, 1, 1, 0), lambda rgb: rgb.transpose(1, 0, 2)),
+    ],
+)
+def test_pictures_are_turned_upright(matrix, turned):
+    rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    np.testing.assert_array_equal(turn_upright(rgb, frame_with(matrix)), turned(rgb))
+
+
+@pytest.mark.parametrize("matrix", [(0.7071, 0.7071, -0.7071, 0.7071), (0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 0, 2)])
+def test_pictures_at_an_angle_are_refused(matrix):
+    with pytest.raises(DataError, match="multiple of 90"):
+        turn_upright(np.zeros((2, 3, 3), np.uint8), frame_with(matrix))
+
+
+def frame_with(matrix):
+    a, b, c, d = (round(entry * 65536) for entry in matrix)
+    data = struct.pack("<9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    side = type("Side", (bytes,), {"type": SimpleNamespace(name="DISPLAYMATRIX")})(data)
+    return SimpleNamespace(side_data=[side])
+
+
+def test_parts_of_a_notch_add_up(tmp_path):
+    ticks = [tick(dwheel=turn) for turn in (0.5, 0.25, 0.25, -120.0, 0.75)]
+    report, _, events = events_of(tmp_path, ticks)
+    assert [(event.t_ns, event.dy) for event in events] == [(at(2), 1), (at(3), -1)]
+    assert report.left_out["wheel_turned_less_than_a_notch"] == 1

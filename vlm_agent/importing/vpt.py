@@ -2,7 +2,8 @@
 
 What VPT's own loader mends is mended here, and what the files leave open is decided so and said in the report:
 
-- line n belongs to frame n, at n times 50 ms; what it holds was done at that frame;
+- line n was done at n times 50 ms, at the frame that the video shows then. A video that tells other times than the
+  lines (as many frames as lines, or evenly at another rate) is taken frame for line;
 - attack stuck down: where the first tick tells the left button as newly pressed, it is taken as up until it is pressed;
 - the wheel is not recorded: a change of the hotbar without a key or wheel becomes a press of the slot's digit;
 - ticks in which nothing happens stay, as time in which nothing happens, and are counted;
@@ -18,6 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlm_agent.actions.events import ButtonChanged, InputEvent, KeyChanged, PointerMoved, WheelTurned
 from vlm_agent.errors import DataError, LeftOutError
 from vlm_agent.importing.key_names import from_minecraft
@@ -26,9 +30,10 @@ from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.reading import read_lines
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, State, with_goal
-from vlm_agent.importing.videos import check_video, decode_frames
+from vlm_agent.importing.videos import check_video, decode_frames, picture_times
 from vlm_agent.sessions.plain_json import parse_json
 from vlm_agent.sessions.types import Frame, RawMotion
+from vlm_agent.sessions.wheel import Notches
 
 TICK_NS = 50_000_000
 TICKS_PER_STATE = 12
@@ -39,6 +44,8 @@ _MENU_SCALES = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.0, "6.9": 2.0}
 """Of the mouse's motion while a menu is open, by the recorder's version; facts of VPT's published loader."""
 _BUTTONS = ("left", "right", "middle", "x1", "x2")
 _ATTACK = "left"
+_EVEN_SHARE, _LENGTH_SHARE = 0.25, 0.1
+"""By how much an even step may differ from the typical one, and a video's length from that of the lines."""
 _HOTBAR_SLOTS = 9
 _MOST_HELD = 64
 _NOT_STATE = ("mouse", "keyboard", "stats")
@@ -59,8 +66,8 @@ class Tick(NamedTuple):
     """Of the mouse, right and down."""
     position: tuple[float, float]
     """Of the pointer, in the recorded window's pixels; means something in menus only."""
-    wheel: int
-    """Notches up."""
+    wheel: float
+    """Turned up, in notches or in units of a wheel."""
     in_menu: bool
     """Whether a menu is open and the mouse is a pointer."""
     hotbar: int | None
@@ -95,7 +102,7 @@ def read_tick(line: bytes) -> Tick:
         frozenset(new_buttons) - {None},  # type: ignore[arg-type]
         (round(_number(mouse, "dx")), round(_number(mouse, "dy"))),
         (_number(mouse, "x"), _number(mouse, "y")),
-        max(min(round(_number(mouse, "dwheel")), MAX_NOTCHES), -MAX_NOTCHES),
+        max(min(_number(mouse, "dwheel"), MAX_NOTCHES), -MAX_NOTCHES),
         value.get("isGuiOpen") is True,
         hotbar if isinstance(hotbar, int) and 0 <= hotbar < _HOTBAR_SLOTS else None,
         sum(name is None for name in found),
@@ -123,9 +130,13 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     size = check_video(source.root, video) if video.exists() else None
     version = options.recorder_version.strip()
     report.decided["times"] = "20 ticks a second, one frame each"
+    by_time = size is not None and _goes_by_time(source, picture_times(video))
+    if by_time:
+        report.decided["pictures"] = "by their own times in the video"
     report.decided["motion in menus"] = f"times {_MENU_SCALES.get(version, 1.0):g} ({version or 'version not told'})"
     reader = TickReader(size or _WINDOW_SIZE_PX, _MENU_SCALES.get(version, 1.0), report)
-    entries = _entries(source, reader, video if size else None, size or _WINDOW_SIZE_PX, report)
+    pictures = _place_frames(video, by_time, report) if size else None
+    entries = _entries(source, reader, pictures, size or _WINDOW_SIZE_PX, report)
     return Incoming(
         *(size or _WINDOW_SIZE_PX),
         1e9 / TICK_NS,
@@ -142,6 +153,7 @@ class TickReader:
         self._scale = size[1] / _WINDOW_SIZE_PX[1]
         self._pointer = self._centre = (size[0] // 2, size[1] // 2)
         self._menu_scale = menu_scale
+        self._notches = Notches(1)
         self._report = report
         self._keys: frozenset[str] = frozenset()
         self._buttons: frozenset[str] = frozenset()
@@ -168,6 +180,7 @@ class TickReader:
 
     def finish(self) -> list[InputEvent]:
         """Return the release of all that is still down."""
+        self._report.left_out["wheel_turned_less_than_a_notch"] += self._notches.has_rest
         self._report.repaired["let_go_at_the_end"] += len(self._keys) + len(self._buttons)
         keys = [KeyChanged(self._end_ns, key, False) for key in sorted(self._keys)]
         buttons = [ButtonChanged(self._end_ns, *self._pointer, button, False) for button in sorted(self._buttons)]
@@ -193,8 +206,11 @@ class TickReader:
             self._pointer = round(tick.position[0] * self._scale), round(tick.position[1] * self._scale)
             if self._pointer != before:
                 yield PointerMoved(t_ns, *self._pointer)
-        if tick.wheel:
-            yield WheelTurned(t_ns, *self._pointer, 0, tick.wheel)
+        _, notches = self._notches.add(0, tick.wheel)
+        if notches:
+            yield WheelTurned(t_ns, *self._pointer, 0, notches)
+        elif tick.wheel:
+            self._report.repaired["part_of_a_notch_added_up"] += 1
 
     def _choose_slot(self, t_ns: int, tick: Tick) -> Iterator[InputEvent]:
         if self._hotbar is None or tick.hotbar in (self._hotbar, None) or tick.wheel:
@@ -219,21 +235,54 @@ def _changes(
             yield name, t_ns + _TAP_NS, False
 
 
+def _goes_by_time(source: Source, times_ns: NDArray[np.int64]) -> bool:
+    """Return whether a video's own times say which line its frames belong to."""
+    lines = sum(1 for _ in read_lines(source.root, source.path, MAX_JSON_LINE_BYTES))
+    if len(times_ns) < 2:
+        return False
+    steps_ns = np.diff(times_ns)
+    step_ns = float(np.median(steps_ns))
+    is_even = abs(steps_ns - step_ns).max() <= _EVEN_SHARE * step_ns and times_ns[0] < TICK_NS
+    is_as_long = abs(len(times_ns) * step_ns - lines * TICK_NS) <= _LENGTH_SHARE * lines * TICK_NS
+    return not is_even or (is_as_long and len(times_ns) != lines)
+
+
+def _place_frames(video: Path, by_time: bool, report: SessionReport) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (line, picture) in order."""
+    before = -1
+    for number, picture in enumerate(decode_frames(video)):
+        place = (picture.pts_ns + TICK_NS // 2) // TICK_NS if by_time else number
+        if place <= before:
+            report.left_out["frame_between_ticks"] += 1
+            continue
+        before = place
+        report.repaired["picture_turned_upright"] += picture.is_turned
+        yield place, picture.rgb
+
+
 def _entries(
-    source: Source, reader: TickReader, video: Path | None, size: tuple[int, int], report: SessionReport
+    source: Source,
+    reader: TickReader,
+    frames: Iterator[tuple[int, NDArray[np.uint8]]] | None,
+    size: tuple[int, int],
+    report: SessionReport,
 ) -> Iterator[Entry]:
-    frames = decode_frames(video) if video else None
+    following = next(frames, None) if frames else None
     for place, line in enumerate(read_lines(source.root, source.path, MAX_JSON_LINE_BYTES)):
         t_ns = place * TICK_NS
         if frames is not None:
-            rgb = next(frames, None)
-            if rgb is None:
+            if following is None:
                 report.left_out["tick_without_frame"] += 1
                 continue
-            if rgb.shape[:2] == size[::-1]:
+            frame_place, rgb = following
+            if frame_place > place:
+                report.kept["tick_without_a_picture_of_its_own"] += 1
+            elif rgb.shape[:2] == size[::-1]:
                 yield Entry(t_ns, Frame(t_ns, rgb))
             else:
                 report.left_out["picture_of_another_size"] += 1
+            if frame_place <= place:
+                following = next(frames, None)
         try:
             tick = read_tick(line) if line is not None else None
         except LeftOutError as error:
@@ -246,7 +295,7 @@ def _entries(
             yield Entry(t_ns, State(tick.state))
         for event in reader.read(t_ns, tick):
             yield Entry(event.t_ns, event)
-    report.left_out["frame_without_tick"] += sum(1 for _ in frames or ())
+    report.left_out["frame_without_tick"] += (following is not None) + sum(1 for _ in frames or ())
     for last in reader.finish():
         yield Entry(last.t_ns, last)
 

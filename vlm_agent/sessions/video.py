@@ -40,6 +40,7 @@ from vlm_agent.sessions.matroska import (
     decode_cluster,
     read_head,
 )
+from vlm_agent.sessions.upright import turn_upright
 from vlm_agent.sessions.video_files import limit_pixels, open_video
 
 Picture = NDArray[np.uint8]
@@ -293,7 +294,7 @@ class ForeignVideo:
             self._step(pts_ns)
         if abs(self._at_ns - pts_ns) > _PTS_TOLERANCE_NS:
             raise DataError(f"{self._path} has no picture at {pts_ns / 1e9:.3f} s")
-        return self._to_rgb(self._frame)
+        return turn_upright(self._to_rgb(self._frame), self._frame)
 
     def close(self) -> None:
         """Release the file."""

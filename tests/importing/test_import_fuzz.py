@@ -35,7 +35,7 @@ from tests.sessions.made_sessions import write_session
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.importing.clocks import guess_clock
 from vlm_agent.importing.ilbot import read_state
-from vlm_agent.importing.ilbot_events import EventReader
+from vlm_agent.importing.ilbot_events import EventReader, LogReading
 from vlm_agent.importing.ilbot_rows import read_header, read_row
 from vlm_agent.importing.kinds import sniff
 from vlm_agent.importing.reading import decode_picture
@@ -209,7 +209,7 @@ def test_lines_of_a_log(seed):
     header, *lines = log_text(GOOD_ROWS).encode().splitlines()
     columns = read_header(header)
     counts = Counter()
-    reader = EventReader("both", 3, Counter(), Counter())
+    reader = EventReader(LogReading("both", 3), report())
     clock = guess_clock([float(EPOCH_MS)])
     last_ns = 0
 

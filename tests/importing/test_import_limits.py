@@ -22,7 +22,7 @@ from tests.importing.made_imports import (
     write_tree,
 )
 from vlm_agent.errors import DataError
-from vlm_agent.importing import dated_files, kinds, reading
+from vlm_agent.importing import dated_files, kinds, log_text, reading
 from vlm_agent.importing.command import open_source
 from vlm_agent.importing.limits import MAX_PICTURE_PX, MAX_SIDE_PX
 from vlm_agent.importing.options import ImportOptions
@@ -117,7 +117,7 @@ def test_an_import_holds_so_many_recordings(tmp_path, monkeypatch):
 
 
 def test_a_stream_has_a_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_STREAM_BYTES", 100)
+    monkeypatch.setattr(log_text, "MAX_STREAM_BYTES", 100)
     log = write_log(tmp_path, ROWS * 10)
     with pytest.raises(DataError, match="larger than 100 bytes"):
         import_one(log, tmp_path / "out")

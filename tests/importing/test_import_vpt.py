@@ -15,7 +15,7 @@ from vlm_agent.actions.events import ButtonChanged, KeyChanged, PointerMoved, Wh
 from vlm_agent.errors import DataError
 from vlm_agent.importing.vpt import TICK_NS
 from vlm_agent.sessions.types import RawMotion
-from vlm_agent.sessions.upright import turn_upright
+from vlm_agent.sessions.upright import read_orientation, turn_upright
 
 CENTRE = (64, 36)
 TAP_NS = TICK_NS // 2
@@ -252,13 +252,13 @@ def test_a_frame_belongs_to_the_line_of_its_time(tmp_path, times_ms, ticks, plac
 )
 def test_pictures_are_turned_upright(matrix, turned):
     rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    np.testing.assert_array_equal(turn_upright(rgb, frame_with(matrix)), turned(rgb))
+    np.testing.assert_array_equal(turn_upright(rgb, read_orientation(frame_with(matrix))), turned(rgb))
 
 
 @pytest.mark.parametrize("matrix", [(0.7071, 0.7071, -0.7071, 0.7071), (0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 0, 2)])
 def test_pictures_at_an_angle_are_refused(matrix):
     with pytest.raises(DataError, match="multiple of 90"):
-        turn_upright(np.zeros((2, 3, 3), np.uint8), frame_with(matrix))
+        read_orientation(frame_with(matrix))
 
 
 def frame_with(matrix):

@@ -2,7 +2,8 @@
 
 What the files leave open is decided so, and said in the report:
 
-- times: see `clocks`; log, states and pictures must count from the same beginning, else they can't be laid together;
+- text: see `log_text`; times: see `clocks`; log, states and pictures must count from the same beginning, else they
+  can't be laid together; a log whose times step back for good is refused: nobody knows which part of it was first;
 - `click`, missing releases: see `ilbot_events`; equal rows at one time are one event, but for two clicks (a press and
   its release) and two turns of the wheel;
 - rows out of order are put in order up to some thousand rows back, those of equal times stay as they stand;
@@ -17,28 +18,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from heapq import merge
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 from vlm_agent.errors import ConfigError, DataError, LeftOutError
 from vlm_agent.importing.clocks import Clock, guess_clock
 from vlm_agent.importing.dated_files import DatedFiles
-from vlm_agent.importing.ilbot_events import ClickMeaning, EventReader, survey_clicks
-from vlm_agent.importing.ilbot_rows import Columns, Row, read_header, read_row, sort_rows
+from vlm_agent.importing.ilbot_events import ClickMeaning, EventReader, LogReading, find_lost, survey_clicks
+from vlm_agent.importing.ilbot_rows import Row, read_row, sort_rows
+from vlm_agent.importing.ilbot_survey import LogSurvey, look_over
+from vlm_agent.importing.key_pairs import describe_pairs
 from vlm_agent.importing.limits import MAX_CSV_LINE_BYTES
+from vlm_agent.importing.log_text import read_lines
 from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.pictures import PictureFiles
-from vlm_agent.importing.reading import check_file, read_lines, read_whole
+from vlm_agent.importing.reading import check_file, read_whole
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, State, keep_near, size_without_frames, with_goal
 from vlm_agent.sessions.game_states import parse_state
 from vlm_agent.sessions.plain_json import MAX_JSON_BYTES
+from vlm_agent.sessions.wheel import find_units_a_notch
 
 STATES, SCREENSHOTS = "gamestates", ("runelite_screenshots", "screenshots")
-_SAMPLES = 2000
-"""Rows and clicks that are looked at to see how a log is written."""
 _MOST_AT_ONCE = 4096
 _LEAST_CLICKS = 3
 _NEAR_PX, _NEAR_NS = 3, 500_000_000
@@ -48,54 +51,50 @@ _APART_NS = 600 * 10**9
 _AGREE_SHARE = 0.8
 
 
-@dataclass
-class _Survey:
-    """What one look over the log tells."""
-
-    columns: Columns | None = None
-    times: list[float] = field(default_factory=list)
-    clicks: list[tuple[float, str]] = field(default_factory=list)
-    beside: list[tuple[float, int, int]] = field(default_factory=list)
-    """Of clicks: time since the move before, and how far from it, across and down."""
-    reach: tuple[int, int] = (0, 0)
-
-    def add(self, row: Row, moved: Row | None) -> None:
-        """Take note of a row."""
-        if len(self.times) < _SAMPLES:
-            self.times.append(row.time)
-        if row.event_type == "click" and len(self.clicks) < _SAMPLES:
-            self.clicks.append((row.time, row.name))
-            if moved is not None:
-                self.beside.append((row.time - moved.time, row.x - moved.x, row.y - moved.y))
-        self.reach = (max(self.reach[0], row.x), max(self.reach[1], row.y))
-
-
 def open_recording(source: Source, options: ImportOptions, report: SessionReport) -> Incoming:
     """Return the recording of a session tree, or of a log alone.
 
     Raises:
-        DataError: it is no such tree, or its parts count from different beginnings.
+        DataError: it is no such tree, its parts count from different beginnings, its times can't be told apart any
+            more, or its clock was set back.
         ConfigError: `--fix-y-offset` was given and there is nothing to measure.
     """
     folder = source.path.parent
-    survey = _look_over(source)
-    if survey.columns is None:
-        raise DataError(f"{source.path} has no header of an action log: expected timestamp,event_type,x_in_window,…")
-    clock = guess_clock(survey.times, None if options.time_unit == "auto" else options.time_unit)
+    survey = look_over(source)
+    form, columns = survey.form, survey.columns
+    clock = survey.find_clock(None if options.time_unit == "auto" else options.time_unit)
     states = DatedFiles(folder / STATES, (".json",), report.left_out)
     shots = next((folder / name for name in SCREENSHOTS if (folder / name).is_dir()), folder / SCREENSHOTS[0])
     pictures = PictureFiles(source.root, DatedFiles(shots, (".png", ".jpg", ".jpeg"), report.left_out), report)
-    firsts = {"log": survey.times, "game states": states.sample(), "pictures": pictures.files.sample()}
+    firsts = {"log": survey.doings.times, "game states": states.sample(), "pictures": pictures.files.sample()}
     clocks = {name: clock if name == "log" else guess_clock(numbers) for name, numbers in firsts.items()}
     _check_clocks(folder, {name: (clocks[name], numbers[0]) for name, numbers in firsts.items() if numbers}, report)
+    times = clock.describe()
+    if survey.has_local_dates:
+        times = "dates without a zone, read as UTC"
+        if len(states) or len(pictures.files):
+            raise DataError(
+                f"{source.path} tells times without their zone, {survey.example!r}, so that game states and pictures"
+                " can't be laid to them: write the zone behind them, +02:00 or Z, or milliseconds since 1970"
+            )
     clicks = _choose_clicks(survey, clock, options)
     report.decided |= {
-        "form": survey.columns.describe(),
-        "times": clock.describe(),
+        "form": ", ".join(filter(None, [columns.describe(), form.describe()])),
+        "times": times,
         "clicks": "a press and then a release" if clicks == "both" else "presses only",
     }
-    shift_y_px = _y_shift(survey, clock, options, report)
-    log = _events(source, survey.columns, clock, EventReader(clicks, shift_y_px, report.repaired, report.kept), report)
+    reading = LogReading(
+        clicks,
+        _y_shift(survey, clock, options, report),
+        find_units_a_notch(survey.turns),
+        survey.pairs,
+        find_lost(survey.pairs, clock, survey.last),
+    )
+    if reading.units_a_notch > 1:
+        report.decided["wheel"] = f"{reading.units_a_notch} units a notch"
+    if survey.pairs.pairs:
+        report.decided["keyboard layout"] = describe_pairs(survey.pairs)
+    log = _events(source, survey, clock, EventReader(reading, report), report)
     streams = [_states(source, states, clocks["game states"], report), pictures.entries(clocks["pictures"]), log]
     dated = next((name for name, numbers in firsts.items() if numbers), None)
     middle_ns = None if dated is None else clocks[dated].to_ns(median(firsts[dated]))
@@ -124,30 +123,12 @@ def read_state(data: bytes, report: SessionReport) -> State:
     return State(read.state)
 
 
-def _look_over(source: Source) -> _Survey:
-    survey = _Survey()
-    moved: Row | None = None
-    for line in read_lines(source.root, source.path, MAX_CSV_LINE_BYTES):
-        if survey.columns is None:
-            survey.columns = read_header(line or b"")
-            if survey.columns is None:
-                return survey
-            continue
-        try:
-            row = read_row(survey.columns, line or b"")
-        except LeftOutError:
-            continue
-        survey.add(row, moved)
-        moved = row if row.event_type == "move" else moved
-    return survey
-
-
 def _events(
-    source: Source, columns: Columns, clock: Clock, reader: EventReader, report: SessionReport
+    source: Source, survey: LogSurvey, clock: Clock, reader: EventReader, report: SessionReport
 ) -> Iterator[Entry]:
     now_ns = -1
     seen: set[Row] = set()
-    for t_ns, row, is_late, is_moved in sort_rows(_rows(source, columns, clock, report.left_out)):
+    for t_ns, row, is_late, is_moved in sort_rows(_rows(source, survey, clock, report.left_out)):
         if is_late:
             report.left_out["too_far_out_of_order"] += 1
             continue
@@ -167,15 +148,14 @@ def _events(
         yield Entry(event.t_ns, event)
 
 
-def _rows(source: Source, columns: Columns, clock: Clock, left_out: Counter[str]) -> Iterator[tuple[int, Row]]:
-    lines = read_lines(source.root, source.path, MAX_CSV_LINE_BYTES)
-    next(lines, None)
-    for line in lines:
+def _rows(source: Source, survey: LogSurvey, clock: Clock, left_out: Counter[str]) -> Iterator[tuple[int, Row]]:
+    lines = read_lines(source.root, source.path, survey.form, MAX_CSV_LINE_BYTES)
+    for line in islice(lines, survey.header_lines, None):
         if line is None:
             left_out["line_too_long"] += 1
         elif line.strip():
             try:
-                row = read_row(columns, line)
+                row = read_row(survey.columns, line)
             except LeftOutError as error:
                 left_out[error.reason] += 1
                 continue
@@ -212,13 +192,13 @@ def _check_clocks(folder: Path, clocks: dict[str, tuple[Clock, float]], report: 
         report.notes.append(f"{late}: begins {minutes:.0f} minutes after {early}: are they of one recording?")
 
 
-def _choose_clicks(survey: _Survey, clock: Clock, options: ImportOptions) -> ClickMeaning:
+def _choose_clicks(survey: LogSurvey, clock: Clock, options: ImportOptions) -> ClickMeaning:
     if options.clicks != "auto":
         return options.clicks
     return survey_clicks([(clock.to_ns(time) or 0, name) for time, name in sorted(survey.clicks)])
 
 
-def _y_shift(survey: _Survey, clock: Clock, options: ImportOptions, report: SessionReport) -> int:
+def _y_shift(survey: LogSurvey, clock: Clock, options: ImportOptions, report: SessionReport) -> int:
     waits = ((clock.to_ns(wait), dx, dy) for wait, dx, dy in survey.beside)
     near = [dy for wait, dx, dy in waits if wait is not None and wait <= _NEAR_NS and abs(dx) <= _NEAR_PX]
     middle = round(median(near)) if near else 0

@@ -1,21 +1,25 @@
 """Lines of an `actions.csv`: one event each, in 8 columns, or 10 with `modifiers,active_keys`, or with three clocks.
 
-Columns are found by their names. A line is parsed by itself, so that a stray quote can't swallow what follows. Cells
-that are empty or `nan` (pandas writes empty cells so) hold nothing.
+Columns are found by their names, whatever separates them. A line is parsed by itself, so that a stray quote can't
+swallow what follows. Cells that are empty or `nan` (pandas writes empty cells so) hold nothing. Numbers may have
+decimal commas, times may be dates after ISO 8601.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 from vlm_agent.errors import LeftOutError
-from vlm_agent.importing.key_names import from_button, from_pynput
+from vlm_agent.importing.key_names import from_button
 from vlm_agent.importing.limits import MAX_NOTCHES, MAX_POSITION_PX
+from vlm_agent.importing.log_text import SEPARATORS
 
 EVENT_TYPES = ("move", "click", "key_press", "key_release", "scroll")
 _NEEDED = ("event_type", "x_in_window", "y_in_window", "btn", "key", "scroll_dx", "scroll_dy")
@@ -23,6 +27,11 @@ _TIMES = ("timestamp_abs_ms", "timestamp")
 """Columns that date a row, the first that is there counts."""
 _NOTHING = ("", "nan", "none", "null")
 _MOST_COLUMNS = 32
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
+_GROUP_OR_COMMA = re.compile(r"-?[0-9]{1,3},[0-9]{3}")
+"""1,024 is 1024 to some programs and hardly more than 1 to others."""
 _REORDER_ROWS = 2048
 """Rows that wait until those before them have come: recorders write mouse and keyboard from two threads."""
 
@@ -39,11 +48,11 @@ class Row(NamedTuple):
     y: int
     """Window pixels; 0 for keys."""
     name: str
-    """Canonical name of the key, or the button; empty for moves and the wheel."""
-    dx: int
-    """Notches to the right."""
-    dy: int
-    """Notches up."""
+    """The key as it is written, or the button's name; empty for moves and the wheel."""
+    dx: float
+    """Turned to the right, in the log's own unit."""
+    dy: float
+    """Turned up, in the log's own unit."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Columns:
     """Indices of `_NEEDED`."""
     names: tuple[str, ...]
     """All names."""
+    separator: str = ","
+    """What is between two cells."""
 
     def describe(self) -> str:
         """Return the form in words."""
@@ -66,14 +77,30 @@ class Columns:
 
 def read_header(line: bytes) -> Columns | None:
     """Return the columns if a line is a log's header, else None."""
-    try:
-        names = [cell.strip().lower() for cell in _split(line.removeprefix(b"\xef\xbb\xbf"))]
-    except LeftOutError:
-        return None
+    return next((columns for separator in SEPARATORS if (columns := _read_header(line, separator)) is not None), None)
+
+
+def missing_columns(line: bytes) -> tuple[list[str], list[str]]:
+    """Return which columns a line has that a log's header has, and which it lacks."""
+    found = {name for separator in SEPARATORS for name in _names(line, separator)}
+    wanted = [*_NEEDED, *(() if found & set(_TIMES) else _TIMES[1:])]
+    return [name for name in (*_TIMES, *_NEEDED) if name in found], [name for name in wanted if name not in found]
+
+
+def _read_header(line: bytes, separator: str) -> Columns | None:
+    names = _names(line, separator)
     time = next((name for name in _TIMES if name in names), None)
     if time is None or not set(_NEEDED) <= set(names) or len(names) > _MOST_COLUMNS:
         return None
-    return Columns(len(names), names.index(time), tuple(names.index(name) for name in _NEEDED), tuple(names))
+    indices = tuple(names.index(name) for name in _NEEDED)
+    return Columns(len(names), names.index(time), indices, tuple(names), separator)
+
+
+def _names(line: bytes, separator: str) -> list[str]:
+    try:
+        return [cell.strip().lower() for cell in _split(line.removeprefix(b"\xef\xbb\xbf"), separator)]
+    except LeftOutError:
+        return []
 
 
 def read_row(columns: Columns, line: bytes) -> Row:
@@ -82,7 +109,7 @@ def read_row(columns: Columns, line: bytes) -> Row:
     Raises:
         LeftOutError: It tells none: the reason is what is wrong with it.
     """
-    cells = _split(line)
+    cells = _split(line, columns.separator)
     # Files of 10 columns hold lines of 8 where two recorders appended to one file.
     if len(cells) > columns.count or len(cells) <= max(columns.time, *columns.indices):
         raise LeftOutError("header_again" if tuple(cells) == columns.names else "malformed_line")
@@ -92,7 +119,7 @@ def read_row(columns: Columns, line: bytes) -> Row:
     event_type = event_type.strip().lower()
     if event_type not in EVENT_TYPES:
         raise LeftOutError("unknown_event_type")
-    time = _number(cells[columns.time])
+    time = _time(cells[columns.time])
     if time is None:
         raise LeftOutError("no_time")
     if event_type.startswith("key"):
@@ -101,8 +128,8 @@ def read_row(columns: Columns, line: bytes) -> Row:
     if at_x is None or at_y is None:
         raise LeftOutError("no_position")
     name = _button(button) if event_type == "click" else ""
-    turned = (_whole(dx, MAX_NOTCHES) or 0, _whole(dy, MAX_NOTCHES) or 0) if event_type == "scroll" else (0, 0)
-    if event_type == "scroll" and turned == (0, 0):
+    turned = (_turn(dx), _turn(dy)) if event_type == "scroll" else (0.0, 0.0)
+    if event_type == "scroll" and not any(turned):
         raise LeftOutError("scroll_of_nothing")
     return Row(time, event_type, at_x, at_y, name, *turned)
 
@@ -143,11 +170,46 @@ def sort_rows(rows: Iterable[tuple[int, Row]], reorder_rows: int = _REORDER_ROWS
         yield Sorted(t_ns, oldest, is_late=False, is_moved=is_moved)
 
 
-def _split(line: bytes) -> list[str]:
+def read_time_cell(columns: Columns, line: bytes) -> str:
+    """Return the cell that dates a row, as it is written; empty where there is none."""
     try:
-        return next(csv.reader([line.decode("utf-8")]), [])
-    except (UnicodeDecodeError, csv.Error) as error:
+        return _split(line, columns.separator)[columns.time].strip()
+    except (LeftOutError, IndexError):
+        return ""
+
+
+def is_local_date(cell: str) -> bool:
+    """Return whether a time is a date that does not tell its zone."""
+    try:
+        return _DATE.match(cell) is not None and _read_date(cell).tzinfo is None
+    except ValueError:
+        return False
+
+
+def _split(line: bytes, separator: str) -> list[str]:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        text = line.decode("cp1252", errors="replace")
+    try:
+        return next(csv.reader([text], delimiter=separator), [])
+    except csv.Error as error:
         raise LeftOutError("malformed_line") from error
+
+
+def _time(cell: str) -> float | None:
+    if not _DATE.match(cell.strip()):
+        return _number(cell)
+    try:
+        moment = _read_date(cell)
+    except ValueError as error:
+        raise LeftOutError("malformed_line") from error
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000
+
+
+def _read_date(cell: str) -> datetime:
+    return datetime.fromisoformat(cell.strip().replace(",", "."))
 
 
 def _number(cell: str) -> float | None:
@@ -156,7 +218,8 @@ def _number(cell: str) -> float | None:
         return None
     try:
         # Whole numbers stay whole: nanoseconds since 1970 have more digits than a float keeps.
-        value: float = int(text) if len(text) <= 20 and text.isascii() and text.isdigit() else float(text)
+        whole = len(text) <= 20 and text.isascii() and text.isdigit()
+        value: float = int(text) if whole else float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError as error:
         raise LeftOutError("malformed_line") from error
     if not math.isfinite(value):
@@ -165,20 +228,26 @@ def _number(cell: str) -> float | None:
 
 
 def _whole(cell: str, most: int) -> int | None:
+    if _GROUP_OR_COMMA.fullmatch(cell.strip()):
+        raise LeftOutError("comma_that_may_group_digits")
     value = _number(cell)
     if value is not None and abs(value) > most:
         raise LeftOutError("number_too_large")
     return None if value is None else round(value)
 
 
+def _turn(cell: str) -> float:
+    value = _number(cell) or 0.0
+    if abs(value) > MAX_NOTCHES:
+        raise LeftOutError("number_too_large")
+    return value
+
+
 def _key(cell: str) -> str:
     # A lone space is a key; `nan` and `None` are cells without one.
     if cell.strip().lower() in _NOTHING and cell != " ":
         raise LeftOutError("no_key")
-    name = from_pynput(cell)
-    if name is None:
-        raise LeftOutError("unknown_key")
-    return name
+    return cell
 
 
 def _button(cell: str) -> str:

@@ -74,12 +74,18 @@ _BUTTONS = {
 }
 
 
-def from_pynput(text: str) -> str | None:
-    """Return the canonical name of a key as pynput prints it."""
+def only_character(text: str) -> str | None:
+    """Return the character of a key that pynput prints as one, letters lower; None for a key that has a name."""
     if len(text) == 3 and text[0] == text[2] and text[0] in "'\"":
         text = text[1]
-    if len(text) == 1:
-        return _from_character(text)
+    return text.lower() if len(text) == 1 else None
+
+
+def from_pynput(text: str) -> str | None:
+    """Return the canonical name of a key as pynput prints it."""
+    character = only_character(text)
+    if character is not None:
+        return _from_character(character)
     code = _CODE.fullmatch(text)
     if code:
         return key_name(int(code[1])) if 0 < int(code[1]) < 256 else None

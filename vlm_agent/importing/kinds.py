@@ -17,7 +17,7 @@ from typing import Any
 
 from vlm_agent.errors import ConfigError, DataError
 from vlm_agent.importing.dated_files import list_names
-from vlm_agent.importing.ilbot_rows import read_header
+from vlm_agent.importing.found import describe_file, find_log_header
 from vlm_agent.importing.limits import (
     MAX_CSV_LINE_BYTES,
     MAX_FOLDERS_DEEP,
@@ -25,13 +25,13 @@ from vlm_agent.importing.limits import (
     MAX_SESSIONS,
 )
 from vlm_agent.importing.options import KINDS, Kind, Source
-from vlm_agent.importing.reading import check_file, read_head
+from vlm_agent.importing.reading import read_head
 from vlm_agent.sessions.mcap_writer import MAGIC
 
 _FILES_LOOKED_AT = 64
 """In a folder: enough to see what it is."""
 _RAW_STEM = re.compile(r"(.+_)[0-9]{10,20}")
-_LOG_NAME = "actions.csv"
+_LOG_NAMES = ("actions.csv", "actions.csv.gz")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -43,9 +43,9 @@ def sniff(head: bytes) -> Kind | None:
     """
     if head.startswith(MAGIC):
         return "owamcap"
-    first, _, rest = head.partition(b"\n")
-    if len(first) <= MAX_CSV_LINE_BYTES and read_header(first) is not None:
+    if find_log_header(head) is not None:
         return "ilbot"
+    first, _, rest = head.partition(b"\n")
     if not _begins_an_object(head):
         return None
     value = _parse(first)
@@ -131,8 +131,8 @@ def _sources_of_folder(root: Path, folder: Path, kind: Kind | None) -> list[Sour
 
 def _sources(kind: Kind, root: Path, folder: Path, paths: list[Path], names: list[str]) -> Iterator[Source]:
     if kind == "ilbot":
-        log = next((path for path in paths if path.name == _LOG_NAME), paths[0])
-        if len(paths) > 1 and log.name != _LOG_NAME:
+        log = next((path for path in paths if path.name in _LOG_NAMES), paths[0])
+        if len(paths) > 1 and log.name not in _LOG_NAMES:
             raise DataError(f"{folder} holds {len(paths)} action logs: keep the one that belongs to its pictures")
         yield _source(kind, log)
     elif kind == "sima2":
@@ -150,7 +150,8 @@ def _sources(kind: Kind, root: Path, folder: Path, paths: list[Path], names: lis
 
 
 def _source(kind: Kind, path: Path) -> Source:
-    stem = path.resolve().parent.name if path.name == _LOG_NAME else path.stem
+    stem = path.resolve().parent.name if path.name in _LOG_NAMES else path.name.removesuffix(".gz")
+    stem = stem if path.name in _LOG_NAMES else Path(stem).stem
     return Source(kind, path, path.parent, _fit(stem))
 
 
@@ -169,13 +170,12 @@ def _inside(root: Path, folder: Path) -> Path:
 
 def _hint(path: Path) -> str:
     if path.is_file():
-        return "by what is in it"
-    log = path / _LOG_NAME
-    return (
-        f"though there is a {_LOG_NAME}: its header is not one"
-        if log.exists() and check_file(path, log)
-        else (f"down to {MAX_FOLDERS_DEEP} folders deep")
-    )
+        return describe_file(path.parent, path) or "by what is in it"
+    for name in sorted(list_names(path))[:_FILES_LOOKED_AT]:
+        told = describe_file(path, path / name) if (path / name).is_file() else None
+        if told:
+            return f"though there is {name}: {told}"
+    return f"down to {MAX_FOLDERS_DEEP} folders deep"
 
 
 def _begins_an_object(head: bytes) -> bool:

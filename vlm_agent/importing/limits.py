@@ -27,3 +27,5 @@ MAX_POSITION_PX = 1_000_000
 """Farthest pointer position from the frame's corner, either way."""
 MAX_NOTCHES = 10_000
 """Of the wheel, in one event."""
+MAX_UNPACKED_LOG_BYTES = 4 << 30
+"""Of a log that was packed; a day of a mouse that reports 1000 times a second."""

@@ -1,8 +1,9 @@
-"""Videos of other recorders: measured before they are decoded; their frames one at a time, upright, with their times."""
+"""Videos of other recorders: measured before they are decoded, frames one at a time, upright, with their times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 
 from vlm_agent.errors import DataError
 from vlm_agent.importing.reading import check_file
-from vlm_agent.sessions.upright import turn_upright
+from vlm_agent.sessions.upright import AS_STORED, Orientation, read_orientation, turn_upright
 from vlm_agent.sessions.video_files import open_video
+
+_MOST_REORDERED = 64
+_FOREVER_NS = 1 << 62
 
 
 def check_video(root: Path, path: Path) -> tuple[int, int]:
@@ -49,26 +53,59 @@ def decode_frames(path: Path) -> Iterator[Picture]:
     try:
         with open_video(path) as container:
             container.streams.video[0].thread_count = 1
+            orientation: Orientation | None = None
             for frame in container.decode(video=0):
+                orientation = orientation or read_orientation(frame)
                 rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
                 pts_ns = round((frame.pts or 0) * frame.time_base * 10**9)
-                upright = turn_upright(rgb, frame)
-                yield Picture(pts_ns, upright, upright is not rgb)
+                yield Picture(pts_ns, turn_upright(rgb, orientation), orientation != AS_STORED)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{path} does not decode ({error})") from error
 
 
-def picture_times(path: Path) -> NDArray[np.int64]:
-    """Return when the frames of a video are to be shown, in ns and in order, without decoding them.
+class Timing(NamedTuple):
+    """When the frames of a video are to be shown."""
+
+    frames: int
+    """How many there are."""
+    first_ns: int
+    """When the first is shown."""
+    shortest_ns: int
+    """Between one and the next, at least."""
+    longest_ns: int
+    """Between one and the next, at most."""
+    last_ns: int
+    """When the last is shown."""
+
+
+def measure_times(path: Path) -> Timing | None:
+    """Return when the frames of a video are to be shown, without decoding them; None of fewer than two.
 
     Raises:
         DataError: It can't be read.
     """
+    count, first_ns, before_ns, shortest_ns, longest_ns = 0, 0, 0, _FOREVER_NS, 0
+    for t_ns in _shown_times(path):
+        if count == 0:
+            first_ns = t_ns
+        else:
+            shortest_ns, longest_ns = min(shortest_ns, t_ns - before_ns), max(longest_ns, t_ns - before_ns)
+        before_ns, count = t_ns, count + 1
+    return Timing(count, first_ns, shortest_ns, longest_ns, before_ns) if count > 1 else None
+
+
+def _shown_times(path: Path) -> Iterator[int]:
+    """Yield them in order: packets lie in the order in which they are decoded."""
+    waiting: list[int] = []
     try:
         with open_video(path) as container:
             stream = container.streams.video[0]
-            shown = (packet.pts for packet in container.demux(stream) if packet.pts is not None)
-            times = np.fromiter((round(pts * stream.time_base * 10**9) for pts in shown), np.int64)
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    heappush(waiting, round(packet.pts * stream.time_base * 10**9))
+                if len(waiting) > _MOST_REORDERED:
+                    yield heappop(waiting)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{path} does not decode ({error})") from error
-    return np.sort(times)
+    while waiting:
+        yield heappop(waiting)

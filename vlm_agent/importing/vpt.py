@@ -30,7 +30,7 @@ from vlm_agent.importing.options import ImportOptions, Source
 from vlm_agent.importing.reading import read_lines
 from vlm_agent.importing.report import SessionReport
 from vlm_agent.importing.session_files import Entry, Incoming, State, with_goal
-from vlm_agent.importing.videos import check_video, decode_frames, picture_times
+from vlm_agent.importing.videos import Timing, check_video, decode_frames, measure_times
 from vlm_agent.sessions.plain_json import parse_json
 from vlm_agent.sessions.types import Frame, RawMotion
 from vlm_agent.sessions.wheel import Notches
@@ -130,13 +130,13 @@ def open_recording(source: Source, options: ImportOptions, report: SessionReport
     size = check_video(source.root, video) if video.exists() else None
     version = options.recorder_version.strip()
     report.decided["times"] = "20 ticks a second, one frame each"
-    by_time = size is not None and _goes_by_time(source, picture_times(video))
+    by_time = size is not None and _goes_by_time(source, measure_times(video))
     if by_time:
         report.decided["pictures"] = "by their own times in the video"
     report.decided["motion in menus"] = f"times {_MENU_SCALES.get(version, 1.0):g} ({version or 'version not told'})"
     reader = TickReader(size or _WINDOW_SIZE_PX, _MENU_SCALES.get(version, 1.0), report)
-    pictures = _place_frames(video, by_time, report) if size else None
-    entries = _entries(source, reader, pictures, size or _WINDOW_SIZE_PX, report)
+    pictures = _Pictures(_place_frames(video, by_time, report), size, report) if size else None
+    entries = _entries(source, reader, pictures, report)
     return Incoming(
         *(size or _WINDOW_SIZE_PX),
         1e9 / TICK_NS,
@@ -235,16 +235,16 @@ def _changes(
             yield name, t_ns + _TAP_NS, False
 
 
-def _goes_by_time(source: Source, times_ns: NDArray[np.int64]) -> bool:
+def _goes_by_time(source: Source, timing: Timing | None) -> bool:
     """Return whether a video's own times say which line its frames belong to."""
-    lines = sum(1 for _ in read_lines(source.root, source.path, MAX_JSON_LINE_BYTES))
-    if len(times_ns) < 2:
+    if timing is None:
         return False
-    steps_ns = np.diff(times_ns)
-    step_ns = float(np.median(steps_ns))
-    is_even = abs(steps_ns - step_ns).max() <= _EVEN_SHARE * step_ns and times_ns[0] < TICK_NS
-    is_as_long = abs(len(times_ns) * step_ns - lines * TICK_NS) <= _LENGTH_SHARE * lines * TICK_NS
-    return not is_even or (is_as_long and len(times_ns) != lines)
+    lines = sum(1 for _ in read_lines(source.root, source.path, MAX_JSON_LINE_BYTES))
+    step_ns = (timing.last_ns - timing.first_ns) / (timing.frames - 1)
+    is_even = max(timing.longest_ns - step_ns, step_ns - timing.shortest_ns) <= _EVEN_SHARE * step_ns
+    is_as_long = abs(timing.frames * step_ns - lines * TICK_NS) <= _LENGTH_SHARE * lines * TICK_NS
+    is_late = timing.first_ns >= TICK_NS
+    return not is_even or is_late or (is_as_long and timing.frames != lines)
 
 
 def _place_frames(video: Path, by_time: bool, report: SessionReport) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -260,29 +260,45 @@ def _place_frames(video: Path, by_time: bool, report: SessionReport) -> Iterator
         yield place, picture.rgb
 
 
-def _entries(
-    source: Source,
-    reader: TickReader,
-    frames: Iterator[tuple[int, NDArray[np.uint8]]] | None,
-    size: tuple[int, int],
-    report: SessionReport,
-) -> Iterator[Entry]:
-    following = next(frames, None) if frames else None
+class _Pictures:
+    """The pictures of a video, handed out line by line."""
+
+    def __init__(
+        self, frames: Iterator[tuple[int, NDArray[np.uint8]]], size: tuple[int, int], report: SessionReport
+    ) -> None:
+        """Take (line, picture) in order, the (width, height) that they should have, and where to count."""
+        self._frames, self._size, self._report = frames, size, report
+        self._following = next(frames, None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no line after those before has one."""
+        return self._following is None
+
+    def show(self, place: int) -> Iterator[Entry]:
+        """Yield the picture of a line if it has one; lines come in order."""
+        if self._following is None or self._following[0] > place:
+            self._report.kept["tick_without_a_picture_of_its_own"] += 1
+            return
+        _, rgb = self._following
+        if rgb.shape[:2] == self._size[::-1]:
+            yield Entry(place * TICK_NS, Frame(place * TICK_NS, rgb))
+        else:
+            self._report.left_out["picture_of_another_size"] += 1
+        self._following = next(self._frames, None)
+
+    def count_rest(self) -> None:
+        """Count those that belong to no line."""
+        self._report.left_out["frame_without_tick"] += (not self.has_ended) + sum(1 for _ in self._frames)
+
+
+def _entries(source: Source, reader: TickReader, pictures: _Pictures | None, report: SessionReport) -> Iterator[Entry]:
     for place, line in enumerate(read_lines(source.root, source.path, MAX_JSON_LINE_BYTES)):
         t_ns = place * TICK_NS
-        if frames is not None:
-            if following is None:
-                report.left_out["tick_without_frame"] += 1
-                continue
-            frame_place, rgb = following
-            if frame_place > place:
-                report.kept["tick_without_a_picture_of_its_own"] += 1
-            elif rgb.shape[:2] == size[::-1]:
-                yield Entry(t_ns, Frame(t_ns, rgb))
-            else:
-                report.left_out["picture_of_another_size"] += 1
-            if frame_place <= place:
-                following = next(frames, None)
+        if pictures is not None and pictures.has_ended:
+            report.left_out["tick_without_frame"] += 1
+            continue
+        yield from pictures.show(place) if pictures else ()
         try:
             tick = read_tick(line) if line is not None else None
         except LeftOutError as error:
@@ -295,7 +311,8 @@ def _entries(
             yield Entry(t_ns, State(tick.state))
         for event in reader.read(t_ns, tick):
             yield Entry(event.t_ns, event)
-    report.left_out["frame_without_tick"] += (following is not None) + sum(1 for _ in frames or ())
+    if pictures is not None:
+        pictures.count_rest()
     for last in reader.finish():
         yield Entry(last.t_ns, last)
 

@@ -40,7 +40,7 @@ from vlm_agent.sessions.matroska import (
     decode_cluster,
     read_head,
 )
-from vlm_agent.sessions.upright import turn_upright
+from vlm_agent.sessions.upright import Orientation, read_orientation, turn_upright
 from vlm_agent.sessions.video_files import limit_pixels, open_video
 
 Picture = NDArray[np.uint8]
@@ -277,6 +277,7 @@ class ForeignVideo:
             DataError: If it is no video.
         """
         self._path = path
+        self._orientation: Orientation | None = None
         self._to_rgb = _ToRgb()
         self._container = open_video(path)
         self._rewind()
@@ -294,7 +295,9 @@ class ForeignVideo:
             self._step(pts_ns)
         if abs(self._at_ns - pts_ns) > _PTS_TOLERANCE_NS:
             raise DataError(f"{self._path} has no picture at {pts_ns / 1e9:.3f} s")
-        return turn_upright(self._to_rgb(self._frame), self._frame)
+        if self._orientation is None:
+            self._orientation = read_orientation(self._frame)
+        return turn_upright(self._to_rgb(self._frame), self._orientation)
 
     def close(self) -> None:
         """Release the file."""

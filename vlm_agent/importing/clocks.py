@@ -117,7 +117,7 @@ def _is_possible(clock: Clock, doings: Doings) -> bool:
 
 
 def _typical_spans(doings: Doings, clock: Clock) -> Iterator[tuple[float, tuple[int, int]]]:
-    """Yield spans of a log, and the least and the most nanoseconds that each can be; a date needs no length to count."""
+    """Yield spans of a log, and the least and the most nanoseconds that each can be; a date may be of any."""
     gaps = [after - before for before, after in pairwise(sorted(doings.presses)) if after > before]
     if len(gaps) >= _FEWEST_PRESSES:
         yield median(gaps), _PRESS_GAP_NS

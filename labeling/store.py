@@ -85,7 +85,7 @@ class LabelStore:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 labels.append(_check(Label(**json.loads(line))))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise DataError(f"{path} line {number} is not a label: {error}") from error
         return labels
 

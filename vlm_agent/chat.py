@@ -25,6 +25,7 @@ from vlm_agent.actions.space import CoordinateSpace
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import Action, ActionChunk, Click, Key, Move, Scroll
 from vlm_agent.errors import ConfigError
+from vlm_agent.regular_files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,7 @@ def load_prompt(name: str) -> PromptTemplate:
     for folder in _PROMPT_FOLDERS:
         path = folder / f"{name}.txt"
         if path.is_file():
-            return PromptTemplate(path.read_text(encoding="utf-8").rstrip("\n"))
+            return PromptTemplate(_read_prompt(path))
     raise ConfigError(f"no prompt {name!r}: expected {name}.txt in {' or '.join(map(str, _PROMPT_FOLDERS))}")
 
 
@@ -111,6 +112,13 @@ _MOST_OF_SPEC = {
 }
 """What a recipe may ask for; an adapter of a stranger brings one along, and memory and time are taken by it."""
 _MOST_TEXTS, _MOST_TEXT_CHARS = 10_000, 1_000_000
+
+
+def _read_prompt(path: Path) -> str:
+    try:
+        return read_text(path, _MOST_TEXT_CHARS).rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,8 @@ class Outcome(NamedTuple):
 def main(only: str = "") -> int:
     """Run everything, print the table, return the exit code."""
     failed = 0
-    sys.stdout.write(
-        "| file | size | command | exit | seconds | peak MB | last line |\n|---|---:|---|---:|---:|---:|---|\n"
-    )
+    sys.stdout.write("| file | bytes | command | exit | seconds | peak MB | last line |\n")
+    sys.stdout.write("|---|---:|---|---:|---:|---:|---|\n")
     for name, make in BOMBS.items():
         if only not in name:
             continue

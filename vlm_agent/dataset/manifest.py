@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.copies import Copy
 from vlm_agent.errors import ConfigError, DataError
+from vlm_agent.regular_files import read_json
 
 MANIFEST_NAME = "dataset.json"
 FORMAT_VERSION = 1
@@ -82,13 +83,30 @@ def read_manifest(folder: Path) -> DatasetManifest:
     if not path.is_file():
         raise DataError(f"{folder} holds no dataset: expected {MANIFEST_NAME} in it; build one with label_segments.py")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         version = value.pop("format", None)
         if version != FORMAT_VERSION:
             raise DataError(f"{path}: dataset format {version!r}, this program reads {FORMAT_VERSION}; build it again")
         sessions = tuple(SessionRecord(**record) for record in value.pop("sessions"))
         copies = tuple(Copy(**copy) for copy in value.pop("copies", ()))
         spec = ActionSpec.from_json(value.pop("spec"))
-        return DatasetManifest(spec=spec, sessions=sessions, copies=copies, **value)
-    except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
+        manifest = DatasetManifest(spec=spec, sessions=sessions, copies=copies, **value)
+        _check_types(manifest)
+        return manifest
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} is not a dataset manifest: {error}") from error
+
+
+_SPLIT = re.compile(r"\w[\w -]{0,31}")
+
+
+def _check_types(manifest: DatasetManifest) -> None:
+    """Raise TypeError for a count that is none."""
+    counts = (manifest.windows, manifest.clip_drops, manifest.window_drops, manifest.event_drops)
+    numbers = (manifest.history_ms, manifest.frames, *(number for part in counts for number in part.values()))
+    if not all(type(number) is int and 0 <= number < 1 << 53 for number in numbers):
+        raise TypeError("counts must be whole numbers")
+    if not all(_SPLIT.fullmatch(split) for split in manifest.windows):
+        raise TypeError("splits are named by letters and digits")
+    if not all(isinstance(part, dict) for part in (*manifest.statistics.values(), manifest.config)):
+        raise TypeError("statistics and config must be objects")

@@ -8,6 +8,7 @@ price of PNG.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 JPEG_QUALITY = 92
 
+_IDENTIFIER = re.compile(r"\w[\w-]{1,63}")
+
 
 def name_picture(rgb: RgbFrame) -> str:
     """Return the identifier of a picture, (height, width, 3) uint8; the same pixels always give the same one."""
@@ -29,7 +32,13 @@ def name_picture(rgb: RgbFrame) -> str:
 
 
 def frame_path(folder: Path, frame_id: str) -> Path:
-    """Return where a dataset keeps a picture."""
+    """Return where a dataset keeps a picture.
+
+    Raises:
+        DataError: the identifier is none, and might lead elsewhere.
+    """
+    if not _IDENTIFIER.fullmatch(frame_id):
+        raise DataError(f"{folder}: a window names the picture {frame_id!r:.80}: expected letters and digits")
     return folder / "frames" / frame_id[:2] / f"{frame_id}.jpg"
 
 
@@ -46,10 +55,12 @@ def read_jpeg(path: Path) -> RgbFrame:
     Raises:
         DataError: it is missing or broken.
     """
-    from PIL import Image, UnidentifiedImageError
+    from vlm_agent.regular_files import read_bounded
+    from vlm_agent.sessions.limits import MAX_PICTURE_BYTES
+    from vlm_agent.sessions.stills import BROKEN_STILL, open_still
 
     try:
-        with Image.open(path) as image:
+        with open_still(read_bounded(path, MAX_PICTURE_BYTES), ("JPEG",)) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (DataError, *BROKEN_STILL) as error:
         raise DataError(f"{path} can't be read: {error}") from error

@@ -12,7 +12,7 @@ from vlm_agent.actions.invalid import InvalidActionError
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.actions.types import ActionChunk
 from vlm_agent.dataset.windows import Window
-from vlm_agent.errors import DataError
+from vlm_agent.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ class WindowCodec:
                 recent=tuple(self._ages(recent)),
                 state=None if row["state"] is None else json.loads(row["state"]),
             )
-        except (KeyError, ValueError, TypeError, InvalidActionError) as error:
+        except _MISFITS as error:
             raise DataError(f"a window does not fit the dataset's spec: {error}") from error
 
     def _specs(self, width_px: int, height_px: int) -> tuple[ActionSpec, ActionSpec]:
@@ -102,6 +102,13 @@ class WindowCodec:
         for action in recent.actions:
             age_ms -= action.dt_ms
             yield age_ms, replace(action, dt_ms=0)
+
+
+_MISFITS = (
+    *(KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError),
+    *(ConfigError, InvalidActionError),
+)
+"""What comes of rows that were not written here."""
 
 
 def row_schema() -> pa.Schema:

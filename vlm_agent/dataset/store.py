@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, overload
 from vlm_agent.actions.spec import ActionSpec
 from vlm_agent.dataset.manifest import MANIFEST_NAME, DatasetManifest, read_manifest
 from vlm_agent.dataset.pictures import frame_path, read_jpeg
-from vlm_agent.dataset.rows import WindowCodec
+from vlm_agent.dataset.rows import WindowCodec, row_schema
 from vlm_agent.dataset.windows import Window
 from vlm_agent.errors import DataError
+from vlm_agent.regular_files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,9 +60,15 @@ class Dataset:
         if split not in self.splits:
             raise DataError(f"{self.folder} has no split {split!r}, only {', '.join(self.splits) or 'none'}")
         try:
-            return WindowTable(pq.read_table(path, memory_map=True), self._codec)
+            open_regular(path).close()
+            table = pq.read_table(path, memory_map=True)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path} can't be read: {error}") from error
+        found = {field.name: field.type for field in table.schema}
+        wrong = [field.name for field in row_schema() if found.get(field.name) != field.type]
+        if wrong:
+            raise DataError(f"{path} holds no windows: the columns {', '.join(wrong)} are missing or of another type")
+        return WindowTable(table, self._codec)
 
     def frame(self, window: Window) -> RgbFrame:
         """Return a window's picture, (height, width, 3) uint8 RGB.

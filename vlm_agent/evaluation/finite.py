@@ -33,7 +33,10 @@ def load_finite(text: str | bytes) -> Any:
     Raises:
         ValueError: it is no JSON, or holds a number that is NaN or infinite.
     """
-    return json.loads(text, parse_constant=_refuse, parse_float=_read_float)
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_read_float)
+    except RecursionError as error:
+        raise ValueError("lists and objects too deep in each other") from error
 
 
 def _list_odd(value: Any, place: str) -> Iterator[tuple[str, float]]:

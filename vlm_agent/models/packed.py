@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_agent.errors import ModelError
+from vlm_agent.regular_files import open_regular, read_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -96,7 +97,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         ModelError: it is not a whole safetensors file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _MOST_HEADER_BYTES:
                 raise ValueError("its header is too long")
@@ -107,7 +108,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
             for name, entry in header.items()
         }
         ends = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
     if path.stat().st_size != 8 + length + ends:
         found = path.stat().st_size
@@ -117,7 +118,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 def _read_index(path: Path) -> dict[str, str]:
     try:
-        placed: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        placed: Any = read_json(path)["weight_map"]
         if not placed or not all(isinstance(file, str) and Path(file).name == file for file in placed.values()):
             raise ValueError("weight_map names no files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -167,15 +168,15 @@ class McapIndex:
         self.library = ""
         self.channels: Channels = {}
         self.statistics: Statistics | None = None
-        # Parallel arrays, 40 bytes a chunk: an index of objects would grow by megabytes an hour.
-        self._offsets, self._lengths = array("Q"), array("Q")
+        # Parallel arrays, 48 bytes a chunk: an index of objects would grow by megabytes an hour.
+        self._offsets, self._lengths, self._sizes = array("Q"), array("Q"), array("Q")
         self._starts_ns, self._ends_ns, self._masks = array("Q"), array("Q"), array("Q")
         self._schemas: dict[int, Schema] = {}
-        self._unpacked_bytes = 0
         with open_regular(path) as file:
             self._file, self._size = file, file.seek(0, io.SEEK_END)
             self._read_structure()
-        check_unpacked(self._unpacked_bytes, self._size)
+        check_unpacked(sum(self._sizes), self._size)
+        self._check_overlap()
 
     @property
     def num_chunks(self) -> int:
@@ -242,6 +243,17 @@ class McapIndex:
                     latest_ns = max([*times_ns, latest_ns or 0]) if times_ns else latest_ns
         return latest_ns
 
+    def _check_overlap(self) -> None:
+        """Raise DataError where chunks would be in memory together that unpack to too much."""
+        open_chunks: list[tuple[int, int]] = []
+        held_bytes = 0
+        for chunk_index in self._in_time_order():
+            while open_chunks and open_chunks[0][0] < self._starts_ns[chunk_index]:
+                held_bytes -= heappop(open_chunks)[1]
+            heappush(open_chunks, (self._ends_ns[chunk_index], self._sizes[chunk_index]))
+            held_bytes += self._sizes[chunk_index]
+            check_held(held_bytes, 0)
+
     def _in_time_order(self) -> Sequence[int]:
         starts_ns = self._starts_ns
         if all(earlier <= later for earlier, later in pairwise(starts_ns)):
@@ -284,7 +296,7 @@ class McapIndex:
         match opcode:
             case Opcode.CHUNK:
                 start_ns, end_ns, unpacked_bytes, *_ = _CHUNK_HEAD.unpack(self._read(start, _CHUNK_HEAD.size))
-                self._unpacked_bytes += unpacked_bytes
+                self._sizes.append(unpacked_bytes)
                 self._offsets.append(start)
                 self._lengths.append(length)
                 self._starts_ns.append(start_ns)

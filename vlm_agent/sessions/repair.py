@@ -65,7 +65,8 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
         raise DataError(f"the repaired session must end in .mcap, got {out}")
     stem = source.name.removesuffix(PART_SUFFIX).removesuffix(".mcap")
     video = _find_video(source.with_name(stem + ".mkv"))
-    with _mapped(source) as data, _mapped(video) as video_data:
+    with _naming(source), _mapped(source) as data, _mapped(video) as video_data:
+        _check_limits(source)
         salvage, clusters = ChunkSalvage(data), ClusterSalvage(video_data) if len(video_data) else None
         session = _find_session(salvage)
         kept_ms = _recoverable_times(clusters) if clusters else array("Q")
@@ -129,12 +130,27 @@ def _find_video(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise (error if str(source) in str(error) else DataError(f"{source}: {error}")) from error
+
+
+@contextlib.contextmanager
 def _mapped(path: Path | None) -> Iterator[Mapped]:
     if path is None or path.stat().st_size == 0:
         yield b""
         return
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         yield data
+
+
+def _check_limits(source: Path) -> None:
+    """Raise DataError for a finished file that holds more than a session may; what is damaged is no matter."""
+    if source.suffix != PART_SUFFIX:
+        with contextlib.suppress(DamagedError):
+            McapIndex(source)
 
 
 def _fault(source: Path, clusters: ClusterSalvage | None) -> str | None:

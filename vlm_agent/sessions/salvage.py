@@ -119,7 +119,7 @@ class ChunkSalvage:
             if opcode not in _PLAIN_RECORDS or position + _RECORD_HEAD.size + length > stop:
                 break
             position += _RECORD_HEAD.size + length
-        if self.data[position:stop] != MAGIC:
+        if stop - position != len(MAGIC) or self.data[position:stop] != MAGIC:
             self.bytes_lost += stop - position
 
 

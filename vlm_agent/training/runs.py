@@ -18,6 +18,7 @@ from vlm_agent.files import PARTIAL_SUFFIX, write_text
 from vlm_agent.locks import LOCK_FILE
 from vlm_agent.models.identity import name_differences, read_digests
 from vlm_agent.models.loading import LoadedModel
+from vlm_agent.regular_files import read_json
 from vlm_agent.training.config import TrainConfig
 from vlm_agent.training.differences import find_differences
 
@@ -109,7 +110,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: missing or broken; this is no run's folder") from error
     if not isinstance(record, dict):

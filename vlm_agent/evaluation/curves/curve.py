@@ -18,6 +18,7 @@ from vlm_agent.errors import DataError
 from vlm_agent.evaluation.finite import load_finite
 from vlm_agent.evaluation.intervals import DEFAULT_RESAMPLES, LEVEL, METHODS, Interval
 from vlm_agent.evaluation.metrics import GOAL_SUCCESS, RINGS_PER_MINUTE, Metric
+from vlm_agent.regular_files import read_text
 from vlm_agent.training.metrics import Losses
 
 FORMAT_VERSION = 1
@@ -197,10 +198,13 @@ class Curve:
 def read_curve(path: Path) -> Curve:
     """Return the curve in a `curve.json`; raises DataError if there is none."""
     try:
-        value = load_finite(path.read_text(encoding="utf-8"))
+        value = load_finite(read_text(path))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} holds no learning curve ({error}); make one with vlm-agent curve") from error
-    return Curve.from_json(value)
+    try:
+        return Curve.from_json(value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} holds no learning curve ({error!r:.200}); make one with vlm-agent curve") from error
 
 
 def read_schema() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vlm_agent.evaluation.offline.predictions import Prediction
 from vlm_agent.evaluation.offline.readouts import Readout
 from vlm_agent.evaluation.offline.scores import KEY_F1, tally_sessions
 from vlm_agent.evaluation.offline.tallies import Tally
+from vlm_agent.regular_files import read_text
 
 FORMAT = 3
 
@@ -130,13 +131,13 @@ def read_evaluation(path: Path) -> OfflineEvaluation:
         DataError: there is no such file, or it is not one of those.
     """
     try:
-        value = load_finite(path.read_text(encoding="utf-8"))
+        value = load_finite(read_text(path))
         if value["format"] != FORMAT:
             raise DataError(f"{path}: an evaluation of format {value['format']}, expected {FORMAT}; rescore it")
         return OfflineEvaluation.from_json(value)
     except OSError as error:
         raise DataError(f"{path}: no evaluation to read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not an evaluation ({error})") from error
 
 

@@ -9,14 +9,16 @@ from vlm_agent.errors import DataError
 
 MAX_CHUNK_BYTES = 64 << 20
 """Of one chunk of messages, unpacked; ours hold half a second, those of other recorders about a megabyte."""
-MAX_CHUNK_MESSAGES = 1_000_000
+MAX_CHUNK_MESSAGES = 200_000
 """In one chunk."""
 MAX_HELD_BYTES = 256 << 20
 """Of messages in memory together, since chunks may overlap in time."""
 MAX_UNPACKED_BYTES = 16 << 30
 """Of all chunks of one session, unpacked; a day of play with a large game state has some five gigabytes."""
 MAX_UNPACKED_RATIO = 1000
-"""So many bytes a byte of the file may unpack to, beside `MAX_CHUNK_BYTES`; messages of play give ten to twenty."""
+"""So many bytes a byte of the file may unpack to, beside `FREE_UNPACKED_BYTES`; messages of play give ten to twenty."""
+FREE_UNPACKED_BYTES = 8 << 20
+"""What a file of any size may unpack to."""
 MAX_MESSAGES = 10_000_000
 """Of the topics that are read together; a day of a mouse that tells 125 times a second."""
 MAX_CHANNELS = 1024
@@ -57,7 +59,7 @@ def check_span(start_ns: int, end_ns: int) -> None:
 
 def check_unpacked(unpacked_bytes: int, file_bytes: int) -> None:
     """Raise DataError where the chunks of a file say that they unpack to more than a session may."""
-    most = min(MAX_UNPACKED_BYTES, MAX_CHUNK_BYTES + MAX_UNPACKED_RATIO * file_bytes)
+    most = min(MAX_UNPACKED_BYTES, FREE_UNPACKED_BYTES + MAX_UNPACKED_RATIO * file_bytes)
     if unpacked_bytes > most:
         raise DataError(
             f"{file_bytes} bytes that unpack to {unpacked_bytes}: expected at most {most}; no recording of play"

@@ -123,7 +123,7 @@ def _only_holder(path: Path, place: Path, *, waits: bool) -> Iterator[None]:
             if error.errno not in _FULL:
                 raise
             raise DataError(
-                f"{place}: {error.strerror or error}; make room, and give the same command again"
+                f"{place}: {os.strerror(error.errno)}; make room, and give the same command again"
             ) from error
         finally:
             _held.reset(token)

@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Iterator
 from heapq import merge
+from pathlib import Path
 from typing import Any
 
 from vlm_agent.actions.events import InputEvent, KeyChanged, PointerMoved, WheelTurned
@@ -189,14 +190,21 @@ def _check_media(source: Source, screens: Iterator[ScreenRef]) -> None:
         if screen.uri in seen:
             continue
         if screen.uri.startswith(_DATA_URI):
-            measure_picture(_decode_base64(screen.uri.partition(",")[2]))
+            _measure(source.path, _decode_base64(screen.uri.partition(",")[2]))
             continue
         path = check_file(source.root, follow(source.root, source.path.parent, screen.uri))
         if screen.pts_ns is None:
-            measure_picture(read_whole(source.root, path, MAX_PICTURE_BYTES))
+            _measure(path, read_whole(source.root, path, MAX_PICTURE_BYTES))
             continue  # stills are many: not remembered
         seen.add(screen.uri)
         check_video(source.root, path)
+
+
+def _measure(where: Path, picture: bytes) -> None:
+    try:
+        measure_picture(picture)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _decode_base64(text: str) -> bytes:

@@ -68,6 +68,8 @@ class GrabLog:
     _owners: dict[Grabbable, Grabber] = field(default_factory=dict)
     _pressed: dict[Grabbable, Grabber] = field(default_factory=dict)
     """Who got the last press: it has the device as long as that lasts, or longer if it had asked for the key."""
+    last: dict[Grabbable, Grabber] = field(default_factory=dict)
+    """Who asked for a device last and got it, though it may be let go of by now."""
     _asked: dict[int, tuple[Grabbable, int]] = field(default_factory=dict)
 
     def find(self, what: Grabbable) -> Grabber | None:
@@ -125,7 +127,7 @@ class GrabLog:
         status = data[_XI_STATUS_AT] if data[1] == _XI_GRAB else data[1]
         if client != self.own_client:
             if status == X.GrabSuccess:
-                self._owners[what] = Grabber(client, window_id)
+                self._owners[what] = self.last[what] = Grabber(client, window_id)
             return
         if status == X.GrabNotViewable:
             self._owners.pop(what, None)
@@ -179,6 +181,12 @@ class GrabThread(RecordThread):
         """See `GrabLog`."""
         with self._told:
             self._log.note_owner(what, owner)
+
+    def find_last(self, what: Grabbable, num_trials: int) -> Grabber | None:
+        """Return who asked for a device last and got it before a trial; None where nobody had, or it is not known."""
+        with self._told:
+            is_heard = self._told.wait_for(lambda: self._log.num_trials >= num_trials, _HEARD_WITHIN_S)
+            return self._log.last.get(what) if is_heard else None
 
     def _take(self, reply: Any) -> None:
         if reply.category == record.StartOfData:
@@ -267,6 +275,10 @@ class GrabWatch:
             if trial.status != X.GrabNotViewable:
                 grabbed[what] = self._thread.find(what, self._num_trials)
         return grabbed
+
+    def find_last(self, what: Grabbable) -> Grabber | None:
+        """Return who had grabbed a device last when `ask` was called; None where nobody had, or it is not known."""
+        return self._thread.find_last(what, self._num_trials)
 
     def close(self) -> None:
         """Stop listening; harmless the second time."""

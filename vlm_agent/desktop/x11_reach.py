@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from Xlib import X
 from Xlib.protocol import request
@@ -22,6 +22,17 @@ from vlm_agent.desktop.x11_grabs import Grabbable, Grabber, GrabWatch
 from vlm_agent.desktop.x11_hotkeys import ask_hotkey
 
 _ANY_BUTTON = X.Button1Mask | X.Button2Mask | X.Button3Mask | X.Button4Mask | X.Button5Mask
+
+
+class KeyboardState(NamedTuple):
+    """Who has the keyboard, as seen from a window."""
+
+    focused_id: int | None = None
+    """The window with the focus, if one has it."""
+    is_own_grab: bool | None = None
+    """Whether the window's program has grabbed it; None where nobody has."""
+    was_own_grab: bool = False
+    """Whether who grabbed it last was the window's program."""
 
 
 class X11Reach:
@@ -97,17 +108,18 @@ class X11Reach:
         # Where nothing is now, nothing lay over it: it has moved since.
         return isinstance(over, int) or self._is_over(over, point, target_id)
 
-    def find_keyboard(self, target_id: int) -> tuple[int | None, bool | None]:
-        """Return the window that has the focus, if one has, and whether a window's program has grabbed the keyboard.
-
-        The latter is None where nobody has.
-        """
+    def find_keyboard(self, target_id: int) -> KeyboardState:
+        """Return who has the keyboard, as seen from a window."""
         self._parts, self._places = {}, {}
         grabbed, focus, pointer, _, _ = self._ask(target_id, None)
-        focused_id = None if isinstance(focus, int) else int(focus.id)
-        if "keyboard" not in grabbed:
-            return focused_id, None
-        return focused_id, self._is_own("keyboard", grabbed["keyboard"], target_id, pointer.mask)
+        last = self._grabs.find_last("keyboard")
+        # Who has let go between the trial and hearing of it is known as the last.
+        now = grabbed.get("keyboard") or last
+        return KeyboardState(
+            focused_id=None if isinstance(focus, int) else int(focus.id),
+            is_own_grab=self._is_own("keyboard", now, target_id, pointer.mask) if "keyboard" in grabbed else None,
+            was_own_grab=self._is_own("keyboard", last, target_id, pointer.mask),
+        )
 
     @contextlib.contextmanager
     def hold_still(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from Xlib import error as xlib_error
 from vlm_agent.desktop.types import WindowInfo
 from vlm_agent.desktop.x11 import X11Desktop
 from vlm_agent.desktop.x11_clients import X11Clients
-from vlm_agent.desktop.x11_reach import X11Reach
+from vlm_agent.desktop.x11_reach import KeyboardState, X11Reach
 from vlm_agent.errors import ConfigError
 from vlm_agent.recording.stream import Focus
 
@@ -80,10 +80,10 @@ class RecordedWindow:
         """Return where keys go now."""
         if self._watcher.get_input_focus().focus == X.PointerRoot:
             return "pointer"
-        focused_id, is_own_grab = self._find_keyboard()
-        if is_own_grab is None and focused_id is not None and self._is_within(focused_id):
+        keyboard = self._find_keyboard()
+        if keyboard.is_own_grab is None and keyboard.focused_id is not None and self._is_within(keyboard.focused_id):
             return "inside"
-        return self._ask_others()
+        return self._ask_others(is_grab=True)
 
     def follow_focus(self, told: Focus, *, is_grab: bool) -> Focus:
         """Return where keys go when the window was told that: those it loses may go to its own menu or dialog.
@@ -99,9 +99,9 @@ class RecordedWindow:
         """Return whether its menu or dialog, which had the keyboard, has not any more; menus end without a word."""
         if not self._is_asked:
             return False
-        focused_id, is_own_grab = self._find_keyboard()
-        has_keys = focused_id is not None and self._is_part(focused_id)
-        self._is_asked = has_keys if is_own_grab is None else is_own_grab
+        focused_id, is_own_grab, _ = self._find_keyboard()
+        has_focus = focused_id is not None and self._is_part(focused_id)
+        self._is_asked = has_focus if is_own_grab is None else is_own_grab
         return not self._is_asked
 
     def takes_click(self, x: int, y: int) -> bool:
@@ -155,27 +155,30 @@ class RecordedWindow:
         """Ask no more; harmless the second time."""
         self._reach.close()
 
-    def _ask_others(self, *, is_grab: bool = True) -> Focus:
+    def _ask_others(self, *, is_grab: bool) -> Focus:
         """Return whether a menu or a dialog of the window has the keyboard: not whether the window has it back by now.
 
         That is told in its own time, and keys that were typed elsewhere until then are before it.
         """
-        focused_id, is_own_grab = self._find_keyboard()
+        focused_id, is_own_grab, was_own_grab = self._find_keyboard()
         if is_own_grab is not None:
             self._is_asked = is_grab and is_own_grab
+        elif is_grab and was_own_grab and focused_id is not None and self._is_within(focused_id):
+            # It is over by now; what was typed into the menu meanwhile is still to be heard, and then of its end.
+            self._is_asked = True
         elif focused_id is not None and self._is_part(focused_id) and not self._is_within(focused_id):
             with _unless_gone():
                 dialog = self._watcher.create_resource_object("window", focused_id)
                 dialog.change_attributes(event_mask=X.FocusChangeMask, onerror=xlib_error.CatchError())
                 self._watcher.sync()
             # It may have lost it before it was listened to; from now on it tells.
-            self._is_asked = self._find_keyboard() == (focused_id, None)
+            self._is_asked = self._find_keyboard()[:2] == (focused_id, None)
         return "inside" if self._is_asked else "outside"
 
-    def _find_keyboard(self) -> tuple[int | None, bool | None]:
+    def _find_keyboard(self) -> KeyboardState:
         with _unless_gone():
             return self._reach.find_keyboard(self.window_id)
-        return None, None
+        return KeyboardState()
 
     def _is_part(self, window_id: int) -> bool:
         with _unless_gone():

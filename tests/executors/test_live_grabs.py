@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import pytest
 from x_server import ListeningWindow, read_keys_down
@@ -199,19 +199,21 @@ def test_another_programs_window_over_the_place_is_not_clicked(x_display, tmp_pa
     ("how", "words"), [("hidden", ": it is hidden"), ("closed", ""), ("made anew", ": a new one of that name is there")]
 )
 def test_a_window_that_ends_pauses_with_the_reason(x_display, tmp_path, how, words):
-    with ListeningWindow(x_display, TITLE) as window, live(tmp_path, leases=PATIENT) as client:
+    with (
+        ListeningWindow(x_display, TITLE) as window,
+        live(tmp_path, leases=PATIENT) as client,
+        program(x_display) as game,
+    ):
         assert play_live(client, Key(0, "w", "down"))["ok"]
         wait_for(lambda: read_keys_down(x_display))
-        other = ListeningWindow(x_display, TITLE, x=500)
-        if how == "hidden":
-            window.do("unmap")
-        else:
-            with other if how == "made anew" else nullcontext():
-                window.do("destroy")
-                wait_for(lambda: not read_keys_down(x_display))
-                wait_for_state(client.connection, {"paused"}, 1)
-        told = wait_for_state(client.connection, {"paused"}, 1)
+        if how == "made anew":
+            # Beside the first, and without the focus.
+            anew = game.pop_up(600, 400, is_managed=True)
+            anew.set_wm_name(TITLE)
+            game.display.sync()
+        window.do("unmap" if how == "hidden" else "destroy")
+        told = wait_for_state(client.connection, {"paused"}, 2)
         assert told["reason"].startswith(f"window_closed{words}")
         assert words or told["reason"] == "window_closed"
         assert read_keys_down(x_display) == []
-        assert not [one for one in other.heard if one.kind.endswith("Press")]
+        assert not [one for one in game.read_heard() if one.endswith("Press")]

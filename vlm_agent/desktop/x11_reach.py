@@ -57,7 +57,8 @@ class X11Reach:
         """Windows of the last look, and if they are part of the target; not asked again while the server is held."""
         self._places: dict[tuple[int, tuple[int, int]], bool] = {}
         """The same of what lies in a child of the root at a point."""
-        self._was_pointer_free = False
+        self._was_pointer_ours = False
+        """Whether at the last look nobody, or the target's own program, had the pointer."""
         self._state = 0
         """Modifiers and buttons that were down at the last look."""
 
@@ -78,13 +79,14 @@ class X11Reach:
             return Obstacle.MOVED
         for what, grabber in grabbed.items():
             if not self._is_own(what, grabber, window.window_id, pointer.mask):
+                self._was_pointer_ours = False
                 return Obstacle.KEYBOARD if what == "keyboard" else Obstacle.POINTER
         was_state, self._state = self._state, pointer.mask
         if rect != window.rect:
             return Obstacle.MOVED
         if is_hotkey is not None and (is_hotkey() or was_state != pointer.mask):
             return Obstacle.HOTKEY
-        self._was_pointer_free = "pointer" not in grabbed
+        self._was_pointer_ours = True
         at_pointer = (pointer.root_x, pointer.root_y)
         if "keyboard" not in grabbed and not self._has_focus(focus, window.window_id, at_pointer):
             return Obstacle.FOCUS
@@ -160,7 +162,7 @@ class X11Reach:
         if grabber is None:
             # A press on a window takes the pointer for as long as it lasts, which not every client is told in a way
             # that RECORD shows. Whoever asked for the pointer would be known.
-            return what == "pointer" and self._was_pointer_free and bool(buttons & _ANY_BUTTON)
+            return what == "pointer" and self._was_pointer_ours and bool(buttons & _ANY_BUTTON)
         owner = self._clients.find_client(target_id)
         if grabber.client == owner:
             return True

@@ -118,3 +118,10 @@ def test_a_clear_first_guess_stays(tmp_path):
     _, events = log_of(tmp_path, [*rows, row(18_000, "click", 1, 1, btn="left")])
     assert events[0] == PointerMoved(16_776 * MS, 0, 1)
     assert isinstance(events[-1], ButtonChanged)
+
+
+def test_a_counter_that_looks_like_a_date(tmp_path):
+    rows = [row(1_500_000_000_000 + 9_000_000 * n, "move", n, 1) for n in range(40)]
+    report, events = log_of(tmp_path, rows)
+    assert span_s(events) == pytest.approx(0.351)
+    assert report.decided["times"] == "ns since a beginning of its own"

@@ -10,7 +10,7 @@ unit is not, that one is meant: a log of clicks in seconds, or a counter of nano
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 from typing import Literal
@@ -81,8 +81,9 @@ def guess_clock(times: Sequence[float], unit: TimeUnit | None = None, doings: Do
     first = _guess_by_size(times, unit)
     if unit is not None or doings is None:
         return first
-    others = (Clock(other, False) for other in _UNIT_NS)
-    return next((clock for clock in (first, *others) if _is_possible(clock, doings)), first)
+    clocks = [first, *(Clock(other, False) for other in _UNIT_NS)]
+    short = replace(doings, times=[])  # where nothing else is possible, it is a log of a moment
+    return next((clock for log in (doings, short) for clock in clocks if _is_possible(clock, log)), first)
 
 
 def have_fallen_together(times: Sequence[float], clock: Clock) -> bool:

@@ -240,5 +240,7 @@ def _write(writer: SessionWriter, t_ns: int, item: Any, size: tuple[int, int], r
 
 
 def _say_empty(report: SessionReport) -> str:
-    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in report.left_out.most_common(5))
+    reasons = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in report.left_out.most_common(5) if count
+    )
     return f"nothing usable is in it ({reasons or 'it is empty'})"

@@ -171,6 +171,8 @@ def test_what_is_no_file_is_refused_by_its_kind(tmp_path: Path, read: Callable[[
     if kind == "pipe":
         with pytest.raises(DataError, match="a named pipe: expected a file"):
             SessionReader(path)
+        with pytest.raises(DataError, match="is no file"):
+            repair(path)
         assert find_sessions(tmp_path) == [path]
 
 

@@ -92,9 +92,9 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
 
 def _find_source(path: Path) -> Path:
     source = path if path.exists() else part_path(path)
-    if source.exists() and not source.is_file():
+    if source.exists() and not source.is_file() and not source.is_dir():
         raise DataError(f"{path} is no file; name a session's .mcap or .mcap.part file")
-    if not source.exists():
+    if not source.is_file():
         raise DataError(f"{path} does not exist; name a session's .mcap or .mcap.part file")
     if not source.name.removesuffix(PART_SUFFIX).endswith(".mcap"):
         raise DataError(f"{path} is not a session's .mcap or .mcap.part file")

@@ -176,3 +176,14 @@ def test_a_full_disk_names_the_place(tmp_path):
 
     with pytest.raises(DataError, match=r"out: No space left on device; make room, and give the same command again"):
         fill()
+
+
+def test_on_a_full_disk_the_lock_holds_without_words(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(locks.os, "write", refuse)
+    with only_writer(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_bytes() == b""
+        told = in_another_thread(lambda: enter(tmp_path))
+        assert str(told).startswith(f"{tmp_path} is being written by another process")

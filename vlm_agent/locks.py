@@ -143,9 +143,10 @@ def _take(path: Path, place: Path, made: list[Path], *, waits: bool) -> int:
         if try_lock(file):
             # Its holder before may have taken the file away since it was opened; then this lock is on nothing.
             if _is_at(file, path):
-                os.ftruncate(file, 0)
-                os.lseek(file, 0, os.SEEK_SET)
-                os.write(file, _tell_self().encode())
+                with suppress(OSError):  # on a full disk the lock holds without words
+                    os.ftruncate(file, 0)
+                    os.lseek(file, 0, os.SEEK_SET)
+                    os.write(file, _tell_self().encode())
                 return file
             os.close(file)
             continue

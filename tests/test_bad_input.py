@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.line_support import read_tree, small_disk, type_in_shell, type_line
+from tests.line_support import read_tree, small_disk, type_line
 from tests.recorded_play import record_play
 from tests.training.synthetic import SPEC, write_dataset
 from vlm_agent.models.tiny import write_tiny_checkpoint
@@ -46,9 +46,9 @@ def refuse(tmp_path, monkeypatch):
     """Type a command that must be refused at once: one line on stderr, nothing anywhere changed."""
     monkeypatch.chdir(tmp_path)
 
-    def refuse_line(*words, typist=type_line):
+    def refuse_line(*words):
         before = read_tree(tmp_path)
-        ended = typist(*words)
+        ended = type_line(*words)
         assert ended.err == f"{ended.error}\n"
         assert read_tree(tmp_path) == before
         return ended.error
@@ -163,7 +163,6 @@ def test_a_dataset_of_another_spec(refuse, run, tmp_path):
     write_dataset(tmp_path / "other", replace(SPEC, keys=("a", "space", "w")), 3)
     words = (TRAIN, "--dataset", "other", "--out", "out", "--model", run)
     assert "another action spec" in refuse(*words)
-    assert "another action spec" in refuse(*words, typist=type_in_shell)
 
 
 @pytest.mark.model

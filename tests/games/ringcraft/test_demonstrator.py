@@ -66,7 +66,7 @@ def craft_rings(game, player, num_rings, within_ms):
     return game.state.rings_made - before
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_player_completes_trips_without_getting_stuck(seed):
     assert craft_rings(Ringcraft(seed), Demonstrator(seed), 15, 80_000) >= 15
 
@@ -270,8 +270,8 @@ DISTURBANCES = [
 
 
 @pytest.mark.parametrize("disturb", DISTURBANCES, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("at_ms", [3_600, 14_000])
-def test_a_player_recovers_when_disturbed(disturb, at_ms):
+def test_a_player_recovers_when_disturbed(disturb):
+    at_ms = (3_600, 14_000)[DISTURBANCES.index(disturb) % 2]
     game, player = Ringcraft(6), Demonstrator(6)
     demonstrate(game, player, at_ms)
     disturb(game.state)

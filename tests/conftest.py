@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What must be equal is compared in a precision that shows it; tests of bfloat16 ask for that.
 os.environ["VLM_AGENT_CPU_DTYPE"] = "float32"
+
+# Under nohup it is ignored, in every process of the tests too, and so can't be seen to end them.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A deadline would measure how busy the machine is, not the code.
 settings.register_profile("no deadline", deadline=None)

@@ -170,7 +170,10 @@ def _open(path: Path, place: Path, made: list[Path]) -> int | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        # Taken away, or made again, between two looks at it.
+        if isinstance(error, FileNotFoundError | FileExistsError) and (
+            path.parent.is_dir() or not path.parent.exists()
+        ):
             return None
         raise DataError(f"{place} can't be written: {error.strerror}; name another place with --out") from error
 

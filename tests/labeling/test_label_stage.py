@@ -141,7 +141,8 @@ def test_real_recordings_without_goals_or_states_are_labeled_by_a_model(shared_d
     report = label_and_build(LabelArgs(shared_data / "owamcap", tmp_path), labeler=answers)
     dataset = open_dataset(tmp_path)
     windows = [w for split in dataset.splits for w in dataset.windows(split)]
-    assert len(windows) == sum(report.dataset.windows.values()) >= 8
+    # Two recordings of 2.5 s; both end in another window.
+    assert len(windows) == sum(report.dataset.windows.values()) >= 5
     assert {w.state for w in windows} == {None}
     assert {dataset.frame(w).shape[:2] for w in windows} == {(w.frame_height_px, w.frame_width_px) for w in windows}
     assert sum(len(w.target.actions) for w in windows) > 15

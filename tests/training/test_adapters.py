@@ -249,7 +249,7 @@ def _pickle(folder: Path) -> None:
         (_configure(use_tomorrows_lora=True), "asks for use_tomorrows_lora, which the installed peft doesn't know"),
         (_configure(megatron_config={"a": 1}, megatron_core="antigravity"), "Megatron"),
         (_configure(target_modules=["nothing"]), "no layers that an adapter can be put on"),
-        (_configure(alora_invocation_tokens=[50]), "activated LoRA works around the layers"),
+        (_configure(alora_invocation_tokens=[50]), "asks for alora_invocation_tokens, which is not followed here"),
         (lambda folder: (folder / "adapter_config.json").write_text("[]"), "expected an object"),
         (_rename_weight, "2 weights don't fit"),
         (_forget_weight, "1 weights don't fit"),

@@ -61,7 +61,7 @@ def test_a_picture_has_the_size_of_the_commonest_frame():
     ]
     asked = []
     images = SimpleNamespace(fit_size=lambda *size, max_tokens: asked.append((size, max_tokens)) or (64, 32))
-    model = SimpleNamespace(encoder=SimpleNamespace(images=images), family=SimpleNamespace(coordinates="relative_1000"))
+    model = SimpleNamespace(encoder=SimpleNamespace(images=images), family=SimpleNamespace(coordinates="thousand"))
     dataset = SimpleNamespace(splits={"train": 4}, folder=None, spec=spec, windows=lambda split: windows)
     recipe = choose_recipe(model, dataset, RecipeSettings(image_max_tokens=77))
     assert asked == [((640, 480), 77)]

@@ -110,6 +110,14 @@ def test_what_appears_as_a_whole_is_locked_beside_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
 
+def test_links_that_lead_round_are_one_line(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "back")
+    (tmp_path / "back").symlink_to(tmp_path / "out")
+    for hold in (only_writer, only_maker):
+        with pytest.raises(DataError, match=r"out.*--out"), hold(tmp_path / "out"):
+            pass
+
+
 def test_a_race_of_many_never_has_two_inside_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_POLL_S", 0.0005)
     out, inside, entered = tmp_path / "out", [], []

@@ -51,14 +51,14 @@ def only_writer(folder: Path, *, waits: bool = False) -> Iterator[None]:
         BusyError: another process writes there.
         DataError: nothing can be written there, or the disk became full.
     """
-    with _only_holder(folder.resolve() / LOCK_FILE, folder, waits=waits):
+    with _only_holder(_follow(folder) / LOCK_FILE, folder, waits=waits):
         yield
 
 
 @contextmanager
 def only_maker(place: Path) -> Iterator[None]:
     """Be the only one who makes a file or folder that appears, or is replaced, as a whole; raises as `only_writer`."""
-    whole = place.resolve()
+    whole = _follow(place)
     with _only_holder(whole.with_name(f".{whole.name}.lock"), place, waits=False):
         yield
 
@@ -106,6 +106,13 @@ def try_lock(file: int) -> bool:
             return False
         raise
     return True
+
+
+def _follow(place: Path) -> Path:
+    try:
+        return place.resolve()
+    except (RuntimeError, OSError) as error:  # Python 3.13 has no RuntimeError here any more
+        raise DataError(f"{place}: its links lead round in a circle; name another place with --out") from error
 
 
 @contextmanager

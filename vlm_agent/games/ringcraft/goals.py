@@ -92,7 +92,7 @@ def find_goal(text: str) -> GameGoal:
     wanted = " ".join(text.lower().split())
     if wanted in _BY_WORDING:
         return _BY_WORDING[wanted]
-    near = get_close_matches(wanted, _BY_WORDING, n=3, cutoff=0.4) or [LONG_GOAL, *list(GOALS)[:3]]
+    near = get_close_matches(wanted, _BY_WORDING, n=3, cutoff=0.4) or list(dict.fromkeys([LONG_GOAL, *GOALS]))[:4]
     raise ConfigError(f"unknown goal: expected one of {', '.join(repr(one) for one in near)}, …; got {text!r}")
 
 

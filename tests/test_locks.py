@@ -113,8 +113,8 @@ def test_what_appears_as_a_whole_is_locked_beside_it(tmp_path):
 def test_links_that_lead_round_are_one_line(tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "back")
     (tmp_path / "back").symlink_to(tmp_path / "out")
-    for hold in (only_writer, only_maker):
-        with pytest.raises(DataError, match=r"out.*--out"), hold(tmp_path / "out"):
+    for lock in (only_writer, only_maker):
+        with pytest.raises(DataError, match=r"out.*--out"), lock(tmp_path / "out"):
             pass
 
 

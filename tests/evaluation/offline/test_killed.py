@@ -1,4 +1,4 @@
-"""`vlm-agent eval` as a process of its own, killed at any moment and started again: its numbers do not differ."""
+"""`vlm-agent eval`, killed at any moment and started again: its numbers do not differ."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.line_support import type_line
 from tests.training.synthetic import write_dataset
 from vlm_agent.models.tiny import write_tiny_checkpoint
 
@@ -21,26 +22,27 @@ KILLS = 2
 DEADLINE_S = 120
 
 
+WORDS = ("eval", "--dataset", "dataset", "--model", "tiny", "--few-shot", "1", "--out")
+
+
 def start(folder: Path, out: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "vlm_agent.cli", "eval", "--dataset", "dataset", "--model", "tiny", "--out", out]
+    command = [sys.executable, "-m", "vlm_agent.cli", *WORDS, out]
     root = Path(__file__).parents[3]
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, "--few-shot", "1"], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def written_bytes(out: Path) -> int:
     return sum(path.stat().st_size for path in out.glob("*/*.jsonl"))
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     state = {"player": {"animation": -1}, "bank": {"x": 2, "y": 2, "width": 20, "height": 20}}
     write_dataset(tmp_path / "dataset", num_ticks=12, state=state)
     write_tiny_checkpoint(tmp_path / "tiny")
-    whole = start(tmp_path, "whole")
-    output, _ = whole.communicate(timeout=DEADLINE_S)
-    assert whole.returncode == 0, output.decode()
+    whole = type_line("vlm-agent", *WORDS, "whole")
+    assert whole.code == 0, whole.err
     total = written_bytes(tmp_path / "whole")
     moments = sorted(random.Random(0).uniform(0.02, 0.95) * total for _ in range(KILLS))
     for moment in moments:
@@ -53,9 +55,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (tmp_path / "killed" / "evaluation.json").exists()
-    last = start(tmp_path, "killed")
-    output, _ = last.communicate(timeout=DEADLINE_S)
-    assert last.returncode == 0, output.decode()
+    last = type_line("vlm-agent", *WORDS, "killed")
+    assert last.code == 0, last.err
     for name in ("evaluation.json", "evaluation.md"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     for path in sorted((tmp_path / "whole").glob("*/*.jsonl")):

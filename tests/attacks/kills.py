@@ -11,30 +11,14 @@ It takes minutes to hours: a try is two runs. No part of `make test`.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
-import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from tests.attacks.commands import (
-    COMMANDS,
-    Command,
-    find_orphans,
-    finish,
-    make_inputs,
-    name_differences,
-    prepare,
-    read_output,
-    start,
-)
+from tests.attacks.attacking import Tally, attack_all, run_alone
+from tests.attacks.commands import Command, find_orphans, finish, name_differences, prepare, read_output, start
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SLOW_S = 30.0
@@ -43,23 +27,9 @@ FIRST_MOMENT_S = 0.15
 """Before this Python itself is starting, and nothing of ours is there to hear a signal."""
 
 
-@dataclass
-class Tally:
-    """What became of the tries of a command."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-
-
 def attack(command: Command, tries: int, chance: random.Random, made: Path, folder: Path) -> Tally:
     """Kill a command so many times."""
-    words = prepare(folder, command, made)
-    began_s = time.monotonic()
-    code, told = finish(start(folder, words))
-    whole_s = time.monotonic() - began_s
-    if code:
-        raise SystemExit(f"{command.name} does not work undisturbed: {told}")
-    wanted = read_output(folder, command)
+    whole_s, wanted = run_alone(command, made, folder)
     tally = Tally()
     for number in range(tries):
         faults = _try(command, chance, whole_s, tally, made, folder)
@@ -99,33 +69,6 @@ def _try(command: Command, chance: random.Random, whole_s: float, tally: Tally, 
     return faults
 
 
-def main() -> None:
-    """Attack, and show what became of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--tries", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--made", type=Path, default=Path(tempfile.gettempdir()) / "vlm-agent-attacked")
-    args = parser.parse_args()
-    made = args.made.resolve()
-    make_inputs(made / "made")
-    columns = ("command", "tries", "hit", "KILL", "TERM", "INT", "finished on rerun", "same in the end")
-    table = Table(*columns, title="killed at random moments")
-    faults = []
-    with tempfile.TemporaryDirectory(dir=made) as folder:
-        for name in args.commands:
-            tally = attack(
-                COMMANDS[name], args.tries, random.Random(f"{args.seed} {name}"), made / "made", Path(folder) / "try"
-            )
-            counted = [tally.counts[key] for key in ("hit", "SIGKILL", "SIGTERM", "SIGINT", *columns[-2:])]
-            table.add_row(name, str(args.tries), *map(str, counted))
-            faults += tally.faults
-            Console(stderr=True).print(f"{name}: {dict(tally.counts)}", markup=False, highlight=False)
-            for fault in tally.faults:
-                Console(stderr=True).print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
-    Console().print(table)
-    raise SystemExit(1 if faults else 0)
-
-
 if __name__ == "__main__":
-    main()
+    COLUMNS = ("hit", *(number.name for number in SIGNALS), "finished on rerun", "same in the end")
+    attack_all(attack, __doc__, COLUMNS, tries=30, title="killed at random moments")

@@ -40,6 +40,20 @@ _HOLD = LeaseTerms(lease_ms=4000)
 
 
 @contextlib.contextmanager
+def beside(work: Callable[[], None], number: int, is_over: threading.Event) -> Iterator[None]:
+    """Have a number of threads work until `is_over` is set at the end."""
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(5)
+
+
+@contextlib.contextmanager
 def flooders(client: ExecutorClient, number: int) -> Iterator[None]:
     """Let connections ask for the status without a pause."""
     is_over = threading.Event()
@@ -51,15 +65,8 @@ def flooders(client: ExecutorClient, number: int) -> Iterator[None]:
                 while not is_over.is_set():
                     connection.ask("status")
 
-    threads = [threading.Thread(target=flood, daemon=True) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
+    with beside(flood, number, is_over):
         yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join(5)
 
 
 @contextlib.contextmanager
@@ -76,16 +83,9 @@ def strangers(client: ExecutorClient, number: int) -> Iterator[None]:
                         if not peer.recv(1):
                             break
 
-    threads = [threading.Thread(target=sit, daemon=True) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    try:
+    with beside(sit, number, is_over):
+        time.sleep(0.3)
         yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join(5)
 
 
 def say_stop(client: ExecutorClient) -> None:

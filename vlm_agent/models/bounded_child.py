@@ -7,6 +7,7 @@ JSON, and imports nothing of this package.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ MEMORY_BYTES = 1 << 30
 
 
 class LimitError(Exception):
-    """The work took too long, too much memory, or answered too much."""
+    """The work took too long or too much memory, or could not be done at all."""
 
 
 def run_bounded(program: Path, asked: Any) -> Any:
@@ -32,15 +33,19 @@ def run_bounded(program: Path, asked: Any) -> Any:
         asked: plain JSON data.
 
     Raises:
-        LimitError: it broke a limit.
+        LimitError: it broke a limit, or the program failed; the message says which.
     """
-    command = [sys.executable, "-I", str(program), str(CPU_S), str(MEMORY_BYTES)]
+    command = [sys.executable, "-P", str(program), str(CPU_S), str(MEMORY_BYTES)]
+    # It finds its libraries where this process found them, wherever they were installed.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    given = json.dumps(asked).encode()
     try:
-        done = subprocess.run(
-            command, input=json.dumps(asked).encode(), capture_output=True, timeout=WALL_S, check=False
-        )
+        done = subprocess.run(command, input=given, env=environment, capture_output=True, timeout=WALL_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise LimitError(f"takes longer than {WALL_S:.0f} s") from error
+    said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    if done.returncode > 0 and "MemoryError" not in said:
+        raise LimitError(f"can't be tried ({said})")
     if done.returncode != 0:
         raise LimitError(f"takes longer than {CPU_S} s, or more than {MEMORY_BYTES >> 20} MB of memory")
     return json.loads(done.stdout)

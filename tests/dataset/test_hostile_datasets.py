@@ -24,11 +24,13 @@ def folder(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "dataset")
 
 
-def read_all(folder: Path) -> None:
+def read_all(folder: Path) -> int:
+    """Read every window and its picture; return how many windows there are."""
     dataset = open_dataset(folder)
-    for split in dataset.splits:
-        for window in dataset.windows(split):
-            dataset.frame(window)
+    windows = [window for split in dataset.splits for window in dataset.windows(split)]
+    for window in windows:
+        dataset.frame(window)
+    return len(windows)
 
 
 def change_table(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -45,7 +47,7 @@ def set_column(name: str, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
 
 
 def test_the_dataset_is_read(folder: Path) -> None:
-    read_all(folder)
+    assert read_all(folder) == 24
 
 
 CHANGES = {

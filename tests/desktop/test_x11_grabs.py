@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from Xlib import X
 
 from vlm_agent.desktop.x11 import connect
-from vlm_agent.desktop.x11_grabs import Grabber, GrabLog, GrabWatch, split_requests
+from vlm_agent.desktop.x11_grabs import GrabLog, GrabOwner, GrabWatch, split_requests
 
 XI = 131
 OURS, GAME, MENU = 0x200000, 0x400000, 0x600000
@@ -66,10 +66,10 @@ def test_a_grab_is_its_clients_from_a_yes_until_it_lets_go_or_dies(what, asks, s
     assert told.find(what) is None
     told.hear_request(GAME, asks)
     told.hear_told(GAME, says_yes)
-    assert told.find(what) == Grabber(GAME, WINDOW)
+    assert told.find(what) == GrabOwner(GAME, WINDOW)
     told.hear_request(MENU, lets_go)
     told.hear_death(MENU)
-    assert told.find(what) == Grabber(GAME, WINDOW)
+    assert told.find(what) == GrabOwner(GAME, WINDOW)
     told.hear_request(GAME, lets_go)
     assert told.find(what) is None
     told.hear_request(GAME, asks)
@@ -81,16 +81,16 @@ def test_a_grab_is_its_clients_from_a_yes_until_it_lets_go_or_dies(what, asks, s
 def test_a_press_shows_whose_the_device_is_and_a_trial_that_nobodys_it_is():
     told = log()
     told.hear_told(MENU, press(X.ButtonPress, 77))
-    assert told.find("pointer") == Grabber(MENU, 77)
+    assert told.find("pointer") == GrabOwner(MENU, 77)
     assert told.find("keyboard") is None
     # A grab whose window has gone ended without a word; that another client is told of a press shows it.
     told.hear_request(GAME, grab(26, WINDOW))
     told.hear_told(GAME, answer(0))
     told.hear_told(MENU, press(X.ButtonPress, 77))
-    assert told.find("pointer") == Grabber(MENU, 77)
+    assert told.find("pointer") == GrabOwner(MENU, 77)
     assert not told.hear_request(OURS, grab(26, 5))
     told.hear_told(OURS, answer(X.AlreadyGrabbed))
-    assert (told.find("pointer"), told.num_trials) == (Grabber(MENU, 77), 1)
+    assert (told.find("pointer"), told.num_trials) == (GrabOwner(MENU, 77), 1)
     told.hear_request(OURS, grab(26, 5))
     told.hear_told(OURS, answer(X.GrabNotViewable))
     assert (told.find("pointer"), told.num_trials) == (None, 2)
@@ -132,12 +132,12 @@ def test_a_trial_changes_nothing_and_tells_who(x_display):
     assert changes == []
     root = other.screen().root
     root.grab_keyboard(True, X.GrabModeAsync, X.GrabModeAsync, X.CurrentTime)
-    assert watch.read(watch.ask()) == {"keyboard": Grabber(other.display.info.resource_id_base, root.id)}
+    assert watch.read(watch.ask()) == {"keyboard": GrabOwner(other.display.info.resource_id_base, root.id)}
     assert changes
     other.ungrab_keyboard(X.CurrentTime)
     window.grab_pointer(True, 0, X.GrabModeAsync, X.GrabModeAsync, X.NONE, X.NONE, X.CurrentTime)
     other.sync()
-    assert watch.read(watch.ask()) == {"pointer": Grabber(game.display.info.resource_id_base, window.id)}
+    assert watch.read(watch.ask()) == {"pointer": GrabOwner(game.display.info.resource_id_base, window.id)}
     game.close()
     assert watch.read(watch.ask()) == {}
     watch.close()

@@ -16,7 +16,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.recording.clock import SessionClock
 from vlm_agent.recording.devices_x11 import X11Devices
 from vlm_agent.recording.stream import ScreenChanged, WindowClosed, WindowMoved, WindowReplaced
-from vlm_agent.recording.surroundings import Surroundings
+from vlm_agent.recording.surroundings import WindowSurroundings
 
 
 class Program:
@@ -255,7 +255,7 @@ def test_a_screen_that_becomes_smaller_and_larger_is_told_and_recording_goes_on(
 
 
 def test_what_becomes_of_window_and_screen_is_said() -> None:
-    surroundings = Surroundings()
+    surroundings = WindowSurroundings()
     inside, beyond, off = Rect(0, 0, 50, 50), Rect(60, 0, 80, 50), Rect(100, 0, 9, 9)
     assert surroundings.hear(WindowMoved(0, off), off) is None
     assert not surroundings.is_off_screen

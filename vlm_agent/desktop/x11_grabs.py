@@ -46,7 +46,7 @@ _UNGRABS: dict[int, Grabbable] = {_UNGRAB_POINTER: "pointer", _UNGRAB_KEYBOARD: 
 _PRESSES: dict[int, Grabbable] = {X.KeyPress: "keyboard", X.ButtonPress: "pointer"}
 
 
-class Grabber(NamedTuple):
+class GrabOwner(NamedTuple):
     """Who has a device."""
 
     client: int
@@ -65,14 +65,14 @@ class GrabLog:
     """By which requests of XInput 2 are known; None where the server has none."""
     num_trials: int = 0
     """Trials for the pointer that were heard with their answer."""
-    _owners: dict[Grabbable, Grabber] = field(default_factory=dict)
-    _pressed: dict[Grabbable, Grabber] = field(default_factory=dict)
+    _owners: dict[Grabbable, GrabOwner] = field(default_factory=dict)
+    _pressed: dict[Grabbable, GrabOwner] = field(default_factory=dict)
     """Who got the last press: it has the device as long as that lasts, or longer if it had asked for the key."""
-    last: dict[Grabbable, Grabber] = field(default_factory=dict)
+    last: dict[Grabbable, GrabOwner] = field(default_factory=dict)
     """Who asked for a device last and got it, though it may be let go of by now."""
     _asked: dict[int, tuple[Grabbable, int]] = field(default_factory=dict)
 
-    def find(self, what: Grabbable) -> Grabber | None:
+    def find(self, what: Grabbable) -> GrabOwner | None:
         """Return who has a device, if somebody has; None where that is not known."""
         return self._owners.get(what) or self._pressed.get(what)
 
@@ -106,9 +106,9 @@ class GrabLog:
         owner = self._owners.get(what)
         if owner is not None and owner.client != client:
             del self._owners[what]  # a grab that ended without a word, as its window did
-        self._pressed[what] = Grabber(client, _read_u32(data, 12))
+        self._pressed[what] = GrabOwner(client, _read_u32(data, 12))
 
-    def note_owner(self, what: Grabbable, owner: Grabber) -> None:
+    def note_owner(self, what: Grabbable, owner: GrabOwner) -> None:
         """Take note of who had grabbed before anything was heard."""
         self._owners.setdefault(what, owner)
 
@@ -127,7 +127,7 @@ class GrabLog:
         status = data[_XI_STATUS_AT] if data[1] == _XI_GRAB else data[1]
         if client != self.own_client:
             if status == X.GrabSuccess:
-                self._owners[what] = self.last[what] = Grabber(client, window_id)
+                self._owners[what] = self.last[what] = GrabOwner(client, window_id)
             return
         if status == X.GrabNotViewable:
             self._owners.pop(what, None)
@@ -166,7 +166,7 @@ class GrabThread(RecordThread):
             ranges.append(make_range(ext_requests=grabs, ext_replies=grabs))
         super().__init__(connect(), lambda *_: None, consequence="nobody knows who gets what is pressed", ranges=ranges)
 
-    def find(self, what: Grabbable, num_trials: int) -> Grabber | None:
+    def find(self, what: Grabbable, num_trials: int) -> GrabOwner | None:
         """Return who had a device when a trial was answered; None where that is not known.
 
         Args:
@@ -177,12 +177,12 @@ class GrabThread(RecordThread):
             is_heard = self._told.wait_for(lambda: self._log.num_trials >= num_trials, _HEARD_WITHIN_S)
             return self._log.find(what) if is_heard else None
 
-    def note_owner(self, what: Grabbable, owner: Grabber) -> None:
+    def note_owner(self, what: Grabbable, owner: GrabOwner) -> None:
         """See `GrabLog`."""
         with self._told:
             self._log.note_owner(what, owner)
 
-    def find_last(self, what: Grabbable, num_trials: int) -> Grabber | None:
+    def find_last(self, what: Grabbable, num_trials: int) -> GrabOwner | None:
         """Return who asked for a device last and got it before a trial; None where nobody had, or it is not known."""
         with self._told:
             is_heard = self._told.wait_for(lambda: self._log.num_trials >= num_trials, _HEARD_WITHIN_S)
@@ -213,7 +213,7 @@ class _MotionEar(RecordThread):
     """Hears which clients are told of motion."""
 
     def __init__(self) -> None:
-        self.told: SimpleQueue[Grabber] = SimpleQueue()
+        self.told: SimpleQueue[GrabOwner] = SimpleQueue()
         motion = make_range(delivered_events=(X.MotionNotify, X.MotionNotify))
         super().__init__(
             connect(), lambda *_: None, consequence="nobody knows who gets what is pressed", ranges=[motion]
@@ -225,7 +225,7 @@ class _MotionEar(RecordThread):
             return
         for _, data in split_told(bytes(reply.data)):
             if kind_of(data) == X.MotionNotify:
-                self.told.put(Grabber(reply.id_base, _read_u32(data, 12)))
+                self.told.put(GrabOwner(reply.id_base, _read_u32(data, 12)))
 
 
 class GrabWatch:
@@ -266,17 +266,17 @@ class GrabWatch:
         self._num_trials += 1
         return [keyboard, pointer]
 
-    def read(self, asked: list[Any]) -> dict[Grabbable, Grabber | None]:
+    def read(self, asked: list[Any]) -> dict[Grabbable, GrabOwner | None]:
         """Return who has grabbed what; a device that nobody has is left out, None is somebody unknown."""
         names: tuple[Grabbable, Grabbable] = ("keyboard", "pointer")
-        grabbed: dict[Grabbable, Grabber | None] = {}
+        grabbed: dict[Grabbable, GrabOwner | None] = {}
         for what, trial in zip(names, asked, strict=True):
             trial.reply()
             if trial.status != X.GrabNotViewable:
                 grabbed[what] = self._thread.find(what, self._num_trials)
         return grabbed
 
-    def find_last(self, what: Grabbable) -> Grabber | None:
+    def find_last(self, what: Grabbable) -> GrabOwner | None:
         """Return who had grabbed a device last when `ask` was called; None where nobody had, or it is not known."""
         return self._thread.find_last(what, self._num_trials)
 

@@ -18,7 +18,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.desktop.types import Obstacle, Place, WindowInfo
 from vlm_agent.desktop.x11 import X11Desktop
 from vlm_agent.desktop.x11_clients import GONE, X11Clients
-from vlm_agent.desktop.x11_grabs import Grabbable, Grabber, GrabWatch
+from vlm_agent.desktop.x11_grabs import Grabbable, GrabOwner, GrabWatch
 from vlm_agent.desktop.x11_hotkeys import ask_hotkey
 
 _ANY_BUTTON = X.Button1Mask | X.Button2Mask | X.Button3Mask | X.Button4Mask | X.Button5Mask
@@ -158,7 +158,7 @@ class X11Reach:
         rect = Rect(origin.x, origin.y, geometry.width, geometry.height)
         return grabbed, focus.focus, pointer, over.child, rect
 
-    def _is_own(self, what: Grabbable, grabber: Grabber | None, target_id: int, buttons: int) -> bool:
+    def _is_own(self, what: Grabbable, grabber: GrabOwner | None, target_id: int, buttons: int) -> bool:
         if grabber is None:
             # A press on a window takes the pointer for as long as it lasts, which not every client is told in a way
             # that RECORD shows. Whoever asked for the pointer would be known.

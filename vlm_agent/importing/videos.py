@@ -33,7 +33,7 @@ def check_video(root: Path, path: Path) -> tuple[int, int]:
     return size if first is None else (first.rgb.shape[1], first.rgb.shape[0])
 
 
-class Picture(NamedTuple):
+class VideoPicture(NamedTuple):
     """One frame of a video."""
 
     pts_ns: int
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
     """Whether it is stored otherwise."""
 
 
-def decode_frames(path: Path) -> Iterator[Picture]:
+def decode_frames(path: Path) -> Iterator[VideoPicture]:
     """Yield the frames of a video, one at a time.
 
     Raises:
@@ -58,7 +58,7 @@ def decode_frames(path: Path) -> Iterator[Picture]:
                 orientation = orientation or read_orientation(frame)
                 rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
                 pts_ns = round((frame.pts or 0) * frame.time_base * 10**9)
-                yield Picture(pts_ns, turn_upright(rgb, orientation), orientation != AS_STORED)
+                yield VideoPicture(pts_ns, turn_upright(rgb, orientation), orientation != AS_STORED)
     except (av.error.FFmpegError, ValueError) as error:
         raise DataError(f"{path} does not decode ({error})") from error
 

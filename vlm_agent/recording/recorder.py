@@ -27,7 +27,7 @@ from vlm_agent.recording.pipeline import CaptureState, Pipeline
 from vlm_agent.recording.screens import Grabber
 from vlm_agent.recording.state_sources import Exported, StateSource
 from vlm_agent.recording.stream import DeviceItem, DeviceSource
-from vlm_agent.recording.surroundings import Surroundings
+from vlm_agent.recording.surroundings import WindowSurroundings
 from vlm_agent.recording.targets import Target
 from vlm_agent.recording.watch import Vitals, Watch, WatchLimits
 from vlm_agent.recording.workers import Workers
@@ -128,7 +128,7 @@ class Recorder:
         self.counts.left_out = self._gate.left_out
         self._marks = GoalMarks(plan.goals, plan.goal, self._started_ns)
         self._watch = Watch(plan.limits)
-        self._surroundings = Surroundings()
+        self._surroundings = WindowSurroundings()
         self._holes: dict[str, int] = {}
         """Why nothing is recorded at the moment, and since when."""
         self._input_ns: int | None = self._started_ns

@@ -6,7 +6,7 @@ from vlm_agent.actions.placement import Rect
 from vlm_agent.recording.stream import DeviceItem, ScreenChanged, WindowClosed, WindowReplaced
 
 
-class Surroundings:
+class WindowSurroundings:
     """Hears everything that devices and windows tell."""
 
     def __init__(self) -> None:

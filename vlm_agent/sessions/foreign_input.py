@@ -26,8 +26,8 @@ from vlm_agent.sessions.foreign_windows import (
 )
 from vlm_agent.sessions.mcap_writer import LoggedMessage
 from vlm_agent.sessions.topics import (
-    RawMouse,
-    Turn,
+    RawMouseReport,
+    WheelReport,
     decode_key,
     decode_pointer,
     decode_raw_mouse,
@@ -158,7 +158,7 @@ def _see_mouse(t_ns: int, value: dict[str, Any], log: WindowLog, seen: set[str],
     seen.add("pointer")
     if isinstance(event, ButtonChanged):
         seen.add("button")
-    elif isinstance(event, Turn):
+    elif isinstance(event, WheelReport):
         seen.add("wheel")
         if len(turns) < _MOST_TURNS:
             turns += [event.dx, event.dy]
@@ -166,7 +166,7 @@ def _see_mouse(t_ns: int, value: dict[str, Any], log: WindowLog, seen: set[str],
     log.see_input(t_ns, (event.x, event.y) if is_press else None)
 
 
-class EventReader:
+class ForeignEventReader:
     """Turns messages in order of time into events; remembers what is down and where the pointer is."""
 
     def __init__(self, found: InputSurvey, frame: Size | None, counts: InputCounts) -> None:
@@ -240,7 +240,7 @@ class EventReader:
         else:
             yield from self._turn(t_ns, event.dx, event.dy, self._notches)
 
-    def _see_raw(self, t_ns: int, raw: RawMouse) -> Iterator[InputEvent]:
+    def _see_raw(self, t_ns: int, raw: RawMouseReport) -> Iterator[InputEvent]:
         if self._found.raw_buttons:
             for button, pressed in raw.buttons:
                 yield from self._change(ButtonChanged(t_ns, *self._place(), button, pressed))

@@ -23,7 +23,14 @@ from vlm_agent.actions.placement import Placement
 from vlm_agent.errors import DataError
 from vlm_agent.sessions.appending import PART_SUFFIX, part_path
 from vlm_agent.sessions.damage import DamagedError
-from vlm_agent.sessions.foreign_input import INPUT_TOPICS, EventReader, InputCounts, InputSurvey, check_clock, survey
+from vlm_agent.sessions.foreign_input import (
+    INPUT_TOPICS,
+    ForeignEventReader,
+    InputCounts,
+    InputSurvey,
+    check_clock,
+    survey,
+)
 from vlm_agent.sessions.limits import check_json_size
 from vlm_agent.sessions.mcap_scan import McapIndex
 from vlm_agent.sessions.mcap_writer import LoggedMessage
@@ -31,7 +38,7 @@ from vlm_agent.sessions.pictures import PictureSource
 from vlm_agent.sessions.topics import (
     FORMAT_VERSION,
     ScreenRef,
-    Turn,
+    WheelReport,
     decode_excluded,
     decode_goal,
     decode_key,
@@ -119,7 +126,7 @@ class SessionReader:
         unclear = self.input.ownership.unclear
         if unclear:
             raise DataError(f"{self.path}: {unclear}: import it, and say which with --game-window TITLE, or * for all")
-        reader = EventReader(self.input, self.frame_size, counts or InputCounts())
+        reader = ForeignEventReader(self.input, self.frame_size, counts or InputCounts())
         return self._parsed(reader.read(self._decoded(*INPUT_TOPICS)))
 
     def raw_motions(self, counts: InputCounts | None = None) -> Iterator[RawMotion]:
@@ -306,7 +313,7 @@ class SessionReader:
                 yield self._parse(decode_key, message.t_ns, value)
                 continue
             event = self._parse(decode_pointer, message.t_ns, value)
-            yield WheelTurned(*event[:3], int(event.dx), int(event.dy)) if isinstance(event, Turn) else event
+            yield WheelTurned(*event[:3], int(event.dx), int(event.dy)) if isinstance(event, WheelReport) else event
 
     def _parsed(self, events: Iterator[InputEvent]) -> Iterator[InputEvent]:
         while (event := self._parse(next, events, None)) is not None:

@@ -121,7 +121,7 @@ class ScreenRef:
     """True height of the frame where the message tells it."""
 
 
-class Turn(NamedTuple):
+class WheelReport(NamedTuple):
     """A turn of the wheel as it is written."""
 
     t_ns: int
@@ -136,7 +136,7 @@ class Turn(NamedTuple):
     """Up, in the recorder's unit."""
 
 
-class RawMouse(NamedTuple):
+class RawMouseReport(NamedTuple):
     """What the mouse itself reported."""
 
     motion: tuple[int, int] | None
@@ -184,7 +184,7 @@ def decode_key(t_ns: int, message: dict[str, Any]) -> KeyChanged:
     )
 
 
-def decode_pointer(t_ns: int, message: dict[str, Any]) -> PointerMoved | ButtonChanged | Turn:
+def decode_pointer(t_ns: int, message: dict[str, Any]) -> PointerMoved | ButtonChanged | WheelReport:
     """Return what a `mouse` message tells, its point as it is written.
 
     Buttons beyond the three keep OWAMcap's names (`x1`, `x2`, `unknown`).
@@ -194,7 +194,7 @@ def decode_pointer(t_ns: int, message: dict[str, Any]) -> PointerMoved | ButtonC
     if kind == "move":
         return PointerMoved(t_ns, x, y)
     if kind == "scroll":
-        return Turn(t_ns, x, y, _number(message, "dx"), _number(message, "dy"))
+        return WheelReport(t_ns, x, y, _number(message, "dx"), _number(message, "dy"))
     button = message.get("button")
     if not isinstance(button, str):
         raise DataError(f"field 'button' must be a text, got {button!r}")
@@ -236,7 +236,7 @@ def is_raw_mouse(message: dict[str, Any]) -> bool:
     return "event_type" not in message and not message.keys().isdisjoint(("last_x", "button_flags", "us_flags", "dx"))
 
 
-def decode_raw_mouse(message: dict[str, Any]) -> RawMouse:
+def decode_raw_mouse(message: dict[str, Any]) -> RawMouseReport:
     """Return what a raw message tells: Windows' RAWMOUSE, by whose names its fields go."""
     flags = _optional_integer(message, "button_flags")
     turned = (_optional_integer(message, "button_data") & 0xFFFF ^ 0x8000) - 0x8000  # 16 bits with a sign
@@ -246,7 +246,7 @@ def decode_raw_mouse(message: dict[str, Any]) -> RawMouse:
     if not _optional_integer(message, "us_flags") & _RAW_ABSOLUTE:
         names = ("last_x", "last_y") if "last_x" in message else ("dx", "dy")
         motion = _integer(message, names[0]), _integer(message, names[1])
-    return RawMouse(motion, tuple(buttons), wheel)
+    return RawMouseReport(motion, tuple(buttons), wheel)
 
 
 def encode_goal(goal: Goal) -> dict[str, Any]:
